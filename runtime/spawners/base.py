@@ -1,0 +1,128 @@
+"""What a spawner is: a way to start and destroy sandboxes, and nothing else.
+
+Everything after the start goes over the link that the agent inside the sandbox opens, so a spawner needs no ports,
+addresses or `exec`. It knows nothing of functions, versions, invocations or the Runtime API.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class Delivery(StrEnum):
+    """How a function's files reach its sandbox."""
+
+    BIND = "bind"
+    """The engine mounts the control plane's own trees, read-only."""
+    COPY = "copy"
+    """The agent receives them over the link: the engine does not see the control plane's file system."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnerFacts:
+    """What a spawner found out about its surroundings when it was prepared."""
+
+    link_host: str
+    """The address that the control plane binds and sandboxes dial (Runtime API listeners bind it too)."""
+    delivery: Delivery
+    description: str
+    """One line for people, e.g. `Docker Engine 20.10.24, bind delivery`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the processes inside a sandbox find things."""
+
+    task_root: str = "/var/task"
+    opt: str = "/opt"
+    runtime_dir: str = "/var/runtime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """Everything that a spawner needs to know to start one sandbox."""
+
+    sandbox_id: str
+    """Chosen by the caller, unique, lower-case letters and digits."""
+    runtime: str
+    """Lambda runtime identifier, e.g. `python3.11`."""
+    image: str
+    """Image reference that serves the runtime; spawners without images ignore it."""
+    memory_mb: int
+    ephemeral_storage_mb: int
+    task_root: Path | None
+    """Tree to show at the task root, read-only. None: the agent fills it (delivery `copy`)."""
+    opt: Path | None
+    """Tree to show at `/opt`, read-only. None: the agent fills it (delivery `copy`)."""
+    link: str
+    """`host:port` that the agent dials."""
+    token: str
+    """One-time secret by which the link recognises this sandbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxHandle:
+    """A started sandbox, as a value that survives a restart of the control plane."""
+
+    spawner: str
+    sandbox_id: str
+    reference: str
+    """The spawner's own name for it: a container id, a process id."""
+    layout: Layout = Layout()
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "SandboxHandle":
+        fields = json.loads(text)
+        return cls(**{**fields, "layout": Layout(**fields["layout"])})
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxDeath:
+    """A sandbox ended, asked or unasked."""
+
+    sandbox_id: str
+    reason: str
+    """For people: `exit status 0`, `signal: killed`, `out of memory`, `removed`."""
+
+
+class SpawnerError(Exception):
+    """The surroundings refused; the text says what to do about it."""
+
+
+class Spawner(Protocol):
+    """Starts and destroys sandboxes. Verbs are idempotent; errors are `SpawnerError`."""
+
+    name: str
+
+    async def prepare(self) -> SpawnerFacts:
+        """Find out what the surroundings offer and create what all sandboxes share. Called once, first."""
+        ...
+
+    async def launch(self, spec: SandboxSpec) -> SandboxHandle:
+        """Start a sandbox; its agent dials `spec.link`.
+
+        A launch that fails or is cancelled leaves nothing behind.
+        """
+        ...
+
+    async def destroy(self, handle: SandboxHandle) -> None:
+        """End a sandbox and all it holds, whatever it does about it. One that is gone already is no error."""
+        ...
+
+    async def list(self) -> list[SandboxHandle]:
+        """The sandboxes of this owner that exist, those of an earlier control plane included."""
+        ...
+
+    def deaths(self) -> AsyncIterator[SandboxDeath]:
+        """Deaths as they happen, from the first call on; ends when the spawner is closed."""
+        ...
+
+    async def close(self) -> None:
+        """Destroy what all sandboxes share and let go of the surroundings. Sandboxes are the caller's to destroy."""
+        ...
