@@ -1,0 +1,487 @@
+"""The agent: PID 1 of a sandbox, and all of Berth that runs inside one.
+
+It dials the control plane and then does what the link tells it: unpack files, start processes as the unprivileged
+user, relay their output, freeze and thaw them, kill them, reap, and report exits. It takes no decision of its own,
+with one exception: when the link is gone it kills everything and exits, so that no sandbox outlives its owner.
+
+Standard library only, and little of it: every import delays a cold start. It knows nothing of the Runtime API, which
+the function's processes reach by themselves.
+
+One thread, one selector. Writes to the link block: when the control plane is slow, pipes fill up and functions wait,
+and nothing grows. Outside a PID namespace of its own (the `process` spawner without bubblewrap) the agent becomes a
+sub-reaper and finds the function's processes by walking `/proc`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+
+from rapid.wire import (
+    CHUNK,
+    OUTPUT_HEADER,
+    SETTLED_PAYLOAD,
+    TOKEN,
+    Frames,
+    Kind,
+    fields,
+    frame,
+    message,
+)
+
+TYPE_CHECKING = False  # `typing` itself would cost a cold start 3 ms
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+FILES = ("__init__.py", "wire.py", "agent.py")
+"""The modules of this package that a sandbox needs."""
+
+USER, GROUP = 993, 990
+"""Lambda's `sbx_user1051`."""
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> NoReturn:
+    """Dial the control plane named in the environment and serve it until the link ends."""
+    host, _, port = os.environ["BERTH_LINK"].rpartition(":")
+    hello = message(Kind.HELLO, sandbox=os.environ["BERTH_SANDBOX"], token=os.environ["BERTH_TOKEN"])
+    os.environ.clear()
+    link = socket.create_connection((host, int(port)), timeout=10)
+    link.settimeout(None)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    link.sendall(hello)
+    agent = Agent(link)
+    try:
+        agent.serve()
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ETIMEDOUT):
+            raise
+    finally:
+        agent.abandon()
+    sys.exit(0)
+
+
+class Process:
+    """One process that the control plane asked for, and the pipes that carry its output."""
+
+    __slots__ = ("number", "pid", "pipes")
+
+    def __init__(self, number: int, pid: int, pipes: dict[int, int]) -> None:
+        self.number = number
+        self.pid = pid
+        self.pipes = pipes
+        """Read end of a pipe → stream (1 stdout, 2 stderr)."""
+
+
+class Agent:
+    """The link, the selector and the processes."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._frames = Frames()
+        self._poll = select.epoll()
+        self._processes: dict[int, Process] = {}
+        """By pid; all and only those that have not been reaped."""
+        self._readers: dict[int, Process] = {}
+        """By read end; outlives the process while descendants hold the pipe."""
+        self._frozen = False
+        self._peak = 0
+        self._oom_kills = oom_kills()
+        self._quit = False
+        self._wakeup = _signal_pipe()
+        if os.getpid() != 1:
+            _become_subreaper()
+        for fd in (link.fileno(), self._wakeup):
+            self._poll.register(fd, select.EPOLLIN)
+
+    def serve(self) -> None:
+        """Run until the control plane says quit or the link ends."""
+        while not self._quit:
+            for fd, _ in self._poll.poll():
+                if fd == self._wakeup:
+                    _drain_signals(fd)
+                    self._reap()
+                elif fd == self._link.fileno():
+                    self._hear()
+                elif fd in self._readers:
+                    self._relay(fd)
+
+    def abandon(self) -> None:
+        """The link is of no more use: end everything."""
+        self._quit = True
+        self.clear()
+
+    def clear(self) -> None:
+        """Kill every process but this one and wait until none is left."""
+        while True:
+            signal_all(signal.SIGKILL)
+            try:
+                self._reaped(*os.wait4(-1, 0))
+            except ChildProcessError:
+                break
+        for fd in list(self._readers):
+            self._exhaust(fd)
+            self._forget(fd)
+        self._frozen = False
+
+    # The link
+
+    def _send(self, data: bytes) -> None:
+        if not self._quit:
+            self._link.sendall(data)
+
+    def _hear(self) -> None:
+        data = self._link.recv(CHUNK * 4)
+        if not data:
+            self._quit = True
+            return
+        heard = self._frames.feed(data)
+        while heard:
+            kind, payload = heard.pop(0)
+            if kind is Kind.TREE:
+                heard = self._receive_tree(fields(payload)["path"], heard)
+            else:
+                self._obey(kind, payload)
+
+    def _obey(self, kind: Kind, payload: bytes) -> None:
+        if kind is Kind.SETTLE:
+            self._settle()
+            self._send(frame(Kind.SETTLED, SETTLED_PAYLOAD.pack(*TOKEN.unpack(payload), self._peak)))
+        elif kind is Kind.THAW:
+            self._thaw()
+        elif kind is Kind.FREEZE:
+            signal_all(signal.SIGSTOP)
+            self._frozen = True
+        elif kind is Kind.START:
+            self._start(**fields(payload))
+        elif kind is Kind.CLEAR:
+            self._measure()
+            self.clear()
+            self._send(frame(Kind.CLEARED, SETTLED_PAYLOAD.pack(*TOKEN.unpack(payload), self._peak)))
+        elif kind is Kind.SIGNAL:
+            self._signal(**fields(payload))
+        elif kind is Kind.QUIT:
+            self._quit = True
+
+    # Processes
+
+    def _start(self, process: int, argv: list[str], env: dict[str, str], cwd: str) -> None:
+        try:
+            pid, pipes = spawn(argv, env, cwd)
+        except NotStarted as reason:
+            self._send(message(Kind.NOT_STARTED, process=process, stage=reason.stage, error=reason.error))
+            return
+        entry = Process(process, pid, pipes)
+        self._processes[pid] = entry
+        for fd in pipes:
+            self._readers[fd] = entry
+            self._poll.register(fd, select.EPOLLIN)
+        self._send(message(Kind.STARTED, process=process, pid=pid))
+
+    def _signal(self, process: int, number: int) -> None:
+        for entry in self._processes.values():
+            if entry.number == process:
+                os.killpg(entry.pid, number)
+
+    def _thaw(self) -> None:
+        if self._frozen:
+            self._frozen = False
+            signal_all(signal.SIGCONT)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._reaped(pid, status, usage)
+
+    def _reaped(self, pid: int, status: int, usage: Any) -> None:
+        self._peak = max(self._peak, usage.ru_maxrss * 1024)
+        entry = self._processes.pop(pid, None)
+        if entry is None:
+            return
+        for fd in list(entry.pipes):
+            self._exhaust(fd)
+        code = os.waitstatus_to_exitcode(status)
+        killed = code == -signal.SIGKILL and self._was_out_of_memory()
+        self._send(message(Kind.EXITED, process=entry.number, status=code, out_of_memory=killed))
+
+    def _was_out_of_memory(self) -> bool:
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return self._oom_kills > before
+
+    # Output
+
+    def _relay(self, fd: int) -> bool:
+        """Send what one read gives; False when nothing (more) is there."""
+        entry = self._readers[fd]
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._forget(fd)
+            return False
+        self._send(frame(Kind.OUTPUT, OUTPUT_HEADER.pack(entry.number, entry.pipes[fd]) + data))
+        return True
+
+    def _exhaust(self, fd: int) -> None:
+        """Send what the pipe holds by now, and no more: a process that never stops writing must not hold us."""
+        for _ in range(32):  # a pipe holds 64 KiB unless the function enlarged it (1 MiB at the most)
+            if fd not in self._readers or not self._relay(fd):
+                return
+
+    def _forget(self, fd: int) -> None:
+        entry = self._readers.pop(fd)
+        del entry.pipes[fd]
+        self._poll.unregister(fd)
+        os.close(fd)
+
+    def _settle(self) -> None:
+        for fd in list(self._readers):
+            self._exhaust(fd)
+        self._measure()
+
+    def _measure(self) -> None:
+        self._peak = max(self._peak, sum(resident_peak(pid) for pid in members()))
+
+    # Files
+
+    def _receive_tree(self, path: str, heard: list[tuple[Kind, bytes]]) -> list[tuple[Kind, bytes]]:
+        """Unpack the archive that follows into `path`; give back frames that came behind it.
+
+        The control plane made the archive from a tree it had checked, so names in it are trusted.
+        """
+        import tarfile  # noqa: PLC0415  only where files are copied
+
+        stream: Any = TreeStream(self._link, self._frames, heard)
+        error = None
+        try:
+            os.makedirs(path, exist_ok=True)
+            os.umask(0)
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:
+                archive.extractall(path, filter="fully_trusted")  # noqa: S202
+        except (OSError, tarfile.TarError) as reason:
+            error = str(reason)
+        stream.skip()
+        self._send(message(Kind.TREE_DONE, path=path, error=error))
+        rest: list[tuple[Kind, bytes]] = stream.rest
+        return rest
+
+
+class TreeStream:
+    """The payload of the `TREE_DATA` frames up to `TREE_END`, as a readable file."""
+
+    def __init__(self, link: socket.socket, frames: Frames, heard: list[tuple[Kind, bytes]]) -> None:
+        self._link = link
+        self._frames = frames
+        self.rest = heard
+        self._data = b""
+        self._ended = False
+
+    def read(self, size: int) -> bytes:
+        while len(self._data) < size and not self._ended:
+            self._more()
+        data, self._data = self._data[:size], self._data[size:]
+        return data
+
+    def skip(self) -> None:
+        """Drop what is left of the archive."""
+        while not self._ended:
+            self._more()
+            self._data = b""
+
+    def _more(self) -> None:
+        while not self.rest:
+            data = self._link.recv(CHUNK * 4)
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "the link ended inside an archive")
+            self.rest = self._frames.feed(data)
+        kind, payload = self.rest.pop(0)
+        if kind is Kind.TREE_DATA:
+            self._data += payload
+        else:
+            self._ended = True
+
+
+class NotStarted(Exception):
+    """A process could not be started; `stage` says at which step."""
+
+    def __init__(self, stage: str, error: str) -> None:
+        super().__init__(f"{stage}: {error}")
+        self.stage = stage
+        self.error = error
+
+
+def spawn(argv: list[str], env: dict[str, str], cwd: str) -> tuple[int, dict[int, int]]:
+    """Start a process in a session of its own; its pid, and the read ends of its stdout and stderr.
+
+    Plain fork and exec: the agent has one thread, and `subprocess` would cost every cold start its import.
+    Raises `NotStarted`.
+    """
+    out, out_end = os.pipe2(os.O_CLOEXEC)
+    err, err_end = os.pipe2(os.O_CLOEXEC)
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+    except OSError as error:
+        for fd in (out, out_end, err, err_end, told, tell):
+            os.close(fd)
+        raise NotStarted("fork", str(error)) from None
+    if not pid:
+        _become(argv, env, cwd, (out_end, err_end), tell)
+    for fd in (out_end, err_end, tell):
+        os.close(fd)
+    with os.fdopen(told, "rb") as report:
+        failure = report.read().decode()
+    if failure:
+        os.waitpid(pid, 0)
+        os.close(out)
+        os.close(err)
+        raise NotStarted(*failure.split("\0", 1))
+    os.set_blocking(out, False)
+    os.set_blocking(err, False)
+    return pid, {out: 1, err: 2}
+
+
+def _become(argv: list[str], env: dict[str, str], cwd: str, ends: tuple[int, int], tell: int) -> NoReturn:
+    """In the child: drop privileges and execute. What fails is told through the pipe `tell`."""
+    stage = "fork"
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        null = os.open("/dev/null", os.O_RDONLY)
+        for fd, target in ((null, 0), (ends[0], 1), (ends[1], 2)):
+            os.dup2(fd, target)
+        _prefer_as_victim()
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(GROUP)
+            os.setuid(USER)
+        os.umask(0o022)
+        stage = "chdir"
+        os.chdir(cwd)
+        stage = "exec"
+        os.execve(argv[0], argv, env)  # noqa: S606
+    except OSError as error:
+        os.write(tell, f"{stage}\0{_exec_text(stage, argv[0], cwd, error)}".encode())
+    finally:
+        os._exit(127)
+
+
+def _exec_text(stage: str, program: str, cwd: str, error: OSError) -> str:
+    """The failure in the words that Lambda shows."""
+    reason = (error.strerror or "unknown error").lower()
+    return f"chdir {cwd}: {reason}" if stage == "chdir" else f"fork/exec {program}: {reason}"
+
+
+def _prefer_as_victim() -> None:
+    """Out of memory, the kernel is to kill the function and never the agent."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")
+    except OSError:
+        pass  # where /proc is read-only the kernel still picks the largest process, which is not the agent
+
+
+def signal_all(number: int) -> None:
+    """Signal every process of the sandbox but the agent."""
+    if os.getpid() == 1:
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            return
+        return
+    for pid in members():
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def members() -> list[int]:
+    """The processes of the sandbox but the agent."""
+    me = os.getpid()
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    if me == 1:
+        return [pid for pid in pids if pid != me]
+    parents = {pid: _parent(pid) for pid in pids}
+    found: list[int] = []
+    generation = [me]
+    while generation:
+        generation = [pid for pid, parent in parents.items() if parent in generation]
+        found += generation
+    return found
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def resident_peak(pid: int) -> int:
+    """Peak resident memory of a live process in bytes; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as status:
+            for line in status:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # it ended between the listing and the look
+    return 0
+
+
+def oom_kills() -> int:
+    """How often the kernel has killed for memory in this sandbox; 0 where no control group tells."""
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path, "rb") as counters:
+                for line in counters:
+                    name, _, count = line.partition(b" ")
+                    if name == b"oom_kill":
+                        return int(count)
+        except OSError:
+            continue
+    return 0
+
+
+def _signal_pipe() -> int:
+    """A descriptor that becomes readable when a child ends. Stop requests end the agent as the link's end does."""
+    readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    return readable
+
+
+def _stop(number: int, _: object) -> None:
+    raise ConnectionResetError(errno.ECONNRESET, f"stopped by signal {number}")
+
+
+def _drain_signals(fd: int) -> None:
+    try:
+        while os.read(fd, 512):
+            pass
+    except BlockingIOError:
+        return
+
+
+def _become_subreaper() -> None:
+    import ctypes  # noqa: PLC0415  only outside a PID namespace
+
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
