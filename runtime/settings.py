@@ -1,0 +1,381 @@
+"""The settings of Berth: one table, from which flags, variables, file keys, checks and the docs' table follow.
+
+A row of the table is a field of `Settings`. Its name gives the flag (`--data-dir`), the environment variable
+(`BERTH_DATA_DIR`) and the key in the YAML file (`data_dir` or `data-dir`). The first that says something wins:
+flag, variable, file, somebody else's variable that means the same (`DOCKER_HOST`), default. An empty variable or key
+says nothing. The file is the one that `--config` or `BERTH_CONFIG` names, else `<data_dir>/berth.yaml` if it exists.
+
+This module knows what a value may look like, never whether it works: no port is bound here and no engine asked.
+It is the only one that reads the environment.
+"""
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+CONFIG_NAME = "berth.yaml"
+CONFIG_VARIABLE = "BERTH_CONFIG"
+URL_VARIABLE = "BERTH_URL"
+DEFAULT = "default"
+"""The origin of a value that nobody set."""
+
+_UNSAID = frozenset({"", "~", "null"})
+
+
+class SettingsError(Exception):
+    """A value that cannot be used; the text begins with where it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What values a setting takes. `parse` raises ValueError; `wanted` completes `'x' is not …`."""
+
+    parse: Callable[[str], Any]
+    wanted: str
+    metavar: str
+
+
+def _bounded(number: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:
+    def parse(text: str) -> int | float:
+        value = number(text)
+        if not low <= value <= high:  # NaN is refused too
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _matching(pattern: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError
+        return text
+
+    return parse
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:  # no such user, no home
+        raise ValueError from None
+
+
+def _file(text: str) -> Path:
+    path = _path(text)
+    if not path.is_file():
+        raise ValueError
+    return path
+
+
+def _flag(text: str) -> bool:
+    words = {
+        "true": True,
+        "yes": True,
+        "on": True,
+        "1": True,
+        "false": False,
+        "no": False,
+        "off": False,
+        "0": False,
+    }
+    if text.lower() not in words:
+        raise ValueError
+    return words[text.lower()]
+
+
+def _choice(*words: str) -> Kind:
+    pattern = "|".join(map(re.escape, words))
+    return Kind(_matching(pattern), f"one of {', '.join(words)}", f"{{{','.join(words)}}}")
+
+
+_PORT = Kind(_bounded(int, 0, 65535), "a port (1-65535, or 0 for any free one)", "PORT")
+_COUNT = Kind(_bounded(int, 1, 1_000_000), "a whole number from 1", "N")
+_COUNT_OR_ZERO = Kind(_bounded(int, 0, 1_000_000), "a whole number from 0", "N")
+_SECONDS = Kind(_bounded(float, 0.001, 1e9), "a number of seconds above 0", "SECONDS")
+_ADDRESS = Kind(_matching(r"[^\s/]+"), "a host name or an address", "HOST")
+_TEXT = Kind(_matching(r"\S+"), "a value without spaces", "VALUE")
+_ACCOUNT = Kind(_matching(r"[0-9]{12}"), "an account (12 digits)", "ACCOUNT")
+_REGION = Kind(_matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "a region such as us-east-1", "REGION")
+_PATH = Kind(_path, "a path", "PATH")
+_FILE = Kind(_file, "an existing file", "FILE")
+_SWITCH = Kind(_flag, "true or false", "true|false")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One setting, as the table has it."""
+
+    name: str
+    kind: Kind
+    default: str | None
+    help: str
+    others: tuple[str, ...]
+    """Variables of other tools that mean the same; one that does not fit is passed over."""
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return "BERTH_" + self.name.upper()
+
+    def read(self, text: str, origin: str) -> Any:
+        """The value that `text` stands for; `origin` is named if it stands for none."""
+        try:
+            return self.kind.parse(text)
+        except ValueError:
+            raise SettingsError(f"{origin}: {text!r} is not {self.kind.wanted}") from None
+
+
+def _row(kind: Kind, default: str | None, help_text: str, *, others: tuple[str, ...] = ()) -> Any:
+    facts = {"kind": kind, "default": default, "help": help_text, "others": others}
+    return field(default_factory=lambda: None if default is None else kind.parse(default), metadata=facts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The table. `Settings()` holds the defaults."""
+
+    host: str = _row(_ADDRESS, "127.0.0.1", "Address that the REST API listens on.")
+    port: int = _row(_PORT, "3001", "Port of the REST API; 0 picks a free one.")
+    data_dir: Path = _row(  # noqa: RUF009 -- `_row` makes a field
+        _PATH, "~/.berth", "Where functions, code, logs and the settings file are kept."
+    )
+    account_id: str = _row(
+        _ACCOUNT, "123456789012", "Account of requests whose access key is not a 12-digit number."
+    )
+    region: str = _row(
+        _REGION,
+        "us-east-1",
+        "Region of requests that name none.",
+        others=("AWS_REGION", "AWS_DEFAULT_REGION"),
+    )
+    spawner: str = _row(
+        _choice("auto", "docker", "process"),
+        "auto",
+        "What runs functions: containers, or child processes of Berth; auto takes Docker where it answers.",
+    )
+    docker_host: str | None = _row(
+        _TEXT,
+        None,
+        "The engine's socket or URL; unset: the current Docker context, else well-known sockets, Podman's included.",
+        others=("DOCKER_HOST",),
+    )
+    delivery: str = _row(
+        _choice("auto", "bind", "copy"),
+        "auto",
+        "How code reaches a sandbox: mounted, or sent; auto mounts where the engine sees the data directory.",
+    )
+    idle_timeout: float = _row(
+        _SECONDS, "600", "Seconds without an invocation after which an environment is removed."
+    )
+    max_environments: int = _row(_COUNT, "100", "Most execution environments at a time.")
+    launch_parallelism: int = _row(
+        _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
+    )
+    freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
+    link_host: str | None = _row(
+        _ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."
+    )
+    build_ca: Path | None = _row(  # noqa: RUF009
+        _FILE,
+        None,
+        "CA bundle that image builds trust, for networks whose proxy signs for others.",
+        others=("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
+    )
+    base_image: str | None = _row(
+        _TEXT,
+        None,
+        "Base of the runtime images; unset: Debian's, pulled, or built from packages where it cannot be pulled.",
+    )
+    log_level: str = _row(
+        _choice("debug", "info", "warning", "error"), "info", "How much Berth says about itself."
+    )
+
+
+ROWS: tuple[Row, ...] = tuple(Row(name=each.name, **each.metadata) for each in fields(Settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and for each name where its value came from: a flag, a variable, a file or `default`."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What somebody says about a setting. A lenient one is passed over when it makes no sense."""
+
+    origin: str
+    text: str
+    lenient: bool = False
+
+
+def load(flags: Mapping[str, str | None], environ: Mapping[str, str] | None = None) -> Loaded:
+    """Settings from flags (name → text, see `flags_of`), environment, file and defaults."""
+    env = os.environ if environ is None else environ
+    config = _config_file(flags, env)
+    document = _read_file(config) if config else {}
+    decided = {row.name: _decide(row, _voices(row, flags, env, document, str(config))) for row in ROWS}
+    values = {name: value for name, (value, _) in decided.items()}
+    return Loaded(Settings(**values), {name: origin for name, (_, origin) in decided.items()})
+
+
+def _decide(row: Row, voices: Iterable[_Said]) -> tuple[Any, str]:
+    """The value of a setting and its origin."""
+    for said in voices:
+        try:
+            return row.read(said.text, said.origin), said.origin
+        except SettingsError:
+            if not said.lenient:
+                raise
+    return (None if row.default is None else row.read(row.default, DEFAULT)), DEFAULT
+
+
+def client_url(flag: str | None, environ: Mapping[str, str] | None = None) -> str | None:
+    """The address of a running Berth that the caller named; None: look it up in the data directory."""
+    env = os.environ if environ is None else environ
+    return flag or env.get(URL_VARIABLE) or None
+
+
+def _voices(
+    row: Row,
+    flags: Mapping[str, str | None],
+    env: Mapping[str, str],
+    document: Mapping[str, str],
+    config: str,
+) -> Iterator[_Said]:
+    """Everything said about a setting, loudest first."""
+    if (flag := flags.get(row.name)) is not None:
+        yield _Said(row.flag, flag)
+    if variable := env.get(row.variable):
+        yield _Said(row.variable, variable)
+    if row.name in document:
+        yield _Said(f"{config}: {row.name}", document[row.name])
+    for name in row.others:
+        if env.get(name):
+            yield _Said(name, env[name], lenient=True)
+
+
+def _config_file(flags: Mapping[str, str | None], env: Mapping[str, str]) -> Path | None:
+    for origin, text in (("--config", flags.get("config")), (CONFIG_VARIABLE, env.get(CONFIG_VARIABLE))):
+        if text:
+            try:
+                return _file(text)
+            except ValueError:
+                raise SettingsError(f"{origin}: there is no file {text}") from None
+    row = next(row for row in ROWS if row.name == "data_dir")
+    said = next(_voices(row, flags, env, {}, ""), _Said(DEFAULT, row.default or ""))
+    found: Path = row.read(said.text, said.origin) / CONFIG_NAME
+    return found if found.is_file() else None
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    import yaml  # noqa: PLC0415 -- most commands need no file, and the parser costs them 30 ms
+
+    try:
+        # The base loader leaves every scalar as written: account 012345670123 is no octal number.
+        document = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if document in (None, ""):
+        return {}
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: should hold lines such as `port: 3001`")
+    return _checked(document, path)
+
+
+def _checked(document: Mapping[Any, Any], path: Path) -> dict[str, str]:
+    """The file's settings under their names: known keys, each said once, with a plain value."""
+    names = [row.name for row in ROWS]
+    said: dict[str, str] = {}
+    for key, value in document.items():
+        name = str(key).replace("-", "_")
+        if name not in names:
+            raise SettingsError(f"{path}: there is no setting {key!r}{_nearest(name, names)}")
+        if name in said:
+            raise SettingsError(f"{path}: {name} is set twice")
+        if not isinstance(value, str):
+            raise SettingsError(f"{path}: {name}: needs a single value")
+        said[name] = value
+    if "data_dir" in said and path.name == CONFIG_NAME and _path(said["data_dir"]) != path.parent:
+        # Which file is read would depend on what it says.
+        raise SettingsError(
+            f"{path}: data_dir belongs in BERTH_DATA_DIR, --data-dir or a file given with --config"
+        )
+    return {name: text for name, text in said.items() if text not in _UNSAID}
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for a message
+
+    found = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def add_flags(parser: argparse.ArgumentParser, only: Iterable[str] | None = None) -> None:
+    """Give a command the flags of all settings, or of some, and `--config`."""
+    wanted = None if only is None else set(only)
+    group = parser.add_argument_group("settings (each also as BERTH_… variable or in the settings file)")
+    group.add_argument(
+        "--config", metavar="FILE", default=None, help=f"settings file; default: <data dir>/{CONFIG_NAME}"
+    )
+    for row in ROWS:
+        if wanted is None or row.name in wanted:
+            _add_flag(group, row)
+
+
+def _add_flag(group: Any, row: Row) -> None:
+    text = row.help.replace("%", "%%") + ("" if row.default is None else f" Default: {row.default}.")
+    if row.kind is _SWITCH:
+        group.add_argument(row.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+    else:
+        group.add_argument(row.flag, metavar=row.kind.metavar, default=None, help=text)
+
+
+def flags_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """The settings that were given as flags, as text."""
+    given: dict[str, str] = {}
+    for name in ("config", *(row.name for row in ROWS)):
+        value = getattr(arguments, name, None)
+        if value is not None:
+            given[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return given
+
+
+def as_text(settings: Settings) -> dict[str, str]:
+    """Every setting as it would be written in the file; one without a value is an empty text."""
+    return {row.name: _written(getattr(settings, row.name)) for row in ROWS}
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def markdown() -> str:
+    """The table for the docs."""
+    lines = ["| Flag | Variable | Key | Default | Meaning |", "|---|---|---|---|---|"]
+    for row in ROWS:
+        default = "" if row.default is None else f"`{row.default}`"
+        others = f" Falls back to {', '.join(f'`{name}`' for name in row.others)}." if row.others else ""
+        choices = f" `{row.kind.metavar}`" if row.kind.metavar.startswith("{") else ""
+        lines.append(
+            f"| `{row.flag}`{choices} | `{row.variable}` | `{row.name}` | {default} | {row.help}{others} |"
+        )
+    return "\n".join(lines) + "\n"
