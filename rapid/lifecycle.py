@@ -18,12 +18,13 @@ An environment is a sandbox in which processes come and go. Two things have a st
       any ──ShutdownAsked──▶ SHUTDOWN ──Cleared──▶ ENDED          any ──SandboxLost──▶ ENDED
 
 Events are facts, past tense: something called, something ended, a time passed. `handle(event)` is the one method that
-changes state; it returns effects, which the shell around the core carries out. Three rules keep it small:
+changes state; it returns effects, which the shell around the core carries out. Four rules keep it small:
 
 1. No clock: every event carries `now` (seconds of a monotonic clock).
 2. Nothing waits here: an effect that takes time (`StartRuntime`, `Settle`, `Clear`) comes back as a later event.
    Each start of a runtime has a number, its generation; events about an earlier generation are ignored.
-3. A response reaches the client at once (`Respond`); the environment is free only when the runtime is back at `next`
+3. `Do.IDLE` and `Do.ENDED` are always the last effect: whoever hears of them may hand in the next event at once.
+4. A response reaches the client at once (`Respond`); the environment is free only when the runtime is back at `next`
    and its output has been drained (`Settled`), because only then the logs of the invocation are whole.
 
 A failed environment is not thrown away: its processes are killed (`Clear`), `/tmp` and identity stay, and the next
@@ -168,6 +169,8 @@ class Lifecycle:
         #: When the running or last initialisation began.
         self._init_duration: float | None = None
         #: Of a successful initialisation ahead of any invocation, until a report has carried it.
+        self._failed_init: InitReport | None = None
+        #: Until the output of that initialisation has arrived.
 
     def __repr__(self) -> str:
         current = f" {self._current.invocation.request_id}" if self._current else ""
@@ -263,7 +266,7 @@ class Lifecycle:
     def _initialised(self, now: float) -> Effects:
         self.phase = Phase.IDLE
         self._init_duration = now - self._init_began
-        return [Do.DISARM, Do.IDLE, Do.FREEZE]
+        return [Do.DISARM, Do.FREEZE, Do.IDLE]
 
     def _response_began(self, event: ResponseBegan) -> Effects:
         current = self._current
@@ -321,9 +324,8 @@ class Lifecycle:
         effects: Effects = [Do.DISARM]
         current = self._current
         if self.runtime in (RuntimeState.STARTED, RuntimeState.INIT_ERROR):
-            effects.append(Write(self._init_report(now, fault)))
+            self._failed_init = self._init_report(now, fault)
         if current is not None and self.phase is Phase.INVOKE:
-            effects += self._log_start(current)
             current.ended = now
             current.fault = fault
             if not current.responded:
@@ -343,7 +345,7 @@ class Lifecycle:
             return []
         completed = self._completed(event.memory_peak)
         self.phase = Phase.IDLE
-        return [*completed, Do.IDLE, Do.FREEZE]
+        return [*completed, Do.FREEZE, Do.IDLE]
 
     def _cleared(self, event: Cleared) -> Effects:
         if self.phase not in (Phase.CLEARING, Phase.SHUTDOWN):
@@ -358,10 +360,12 @@ class Lifecycle:
         return [*completed, Do.IDLE]
 
     def _completed(self, memory_peak: int) -> Effects:
-        """The END and REPORT of the current invocation, if there is one."""
+        """What is logged once all output is there: a failed initialisation, the end of the current invocation."""
+        failed_init, self._failed_init = self._failed_init, None
+        effects: Effects = [Write(failed_init)] if failed_init else []
         current, self._current = self._current, None
         if current is None:
-            return []
+            return effects
         assert current.ended is not None
         report = Report(
             request_id=current.invocation.request_id,
@@ -373,7 +377,7 @@ class Lifecycle:
         self._init_duration = None
         if fault := current.fault:
             report = replace(report, status=fault.status, error_type=fault.shown_type or fault.error_type)
-        return [Write(report), Complete(report)]
+        return [*effects, *self._log_start(current), Write(report), Complete(report)]
 
     def _shutdown_asked(self, event: ShutdownAsked) -> Effects:
         if self.phase in (Phase.SHUTDOWN, Phase.ENDED):
@@ -402,7 +406,6 @@ class Lifecycle:
         effects: Effects = [Do.DISARM]
         if current is None:
             return effects
-        effects += self._log_start(current)
         if current.ended is None:
             current.ended = now
             current.fault = fault

@@ -1,0 +1,188 @@
+"""The Runtime API of one environment: HTTP in, calls of `rapid.environment` out.
+
+Routes, statuses and texts of API version 2018-06-01. It knows nothing of how the environment is supervised; who may
+connect at all is the listener's business (`rapid.server`).
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from rapid import errors
+from rapid.environment import Delivery, Environment
+from rapid.events import RuntimeCall
+from rapid.invocation import Outcome, too_large
+from rapid.lifecycle import IllegalTransition, UnknownRequest
+
+PREFIX = "/2018-06-01"
+INVOCATION = f"{PREFIX}/runtime/invocation/"
+ERROR_TYPE_HEADER = "Lambda-Runtime-Function-Error-Type"
+MODE_HEADER = "Lambda-Runtime-Function-Response-Mode"
+
+_KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
+_JSON = {"Content-Type": "application/json"}
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class BodyTooLong(Exception):
+    """A body exceeds the limit."""
+
+
+class RuntimeApi:
+    """Serves one environment."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._routes: Mapping[tuple[str, str], Handler] = {
+            ("GET", f"{INVOCATION}next"): self._next,
+            ("POST", f"{PREFIX}/runtime/init/error"): self._init_error,
+            ("GET", f"{PREFIX}/ping"): self._ping,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request of the runtime."""
+        try:
+            return await self._handler(request)(request)
+        except UnknownRequest:
+            return _refuse(errors.INVALID_REQUEST_ID)
+        except IllegalTransition as error:
+            return _refuse(errors.illegal_transition(error.current, error.target))
+
+    def _handler(self, request: web.BaseRequest) -> Handler:
+        path = request.path
+        if path.startswith(INVOCATION) and request.method == "POST":
+            if path.endswith("/response"):
+                return self._response
+            if path.endswith("/error"):
+                return self._error
+        return self._routes.get((request.method, path), _not_found)
+
+    async def _ping(self, _: web.BaseRequest) -> web.Response:
+        return web.Response(text="pong")
+
+    async def _next(self, request: web.BaseRequest) -> web.Response:
+        transport = request.transport
+        poll = self._environment.next(lambda: transport is not None and not transport.is_closing())
+        delivery = await poll
+        return web.Response(body=delivery.invocation.payload, headers=_next_headers(delivery))
+
+    async def _response(self, request: web.BaseRequest) -> web.Response:
+        request_id = _request_id(request)
+        self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
+        mode = request.headers.get(MODE_HEADER)
+        if mode not in (None, "streaming"):
+            self._environment.break_response(request_id)
+            return _refuse(errors.INVALID_MODE)
+        try:
+            body = await self._body(request, request_id)
+        except BodyTooLong:
+            self._environment.end_response(request_id, too_large(errors.MAX_RESPONSE))
+            return _refuse(errors.TOO_LARGE)
+        content_type = request.headers.get("Content-Type", "application/json")
+        self._environment.end_response(request_id, Outcome(body, content_type=content_type))
+        return _accepted()
+
+    async def _error(self, request: web.BaseRequest) -> web.Response:
+        request_id = _request_id(request)
+        self._environment.begin_response(request_id, RuntimeCall.ERROR)
+        try:
+            body = await self._body(request, request_id)
+        except BodyTooLong:
+            self._environment.end_response(request_id, too_large(errors.MAX_RESPONSE))
+            return _refuse(errors.TOO_LARGE)
+        self._environment.end_response(request_id, Outcome(_client_error(request, body), function_error=True))
+        return _accepted()
+
+    async def _init_error(self, request: web.BaseRequest) -> web.Response:
+        try:
+            body = await read_body(request, errors.MAX_RESPONSE)
+        except BodyTooLong:
+            return _refuse(errors.TOO_LARGE)
+        error_type = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
+        self._environment.init_error(error_type, _client_error(request, body))
+        return _accepted()
+
+    async def _body(self, request: web.BaseRequest, request_id: str) -> bytes:
+        """The body of a result. When it breaks off, the runtime may post again."""
+        try:
+            return await read_body(request, errors.MAX_RESPONSE)
+        except BodyTooLong:
+            raise
+        except BaseException:
+            self._environment.break_response(request_id)
+            raise
+
+
+async def read_body(request: web.BaseRequest, limit: int) -> bytes:
+    """A request's body of at most `limit` bytes. Raises `BodyTooLong` before more than that is in memory."""
+    if (request.content_length or 0) > limit:
+        raise BodyTooLong
+    content = request.content
+    first = await content.readany()
+    if content.at_eof():
+        return first
+    parts = [first]
+    size = len(first)
+    while part := await content.readany():
+        size += len(part)
+        if size > limit:
+            raise BodyTooLong
+        parts.append(part)
+    return b"".join(parts)
+
+
+def known_error_type(text: str) -> str:
+    """An error type as platform logs show it: types outside the two families become `…Unknown`."""
+    if _KNOWN_ERROR_TYPE.search(text):
+        return text
+    return "Function.Unknown" if text.startswith("Function.") else "Runtime.Unknown"
+
+
+def _next_headers(delivery: Delivery) -> CIMultiDict[str]:
+    invocation = delivery.invocation
+    headers = CIMultiDict(
+        {
+            "Content-Type": invocation.content_type,
+            "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+            "Lambda-Runtime-Deadline-Ms": str(delivery.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
+            "Lambda-Runtime-Trace-Id": invocation.trace_id,
+        }
+    )
+    if invocation.client_context:
+        headers["Lambda-Runtime-Client-Context"] = invocation.client_context
+    if invocation.cognito_identity:
+        headers["Lambda-Runtime-Cognito-Identity"] = invocation.cognito_identity
+    return headers
+
+
+def _client_error(request: web.BaseRequest, body: bytes) -> bytes:
+    """What the client sees of a posted error: all of it, but for the document that also carries a cause."""
+    if request.headers.get("Content-Type") != "application/vnd.aws.lambda.error.cause+json":
+        return body
+    try:
+        document = json.loads(body)
+        shown = {key: document[key] for key in ("errorMessage", "errorType", "stackTrace") if key in document}
+    except (ValueError, TypeError):
+        shown = {"errorMessage": "Invalid error body"}
+    return json.dumps(shown, separators=(",", ":")).encode()
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    return request.path[len(INVOCATION) :].rpartition("/")[0]
+
+
+def _accepted() -> web.Response:
+    return web.Response(status=202, body=errors.ACCEPTED, headers=_JSON)
+
+
+def _refuse(refusal: errors.Refusal) -> web.Response:
+    return web.Response(status=refusal.status, body=refusal.body(), headers=_JSON)
+
+
+async def _not_found(_: web.BaseRequest) -> web.Response:
+    return web.Response(status=404, text="404 page not found\n")

@@ -1,0 +1,59 @@
+"""What an environment needs from whoever holds its processes.
+
+Two hold them: a link to the agent of a sandbox, and (inside an image) the process itself. Futures instead of
+coroutines: the hot path must not create a task to free an environment.
+"""
+
+from asyncio import Future
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rapid.invocation import ExitStatus
+
+
+class StartFailed(Exception):
+    """A process could not be started. `stage` is `exec`, `chdir` or `fork`; the text is as Lambda words it."""
+
+    def __init__(self, stage: str, text: str) -> None:
+        super().__init__(text)
+        self.stage = stage
+
+
+class SupervisorLost(Exception):
+    """The sandbox or the way to it is gone; the observer has been told."""
+
+
+class Observer(Protocol):
+    """Who hears about the processes. Calls come in the order in which things happened inside the sandbox."""
+
+    def output(self, process: int, stream: int, data: bytes) -> None:
+        """A process wrote; `stream` is 1 for stdout, 2 for stderr."""
+        ...
+
+    def exited(self, process: int, status: ExitStatus) -> None: ...
+
+    def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
+        """The sandbox is gone. The last call."""
+        ...
+
+
+class Supervisor(Protocol):
+    """Holds the processes of one sandbox. Futures fail with `SupervisorLost` when it is gone."""
+
+    observer: Observer | None
+
+    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+        """Start a process under a number of the caller's choice. Fails with `StartFailed`."""
+        ...
+
+    def settle(self) -> Future[int]:
+        """When done, everything written before has been given to the observer. The peak memory in bytes."""
+        ...
+
+    def clear(self) -> Future[int]:
+        """Kill every process. Like `settle`, and none is left."""
+        ...
+
+    def freeze(self) -> None: ...
+
+    def thaw(self) -> None: ...

@@ -1,0 +1,262 @@
+"""Links: the connections that agents open from inside their sandboxes, and the supervisors made of them.
+
+A sandbox is recognised by the one-time token it was started with. What the agent may say is `rapid.wire`; a peer that
+says anything else is cut off. This module knows frames and processes, not functions or invocations.
+"""
+
+import asyncio
+import hmac
+import logging
+from asyncio import Future, TimerHandle, Transport
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from rapid.invocation import ExitStatus
+from rapid.supervisor import Observer, StartFailed, SupervisorLost
+from rapid.wire import (
+    CHUNK,
+    OUTPUT_HEADER,
+    SETTLED_PAYLOAD,
+    TOKEN,
+    Frames,
+    Kind,
+    WireError,
+    fields,
+    frame,
+    message,
+)
+
+logger = logging.getLogger(__name__)
+
+HELLO_LIMIT = 10.0
+"""Seconds in which a new connection must say who it is."""
+ANSWER_LIMIT = 30.0
+"""Seconds in which an agent must answer; one that does not is lost."""
+
+
+class Link(asyncio.Protocol):
+    """One agent's connection; once it has said hello, the `Supervisor` of its sandbox."""
+
+    def __init__(self, server: "LinkServer") -> None:
+        self._server = server
+        self._frames = Frames()
+        self._transport: Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._hello: TimerHandle | None = None
+        self._answers: dict[int, Future[int]] = {}
+        self._starts: dict[int, Future[None]] = {}
+        self._trees: dict[str, Future[None]] = {}
+        self._token = 0
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._lost: str | None = None
+        self.sandbox_id: str | None = None
+        self.peer = ""
+        #: The address that the sandbox speaks from.
+        self.observer: Observer | None = None
+
+    def __repr__(self) -> str:
+        return f"<Link {self.sandbox_id or 'nameless'} from {self.peer}>"
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, Transport)  # noqa: S101
+        self._transport = transport
+        self.peer = transport.get_extra_info("peername")[0]
+        self._hello = self._loop.call_later(HELLO_LIMIT, self.cut, "it did not say hello")
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, payload in self._frames.feed(data):
+                self._hear(kind, payload)
+        except (WireError, KeyError, ValueError) as error:
+            logger.warning("%r: cut off: %s", self, error)
+            self.cut(f"it broke the link's protocol: {error}")
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose(str(exc) if exc else "the sandbox hung up")
+
+    def cut(self, reason: str) -> None:
+        """End the connection from this side; the agent then ends its sandbox."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._lose(reason)
+
+    def _lose(self, reason: str, *, out_of_memory: bool = False) -> None:
+        if self._lost is not None:
+            return
+        self._lost = reason
+        self._writable.set()
+        if self._hello is not None:
+            self._hello.cancel()
+        waiting: list[Future[int] | Future[None]] = [*self._answers.values(), *self._starts.values()]
+        for future in [*waiting, *self._trees.values()]:
+            if not future.done():
+                future.set_exception(SupervisorLost(reason))
+                future.exception()  # whoever waits sees it; nobody waiting is no error
+        if self.observer is not None:
+            self.observer.lost(reason, out_of_memory=out_of_memory)
+
+    # What the agent says
+
+    def _hear(self, kind: Kind, payload: bytes) -> None:
+        if self.sandbox_id is None:
+            self._greet(kind, payload)
+        elif kind is Kind.OUTPUT:
+            process, stream = OUTPUT_HEADER.unpack_from(payload)
+            if self.observer is not None:
+                self.observer.output(process, stream, payload[OUTPUT_HEADER.size :])
+        elif kind in (Kind.SETTLED, Kind.CLEARED):
+            token, peak = SETTLED_PAYLOAD.unpack(payload)
+            _resolve(self._answers.pop(token, None), peak)
+        else:
+            self._hear_rare(kind, fields(payload))
+
+    def _hear_rare(self, kind: Kind, said: dict[str, object]) -> None:
+        if kind is Kind.TREE_DONE:
+            done = self._trees.pop(str(said["path"]), None)
+            if said["error"] is None:
+                _resolve(done, None)
+            elif done is not None and not done.done():
+                done.set_exception(OSError(f"unpacking {said['path']} in the sandbox: {said['error']}"))
+            return
+        process = int(str(said["process"]))
+        if kind is Kind.STARTED:
+            _resolve(self._starts.pop(process, None), None)
+        elif kind is Kind.NOT_STARTED:
+            started = self._starts.pop(process, None)
+            if started is not None and not started.done():
+                started.set_exception(StartFailed(str(said["stage"]), str(said["error"])))
+        elif kind is Kind.EXITED:
+            status = ExitStatus(int(str(said["status"])), out_of_memory=bool(said["out_of_memory"]))
+            if self.observer is not None:
+                self.observer.exited(process, status)
+        else:
+            raise WireError(f"{kind.name} from an agent")
+
+    def _greet(self, kind: Kind, payload: bytes) -> None:
+        if kind is not Kind.HELLO:
+            raise WireError(f"{kind.name} before HELLO")
+        said = fields(payload)
+        sandbox_id = str(said["sandbox"])
+        if not self._server.admit(sandbox_id, str(said["token"]), self):
+            raise WireError(f"no sandbox {sandbox_id!r} with this token is awaited")
+        self.sandbox_id = sandbox_id
+        if self._hello is not None:
+            self._hello.cancel()
+
+    # The supervisor's side
+
+    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+        future: Future[None] = self._loop.create_future()
+        if self._refused(future):
+            return future
+        self._starts[process] = future
+        self._send(message(Kind.START, process=process, argv=list(argv), env=dict(env), cwd=cwd))
+        return future
+
+    def settle(self) -> Future[int]:
+        return self._ask(Kind.SETTLE)
+
+    def clear(self) -> Future[int]:
+        return self._ask(Kind.CLEAR)
+
+    def freeze(self) -> None:
+        self._send(_FREEZE)
+
+    def thaw(self) -> None:
+        self._send(_THAW)
+
+    def quit(self) -> None:
+        """The agent is to kill everything and to exit."""
+        self._send(frame(Kind.QUIT))
+
+    async def deliver(self, path: str, archive: Path) -> None:
+        """Unpack a tar archive at `path` inside the sandbox.
+
+        Raises OSError where the sandbox cannot, `SupervisorLost` when it is gone.
+        """
+        done: Future[None] = self._loop.create_future()
+        if not self._refused(done):
+            self._trees[path] = done
+            self._send(message(Kind.TREE, path=path))
+            with await asyncio.to_thread(archive.open, "rb") as source:
+                while self._lost is None and (data := await asyncio.to_thread(source.read, CHUNK)):
+                    self._send(frame(Kind.TREE_DATA, data))
+                    await self._writable.wait()
+            self._send(frame(Kind.TREE_END))
+        await done
+
+    def _ask(self, kind: Kind) -> Future[int]:
+        future: Future[int] = self._loop.create_future()
+        if self._refused(future):
+            return future
+        self._token = token = (self._token + 1) & 0xFFFFFFFF
+        self._answers[token] = future
+        limit = self._loop.call_later(ANSWER_LIMIT, self.cut, f"the agent did not answer {kind.name}")
+        future.add_done_callback(lambda _: limit.cancel())
+        self._send(frame(kind, TOKEN.pack(token)))
+        return future
+
+    def _refused(self, future: "Future[int] | Future[None]") -> bool:
+        """Fail `future` where the link is gone."""
+        if self._lost is not None:
+            future.set_exception(SupervisorLost(self._lost))
+            future.exception()
+        return self._lost is not None
+
+    def _send(self, data: bytes) -> None:
+        if self._lost is None and self._transport is not None:
+            self._transport.write(data)
+
+
+T = TypeVar("T")
+
+_FREEZE = frame(Kind.FREEZE)
+_THAW = frame(Kind.THAW)
+
+
+def _resolve(future: "Future[T] | None", value: T) -> None:
+    if future is not None and not future.done():
+        future.set_result(value)
+
+
+class LinkServer:
+    """Waits for agents to dial in."""
+
+    def __init__(self) -> None:
+        self._awaited: dict[str, tuple[str, Future[Link]]] = {}
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def open(self, host: str) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Link(self), host, 0, backlog=256)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def expect(self, sandbox_id: str, token: str) -> Future[Link]:
+        """The link of the sandbox that will present `token`. Cancel the future to stop waiting."""
+        future: Future[Link] = asyncio.get_running_loop().create_future()
+        self._awaited[sandbox_id] = (token, future)
+        future.add_done_callback(lambda _: self._awaited.pop(sandbox_id, None))
+        return future
+
+    def admit(self, sandbox_id: str, token: str, link: Link) -> bool:
+        """Give the link to whoever expects it. False when nobody does, or the token is another."""
+        known, future = self._awaited.get(sandbox_id, ("", None))
+        if future is None or future.done() or not hmac.compare_digest(known.encode(), token.encode()):
+            return False
+        future.set_result(link)
+        return True
