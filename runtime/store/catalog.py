@@ -1,0 +1,201 @@
+"""The catalog: everything the store holds, as an immutable snapshot in memory.
+
+Reads are dictionary look-ups, never SQL. A write makes the next snapshot from a set of changes; it copies one level of
+names for each scope that it touches and shares the rest, so a swap stays cheap with ten thousand functions.
+Knows nothing of SQL, files or threads.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self, overload
+
+from runtime.model import LATEST, FunctionVersion, LayerVersion, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPut:
+    """A function version was created or changed."""
+
+    record: FunctionVersion
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDeleted:
+    """A function is gone, with all its versions."""
+
+    scope: Scope
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerVersionPut:
+    """A layer version was published."""
+
+    record: LayerVersion
+
+
+@dataclass(frozen=True, slots=True)
+class LayerVersionDeleted:
+    """A layer version is gone."""
+
+    scope: Scope
+    name: str
+    number: int
+
+
+Change = FunctionPut | FunctionDeleted | LayerVersionPut | LayerVersionDeleted
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """One scope's records. Written only while the snapshot that it belongs to is being made."""
+
+    functions: dict[str, dict[str, FunctionVersion]] = field(default_factory=dict)
+    """By name, then by version: `$LATEST` first, numbers ascending. The inner dictionaries are never changed."""
+    names: list[str] = field(default_factory=list)
+    """Functions that have a `$LATEST`, sorted."""
+    layers: dict[str, dict[int, LayerVersion]] = field(default_factory=dict)
+    """By name, then by number, newest first. The inner dictionaries are never changed or empty."""
+
+    def copy(self) -> "_Shelf":
+        return _Shelf(self.functions.copy(), self.names.copy(), self.layers.copy())
+
+    def apply(self, change: Change) -> None:
+        match change:
+            case FunctionPut(record):
+                self._put_function(record)
+            case FunctionDeleted(_, name):
+                self._delete_function(name)
+            case LayerVersionPut(record):
+                self._put_layer_version(record)
+            case LayerVersionDeleted(_, name, number):
+                self._delete_layer_version(name, number)
+
+    def _put_function(self, record: FunctionVersion) -> None:
+        before = self.functions.get(record.name, {})
+        after = before | {record.version: record}
+        if record.version not in before:
+            after = dict(sorted(after.items(), key=_age))
+            if record.version == LATEST:
+                insort(self.names, record.name)
+        self.functions[record.name] = after
+
+    def _delete_function(self, name: str) -> None:
+        if LATEST in self.functions.pop(name, {}):
+            del self.names[bisect_left(self.names, name)]
+
+    def _put_layer_version(self, record: LayerVersion) -> None:
+        versions = {record.number: record} | self.layers.get(record.name, {})
+        self.layers[record.name] = dict(sorted(versions.items(), reverse=True))
+
+    def _delete_layer_version(self, name: str, number: int) -> None:
+        versions = {n: record for n, record in self.layers.get(name, {}).items() if n != number}
+        if versions:
+            self.layers[name] = versions
+        else:
+            self.layers.pop(name, None)
+
+
+def _age(item: tuple[str, FunctionVersion]) -> int:
+    """The order of versions: `$LATEST`, then numbers ascending."""
+    version, _ = item
+    return 0 if version == LATEST else int(version)
+
+
+class _Latest(Sequence[FunctionVersion]):
+    """The `$LATEST` of each function by name; a view, so that a page of a long list costs only the page."""
+
+    def __init__(self, shelf: _Shelf) -> None:
+        self._shelf = shelf
+
+    def __len__(self) -> int:
+        return len(self._shelf.names)
+
+    @overload
+    def __getitem__(self, index: int) -> FunctionVersion: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FunctionVersion]: ...
+    def __getitem__(self, index: int | slice) -> FunctionVersion | Sequence[FunctionVersion]:
+        if isinstance(index, slice):
+            return [self._shelf.functions[name][LATEST] for name in self._shelf.names[index]]
+        return self._shelf.functions[self._shelf.names[index]][LATEST]
+
+
+_EMPTY = _Shelf()
+
+
+class Catalog:
+    """One snapshot: it never changes, so a reader may keep it for as long as it likes."""
+
+    def __init__(self, shelves: Mapping[Scope, _Shelf] | None = None) -> None:
+        self._shelves = shelves or {}
+
+    def __repr__(self) -> str:
+        counts = (
+            f"{scope.account}/{scope.region}: {len(shelf.functions)} functions, {len(shelf.layers)} layers"
+            for scope, shelf in self._shelves.items()
+        )
+        return f"<Catalog [{'; '.join(counts)}]>"
+
+    def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
+        versions = self._shelf(scope).functions.get(name)
+        return versions.get(version) if versions else None
+
+    def functions(self, scope: Scope) -> Sequence[FunctionVersion]:
+        """`$LATEST` of each function, sorted by name."""
+        return _Latest(self._shelf(scope))
+
+    def versions(self, scope: Scope, name: str) -> Sequence[FunctionVersion]:
+        """`$LATEST` first, then numbers ascending."""
+        return tuple(self._shelf(scope).functions.get(name, {}).values())
+
+    def layer_version(self, scope: Scope, name: str, number: int) -> LayerVersion | None:
+        """None if it was deleted, or never existed."""
+        return self._shelf(scope).layers.get(name, {}).get(number)
+
+    def layer_versions(self, scope: Scope, name: str) -> Sequence[LayerVersion]:
+        """Newest first."""
+        return tuple(self._shelf(scope).layers.get(name, {}).values())
+
+    def layers(self, scope: Scope) -> Sequence[str]:
+        """Names that have at least one version, sorted."""
+        return sorted(self._shelf(scope).layers)
+
+    def all_functions(self) -> Iterator[FunctionVersion]:
+        """Every version of every function in every scope."""
+        return (
+            record
+            for shelf in self._shelves.values()
+            for versions in shelf.functions.values()
+            for record in versions.values()
+        )
+
+    def all_layer_versions(self) -> Iterator[LayerVersion]:
+        """Every layer version in every scope."""
+        return (
+            record
+            for shelf in self._shelves.values()
+            for versions in shelf.layers.values()
+            for record in versions.values()
+        )
+
+    def evolve(self, changes: Iterable[Change]) -> Self:
+        """The snapshot after these changes, in their order."""
+        shelves, copied = dict(self._shelves), set[Scope]()
+        for change in changes:
+            scope = _scope_of(change)
+            if scope not in copied:
+                shelves[scope] = shelves.get(scope, _EMPTY).copy()
+                copied.add(scope)
+            shelves[scope].apply(change)
+        return type(self)(shelves)
+
+    def _shelf(self, scope: Scope) -> _Shelf:
+        return self._shelves.get(scope, _EMPTY)
+
+
+def _scope_of(change: Change) -> Scope:
+    if isinstance(change, FunctionPut | LayerVersionPut):
+        return change.record.scope
+    return change.scope

@@ -1,0 +1,108 @@
+"""Records as JSON documents and back: the only place that knows how a record looks at rest.
+
+Driven by the types of `runtime.model`, and strict: a document of another format, an unknown member, a missing one or a
+value of the wrong type is refused, never guessed at. A member that has a default may be missing: that is how documents
+written before the member existed are read. Knows nothing of SQL.
+"""
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+import orjson
+
+from runtime.model import FunctionVersion, LayerVersion
+from runtime.store.errors import RecordUnreadable
+
+FORMAT = 1
+"""Changes when a document's meaning does, not when a member with a default is added."""
+
+_Reader = Callable[[Any], Any]
+
+
+def encode(record: FunctionVersion | LayerVersion) -> str:
+    return orjson.dumps({"format": FORMAT, "record": record}, default=_plain).decode()
+
+
+def decode_function(document: str) -> FunctionVersion:
+    return typing.cast("FunctionVersion", _decode(FunctionVersion, document))
+
+
+def decode_layer_version(document: str) -> LayerVersion:
+    return typing.cast("LayerVersion", _decode(LayerVersion, document))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _decode(kind: type, document: str) -> object:
+    try:
+        envelope = orjson.loads(document)
+        if envelope["format"] != FORMAT:
+            raise ValueError(f"its format is {envelope['format']!r}, this program knows {FORMAT}")
+        return _reader(kind)(envelope["record"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordUnreadable(f"A stored {kind.__name__} cannot be read: {error}") from error
+
+
+@cache
+def _reader(kind: Any) -> _Reader:
+    """The function that turns a JSON value into a value of this type, or raises ValueError or TypeError."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return lambda value: value
+    if origin in (typing.Union, types.UnionType):
+        return _optional(arguments)
+    if origin is tuple:
+        return _sequence(_reader(arguments[0]))
+    if origin is Mapping:
+        return _mapping(_reader(arguments[1]))
+    if is_dataclass(kind):
+        return _record(kind)
+    return kind if issubclass(kind, StrEnum) else _scalar(kind)
+
+
+def _scalar(kind: type) -> _Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+        return value
+
+    return read
+
+
+def _optional(arguments: tuple[Any, ...]) -> _Reader:
+    (wanted,) = (argument for argument in arguments if argument is not types.NoneType)
+    inner = _reader(wanted)
+    return lambda value: None if value is None else inner(value)
+
+
+def _sequence(inner: _Reader) -> _Reader:
+    check = _scalar(list)
+    return lambda value: tuple(inner(item) for item in check(value))
+
+
+def _mapping(inner: _Reader) -> _Reader:
+    check = _scalar(dict)
+    return lambda value: {key: inner(item) for key, item in check(value).items()}
+
+
+def _record(kind: Any) -> _Reader:
+    hints = typing.get_type_hints(kind)
+    readers = {member.name: _reader(hints[member.name]) for member in fields(kind)}
+    required = {m.name for m in fields(kind) if m.default is MISSING and m.default_factory is MISSING}
+    check = _scalar(dict)
+
+    def read(value: Any) -> Any:
+        if check(value).keys() - readers.keys() or required - value.keys():
+            raise ValueError(f"{kind.__name__} has other members: {', '.join(sorted(value))}")
+        return kind(**{name: readers[name](item) for name, item in value.items()})
+
+    return read

@@ -1,0 +1,34 @@
+"""What is still needed of blobs and trees, told from the records alone.
+
+A deleted layer version keeps its content for as long as a function version refers to it.
+"""
+
+from pathlib import Path
+
+from runtime.store.blobs import BlobStore
+from runtime.store.catalog import Catalog
+from runtime.trees import Trees
+
+
+def live_digests(catalog: Catalog) -> frozenset[str]:
+    """Of every zip that a record refers to."""
+    functions = (
+        digest
+        for record in catalog.all_functions()
+        for digest in (record.code.digest, *(layer.code.digest for layer in record.config.layers))
+    )
+    return frozenset(functions) | {record.code.digest for record in catalog.all_layer_versions()}
+
+
+def live_layer_lists(catalog: Catalog) -> frozenset[tuple[str, ...]]:
+    """Of digests, in order, as functions combine them."""
+    return frozenset(
+        tuple(layer.code.digest for layer in record.config.layers) for record in catalog.all_functions()
+    )
+
+
+def collect(catalog: Catalog, blobs: BlobStore, data_dir: Path) -> None:
+    """Remove what nothing refers to. Safe only while nobody uses blobs or trees: when a store opens."""
+    digests = live_digests(catalog)
+    blobs.sweep(digests)
+    Trees(data_dir).sweep(digests, live_layer_lists(catalog))

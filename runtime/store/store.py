@@ -1,0 +1,166 @@
+"""The store: what the control plane must not forget.
+
+A write is acknowledged once it is on the disk and visible in the catalog. Conditions (must be new, must be at this
+revision) and layer numbers are decided inside the write's transaction, so concurrent writers cannot both win.
+Opening also collects garbage, for at that moment nobody uses blobs or trees yet.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar
+
+from runtime.files import PRIVATE, TRAVERSABLE, lock_directory, make_directory
+from runtime.model import FunctionVersion, LayerVersion, Scope
+from runtime.store import codec
+from runtime.store.blobs import BlobStore
+from runtime.store.catalog import (
+    Catalog,
+    Change,
+    FunctionDeleted,
+    FunctionPut,
+    LayerVersionDeleted,
+    LayerVersionPut,
+)
+from runtime.store.database import open_database, translating_errors
+from runtime.store.errors import RecordExists, RecordMissing, RecordUnreadable, RevisionMismatch
+from runtime.store.garbage import collect
+from runtime.store.statements import SQL
+from runtime.store.writer import Writer
+
+_Record = TypeVar("_Record", FunctionVersion, LayerVersion)
+
+
+class Store:
+    """Open one with `Store.open`; a data directory has one at a time."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, catalog: Catalog, blobs: BlobStore, lock: IO[bytes]
+    ) -> None:
+        self.catalog = catalog
+        """The current snapshot; replaced by the writer's thread only."""
+        self.blobs = blobs
+        self._lock = lock
+        self._writer = Writer(connection, self._on_commit)
+
+    @classmethod
+    async def open(cls, data_dir: Path) -> Self:
+        make_directory(data_dir, TRAVERSABLE)
+        lock = lock_directory(data_dir)
+        try:
+            return cls(*await asyncio.to_thread(_open, data_dir), lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish the writes that are queued, then let go of the data directory."""
+        await self._writer.close()
+        self._lock.close()
+
+    async def put_function(self, record: FunctionVersion, *, expected_revision: str | None) -> None:
+        """Create a version (nothing expected: RecordExists if it is there) or replace one at a known revision."""
+        if expected_revision is None:
+            await self._writer.write(lambda connection: _insert_function(connection, record))
+        else:
+            await self._writer.write(
+                lambda connection: _update_function(connection, record, expected_revision)
+            )
+
+    async def delete_function(self, scope: Scope, name: str) -> None:
+        """Delete a function with all its versions; RecordMissing if it is not there."""
+        await self._writer.write(lambda connection: _delete_function(connection, scope, name))
+
+    async def publish_layer_version(self, draft: LayerVersion) -> LayerVersion:
+        """Store a new version under the layer's next number; numbers are never given twice."""
+        change = await self._writer.write(lambda connection: _publish_layer_version(connection, draft))
+        assert isinstance(change, LayerVersionPut)  # noqa: S101 - what that write returns
+        return change.record
+
+    async def delete_layer_version(self, scope: Scope, name: str, number: int) -> None:
+        """Delete a layer version, if it is there. Functions that refer to it keep its content."""
+        await self._writer.write(lambda connection: _delete_layer_version(connection, scope, name, number))
+
+    def _on_commit(self, changes: Sequence[Change]) -> None:
+        self.catalog = self.catalog.evolve(changes)
+
+
+def _open(data_dir: Path) -> tuple[sqlite3.Connection, Catalog, BlobStore]:
+    make_directory(data_dir / "store", PRIVATE)
+    blobs = BlobStore(data_dir / "blobs")
+    blobs.prepare()
+    connection = open_database(data_dir / "store" / "berth.sqlite3")
+    try:
+        with translating_errors():
+            catalog = Catalog().evolve(_stored(connection))
+        collect(catalog, blobs, data_dir)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, catalog, blobs
+
+
+def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
+    """The whole database as changes to an empty catalog."""
+    for *key, document in connection.execute(SQL["load_functions"]):
+        yield FunctionPut(_decode(codec.decode_function, key, document))
+    for *key, document in connection.execute(SQL["load_layer_versions"]):
+        yield LayerVersionPut(_decode(codec.decode_layer_version, key, document))
+
+
+def _decode(decode: Callable[[str], _Record], key: Sequence[object], document: str) -> _Record:
+    try:
+        return decode(document)
+    except RecordUnreadable as error:
+        raise RecordUnreadable(f"{error} (at {'/'.join(map(str, key))})") from error
+
+
+def _key(scope: Scope, name: str) -> dict[str, Any]:
+    return {"account": scope.account, "region": scope.region, "name": name}
+
+
+def _function_row(record: FunctionVersion) -> Mapping[str, Any]:
+    return _key(record.scope, record.name) | {
+        "version": record.version,
+        "revision_id": record.revision_id,
+        "document": codec.encode(record),
+    }
+
+
+def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) -> Change:
+    try:
+        connection.execute(SQL["insert_function"], _function_row(record))
+    except sqlite3.IntegrityError as error:
+        raise RecordExists(f"{record.arn}:{record.version}") from error
+    return FunctionPut(record)
+
+
+def _update_function(connection: sqlite3.Connection, record: FunctionVersion, expected: str) -> Change:
+    row = {**_function_row(record), "expected_revision": expected}
+    if connection.execute(SQL["update_function"], row).rowcount == 0:
+        raise RevisionMismatch(f"{record.arn}:{record.version} is not at revision {expected}")
+    return FunctionPut(record)
+
+
+def _delete_function(connection: sqlite3.Connection, scope: Scope, name: str) -> Change:
+    if connection.execute(SQL["delete_function"], _key(scope, name)).rowcount == 0:
+        raise RecordMissing(f"{scope.account}/{scope.region}/{name}")
+    return FunctionDeleted(scope, name)
+
+
+def _publish_layer_version(connection: sqlite3.Connection, draft: LayerVersion) -> Change:
+    key = _key(draft.scope, draft.name)
+    connection.execute(SQL["advance_layer"], key)
+    number = connection.execute(SQL["last_layer_number"], key).fetchone()[0]
+    record = replace(draft, number=number)
+    connection.execute(
+        SQL["insert_layer_version"], {**key, "number": number, "document": codec.encode(record)}
+    )
+    return LayerVersionPut(record)
+
+
+def _delete_layer_version(connection: sqlite3.Connection, scope: Scope, name: str, number: int) -> Change:
+    connection.execute(SQL["delete_layer_version"], {**_key(scope, name), "number": number})
+    return LayerVersionDeleted(scope, name, number)
