@@ -1,0 +1,209 @@
+"""The log store: takes log events from the event loop at once, writes them behind its back, hands them to readers.
+
+`write` only notes an event. A short while later, or when much is waiting, everything noted goes as one batch to the
+store's one thread, which appends to the files (see `runtime.logfiles`) in the order of the calls. Reading runs on the
+same thread, so it sees every event noted before. Memory is bounded: beyond `PENDING_BYTES` waiting for the disk, events
+are dropped and each stream that lost some gets a line saying how many. A follower that does not keep up loses its own
+oldest events in the same way.
+
+All methods belong to the event loop's thread. Nothing here knows what a line means.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+
+from runtime.logfiles import LogEvent, LogFiles, Place, encode
+from runtime.model import Scope
+
+__all__ = ["LogEvent", "LogStore"]
+
+PENDING_BYTES = 16 * 1024 * 1024
+FOLLOWER_BYTES = 4 * 1024 * 1024
+EVENT_BYTES = 1024 * 1024
+"""The rest of a longer event is cut off, as CloudWatch's limit would."""
+LINGER = 0.05
+"""Seconds that events may wait for company on their way to the disk; `kill -9` loses at most these."""
+
+_BATCH_BYTES = 1024 * 1024
+_OVERHEAD = 200  # what an event costs in memory beside its text, about
+_log = logging.getLogger(__name__)
+_Noted = tuple[Place, int, bytes]
+
+
+class LogStore:
+    """The logs of every function under `<data_dir>/logs`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._files = LogFiles(data_dir / "logs")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="berth-logs")
+        self._noted: list[_Noted] = []
+        self._noted_bytes = 0  # of the events in `_noted`
+        self._pending_bytes = 0  # of those and of the batches under way
+        self._dropped: dict[Place, tuple[int, int]] = {}  # how many, and the last one's time
+        self._timer: asyncio.TimerHandle | None = None
+        self._followers: dict[tuple[Scope, str], set[Follower]] = {}
+        self._closed = False
+
+    def write(self, scope: Scope, group: str, stream: str, timestamp_ms: int, text: str | bytes) -> None:
+        """Note an event. One line feed at the end of its text is not part of it. After `close` nothing happens."""
+        if self._closed:
+            return
+        data = text.encode(errors="replace") if isinstance(text, str) else text
+        data = data.removesuffix(b"\n")[:EVENT_BYTES]
+        if self._followers:
+            for follower in self._followers.get((scope, group), ()):
+                follower.push(timestamp_ms, stream, data)
+        self._note(Place(scope.account, scope.region, group, stream), timestamp_ms, data)
+
+    async def flush(self) -> None:
+        """Return when every event noted so far is on disk, or was given up."""
+        # Shielded: to cancel the waiting must not cancel the writing.
+        await asyncio.shield(asyncio.wrap_future(self._hand_over()))
+
+    async def tail(self, scope: Scope, group: str, *, limit: int) -> list[LogEvent]:
+        """The last `limit` events of all streams of a group by time, oldest first."""
+        self._hand_over()
+        return await self._read(scope, group, limit)
+
+    async def follow(self, scope: Scope, group: str, *, limit: int = 0) -> AsyncIterator[LogEvent]:
+        """The last `limit` events, then every event noted from the first step on, without gap or repetition.
+
+        Ends when the store is closed.
+        """
+        follower = Follower()
+        # No await until the follower is there: the thread reads right after what was noted before, and before the rest.
+        self._hand_over()
+        past = self._read(scope, group, limit)
+        self._followers.setdefault((scope, group), set()).add(follower)
+        try:
+            for event in await past:
+                yield event
+            async for event in follower:
+                yield event
+        finally:
+            self._forget(scope, group, follower)
+
+    async def close(self) -> None:
+        """Write what is noted, end all followers, let the thread go."""
+        if self._closed:
+            return
+        self._closed = True
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.end()
+        try:
+            await self.flush()
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _note(self, place: Place, timestamp: int, data: bytes) -> None:
+        size = len(data) + _OVERHEAD
+        if self._pending_bytes + size > PENDING_BYTES:
+            self._dropped[place] = (self._dropped.get(place, (0, 0))[0] + 1, timestamp)
+            return
+        self._noted.append((place, timestamp, data))
+        self._noted_bytes += size
+        self._pending_bytes += size
+        if self._noted_bytes >= _BATCH_BYTES:
+            self._hand_over()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._hand_over)
+
+    def _hand_over(self) -> "Future[None]":
+        """Give everything noted to the thread. The future is done when it and all before is written."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch, size = self._noted, self._noted_bytes
+        self._noted, self._noted_bytes = [], 0
+        batch += [(place, time, _loss(count)) for place, (count, time) in self._dropped.items()]
+        self._dropped = {}
+        written = self._thread.submit(self._append, batch)
+        if size:
+            loop = asyncio.get_running_loop()
+            written.add_done_callback(lambda _: loop.call_soon_threadsafe(self._written, size))
+        return written
+
+    def _written(self, size: int) -> None:
+        self._pending_bytes -= size
+        if self._dropped and self._timer is None:
+            self._hand_over()
+
+    def _append(self, batch: list[_Noted]) -> None:
+        """On the thread: write a batch, each stream's events in one piece."""
+        lines: dict[Place, list[bytes]] = {}
+        newest: dict[Place, int] = {}
+        for place, timestamp, text in batch:
+            lines.setdefault(place, []).append(encode(timestamp, text))
+            newest[place] = timestamp
+        for place, each in lines.items():
+            try:
+                self._files.append(place, b"".join(each), newest[place])
+            except OSError as error:
+                _log.error("%d log events of %s are lost: %s", len(each), place.group, error)
+
+    def _read(self, scope: Scope, group: str, limit: int) -> asyncio.Future[list[LogEvent]]:
+        job = self._thread.submit(self._files.tail, scope.account, scope.region, group, limit)
+        return asyncio.wrap_future(job)
+
+    def _forget(self, scope: Scope, group: str, follower: "Follower") -> None:
+        followers = self._followers[scope, group]
+        followers.remove(follower)
+        if not followers:
+            del self._followers[scope, group]
+
+
+class Follower:
+    """The events of one group on their way to one reader, woken by each event; bounded in bytes."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, str, bytes]] = deque()
+        self._bytes = 0
+        self._dropped = 0
+        self._ended = False
+        self._woken = asyncio.Event()
+
+    def push(self, timestamp: int, stream: str, text: bytes) -> None:
+        self._waiting.append((timestamp, stream, text))
+        self._bytes += len(text) + _OVERHEAD
+        while self._bytes > FOLLOWER_BYTES:
+            self._bytes -= len(self._waiting.popleft()[2]) + _OVERHEAD
+            self._dropped += 1
+        self._woken.set()
+
+    def end(self) -> None:
+        """Let the reader have what is waiting, then stop."""
+        self._ended = True
+        self._woken.set()
+
+    def __aiter__(self) -> AsyncIterator[LogEvent]:
+        return self
+
+    async def __anext__(self) -> LogEvent:
+        while not self._waiting:
+            if self._ended:
+                raise StopAsyncIteration
+            self._woken.clear()
+            await self._woken.wait()
+        timestamp, stream, text = self._waiting[0]
+        if self._dropped:
+            count, self._dropped = self._dropped, 0
+            return LogEvent(timestamp, stream, _loss(count).decode())
+        self._waiting.popleft()
+        self._bytes -= len(text) + _OVERHEAD
+        return LogEvent(timestamp, stream, text.decode(errors="replace"))
+
+
+def _loss(count: int) -> bytes:
+    return b"[berth] %d log events were dropped: they came faster than they could be taken" % count
