@@ -1,0 +1,119 @@
+"""The image that runtime images start from: Debian's own where one can be had, else one built from Debian's packages.
+
+Knows suites and packages, nothing of Lambda's runtimes. Nothing is pulled unless no image here serves.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from runtime.spawners.engine import Engine, EngineError, StepFailed
+
+Progress = Callable[[str], None]
+
+PULL_LIMIT = 180.0
+BUILD_LIMIT = 900.0
+TAIL = 30
+
+INSTALL = (
+    ("apt-get", "update"),
+    ("apt-get", "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
+)
+
+
+class BaseImages:
+    """Finds or makes `debian:<suite>-slim` or its like."""
+
+    def __init__(self, engine: Engine, builder: Path, fixed: str | None = None) -> None:
+        self._engine = engine
+        self._builder = builder
+        """The program that makes a root file system: `SUITE OUT.tar`."""
+        self._fixed = fixed
+        """The image to start from whatever the suite, if someone set one."""
+
+    def name(self, suite: str) -> str:
+        """What identifies the base in an image's content address: the same wherever it came from."""
+        return self._fixed or f"debian:{suite}"
+
+    async def ensure(self, suite: str, progress: Progress) -> str:
+        """A base that the engine holds. A fixed one is the setting's to be right: it is pulled if missing."""
+        if self._fixed:
+            await self._fetch(_tagged(self._fixed), progress)
+            return self._fixed
+        debian, own = f"debian:{suite}-slim", f"berth/base:{suite}"
+        for reference in (debian, own):
+            if await self._engine.image(reference):
+                return reference
+        try:
+            await self._fetch(debian, progress)
+        except EngineError as error:
+            progress(f"{debian} cannot be pulled ({_first_line(error)}): building {own} from packages")
+            await self._build(suite, own, progress)
+            return own
+        return debian
+
+    async def _fetch(self, reference: str, progress: Progress) -> None:
+        if await self._engine.image(reference) is None:
+            progress(f"pulling {reference}")
+            await self._engine.pull(reference, progress, PULL_LIMIT)
+
+    async def _build(self, suite: str, reference: str, progress: Progress) -> None:
+        await self._need_mmdebstrap(suite, progress)
+        with tempfile.TemporaryDirectory(prefix="berth-base-") as directory:
+            tar = Path(directory) / f"{suite}.tar"
+            await _command([str(self._builder), suite, str(tar)], progress)
+            progress(f"importing {reference}")
+            await self._engine.load_tree(tar, reference, ['CMD ["bash"]', f"LABEL berth.base={suite}"])
+
+    async def _need_mmdebstrap(self, suite: str, progress: Progress) -> None:
+        if shutil.which("mmdebstrap"):
+            return
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise StepFailed(
+                f"no base image for runtimes on Debian {suite}: debian:{suite}-slim cannot be pulled, and mmdebstrap, "
+                "which would build one, is not installed. Install it (apt-get install mmdebstrap), load an image "
+                f"debian:{suite}-slim into the engine (docker load), or name another in the setting base_image"
+            )
+        progress("installing mmdebstrap")
+        for command in INSTALL:
+            await _command(command, progress)
+
+
+def _tagged(reference: str) -> str:
+    return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+async def _command(command: Sequence[str], progress: Progress) -> None:
+    """Run a program to its end and pass on what it says; whoever leaves early takes it along."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None  # noqa: S101  a pipe was asked for
+    seen: list[str] = []
+    try:
+        async with asyncio.timeout(BUILD_LIMIT):
+            async for data in process.stdout:
+                seen.append(data.decode(errors="replace").rstrip())
+                progress(seen[-1])
+            status = await process.wait()
+    except TimeoutError:
+        raise StepFailed(f"{command[0]} took longer than {BUILD_LIMIT:g} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if status:
+        raise StepFailed("\n".join([f"{command[0]} ended with status {status}", *seen[-TAIL:]]))

@@ -1,0 +1,255 @@
+"""Runtime images: which Lambda runtimes exist here, and the image of each, built when it is first needed.
+
+An image is named by its content (`berth/python3.11:<12 hex>`): what goes into it decides its tag, so a changed agent or
+Dockerfile is a new image and an unchanged one is never built twice. `python -m runtime.images build` builds ahead.
+It knows nothing of functions or sandboxes.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import io
+import json
+import sys
+import tarfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+import rapid
+from rapid.agent import FILES
+from runtime.base_image import BaseImages
+from runtime.settings import SettingsError, add_flags, flags_of, load
+from runtime.spawners.base import SpawnerError
+from runtime.spawners.engine import Engine
+
+Progress = Callable[[str], None]
+Files = Mapping[str, tuple[bytes, int]]
+"""Path in the build context → content and mode."""
+
+REPOSITORY = "berth"
+LABEL = "berth.image"
+STAGE = "berth.stage"
+
+
+class UnknownRuntime(SpawnerError):
+    """No image can be built for this runtime identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A row of `images/runtimes.yaml`."""
+
+    identifier: str
+    context: str
+    suite: str
+    arguments: Mapping[str, str]
+
+
+def image_sources() -> Path:
+    """`images/` of the repository, or its copy inside an installed package."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "_images"
+    return packaged if packaged.is_dir() else here.parent / "images"
+
+
+def read_table(sources: Path) -> dict[str, Runtime]:
+    """The runtimes by identifier."""
+    rows = yaml.safe_load((sources / "runtimes.yaml").read_text())
+    return {identifier: Runtime(identifier=identifier, **row) for identifier, row in rows.items()}
+
+
+@dataclass(slots=True)
+class _Build:
+    """A build under way, and who wants to hear of it."""
+
+    task: asyncio.Task[None]
+    listeners: list[Progress] = field(default_factory=list)
+
+
+class RuntimeImages:
+    """The runtime images of one engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        base_image: str | None = None,
+        build_ca: Path | None = None,
+        sources: Path | None = None,
+    ) -> None:
+        self._engine = engine
+        self._sources = sources or image_sources()
+        self._table = read_table(self._sources)
+        self._bases = BaseImages(engine, self._sources / "debian" / "build", base_image)
+        self._build_ca = build_ca
+        self._references: dict[str, str] = {}
+        self._builds: dict[str, _Build] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return (
+            f"<RuntimeImages [{', '.join(self._table)} | building: {', '.join(self._builds) or 'nothing'}]>"
+        )
+
+    @property
+    def runtimes(self) -> Sequence[str]:
+        """The identifiers that there are images for."""
+        return tuple(self._table)
+
+    def reference(self, runtime: str) -> str:
+        """The image's name, whether it is built or not."""
+        if runtime not in self._references:
+            row = self._row(runtime)
+            address = content_address(self._files(row), row, self._bases.name(row.suite))
+            self._references[runtime] = f"{REPOSITORY}/{runtime}:{address}"
+        return self._references[runtime]
+
+    async def ensure(self, runtime: str, progress: Progress, *, fresh: bool = False) -> str:
+        """The reference of an image that the engine holds, built first if need be.
+
+        Callers that ask for the same one share one build, and it goes on when they leave. `fresh` builds in any case.
+        The engine is asked every time (a millisecond): images are removed behind our back.
+        """
+        reference = self.reference(runtime)
+        if fresh or await self._engine.image(reference) is None:
+            await self._shared(runtime, progress, fresh=fresh)
+        return reference
+
+    async def close(self) -> None:
+        """Give up builds under way."""
+        tasks = [build.task for build in self._builds.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _shared(self, runtime: str, progress: Progress, *, fresh: bool) -> None:
+        build = self._builds.get(runtime)
+        if build is None:
+            task = asyncio.create_task(self._build(self._row(runtime), fresh=fresh))
+            build = self._builds[runtime] = _Build(task)
+            task.add_done_callback(lambda _: self._builds.pop(runtime))
+        build.listeners.append(progress)
+        try:
+            await asyncio.shield(build.task)
+        finally:
+            build.listeners.remove(progress)
+
+    async def _build(self, row: Runtime, *, fresh: bool) -> None:
+        def tell(line: str) -> None:
+            for listener in tuple(self._builds[row.identifier].listeners):
+                listener(line)
+
+        async with self._one_at_a_time:
+            base = await self._bases.ensure(row.suite, tell)
+            reference = self.reference(row.identifier)
+            tell(f"building {reference} from {base}")
+            arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
+            context = tar_of({**self._files(row), **self._ca()})
+            await self._engine.build(
+                context, reference, arguments, {LABEL: row.identifier}, tell, fresh=fresh
+            )
+            await self._prune(row.identifier, reference)
+
+    async def _prune(self, runtime: str, current: str) -> None:
+        """Remove what the new image replaces. What a sandbox still runs on stays: the engine refuses."""
+        for image in await self._engine.images(f"{LABEL}={runtime}"):
+            tags = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
+            if not any(tag.endswith(current) for tag in tags):  # Podman puts localhost/ before it
+                for name in tags or [image["Id"]]:
+                    await self._engine.remove_image(name)
+        # The newest stage stays, as the builder's cache: with it a new agent is an image within two seconds.
+        stages = await self._engine.images(f"{STAGE}={runtime}")
+        for image in sorted(stages, key=lambda each: int(each["Created"]))[:-1]:
+            await self._engine.remove_image(image["Id"])
+
+    def _row(self, runtime: str) -> Runtime:
+        try:
+            return self._table[runtime]
+        except KeyError:
+            known = ", ".join(self._table)
+            raise UnknownRuntime(f"there is no image for the runtime {runtime}; there are {known}") from None
+
+    def _files(self, row: Runtime) -> Files:
+        agent = Path(rapid.__file__).parent
+        return {**files_under(self._sources / row.context), **files_under(agent, "rapid/", FILES)}
+
+    def _ca(self) -> Files:
+        return {"ca/ca.crt": (self._build_ca.read_bytes(), 0o644)} if self._build_ca else {}
+
+
+def files_under(directory: Path, prefix: str = "", names: Iterable[str] | None = None) -> Files:
+    """The files below a directory, or some of them, as the build context holds them."""
+    paths = [directory / name for name in names] if names else directory.rglob("*")
+    return {
+        prefix + path.relative_to(directory).as_posix(): (
+            path.read_bytes(),
+            0o755 if path.stat().st_mode & 0o100 else 0o644,
+        )
+        for path in paths
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def content_address(files: Files, row: Runtime, base: str) -> str:
+    """Twelve hex digits that stand for everything an image is made of.
+
+    A CA bundle is not part of it: it serves the download and leaves no trace.
+    """
+    parts = {name: (hashlib.sha256(data).hexdigest(), mode) for name, (data, mode) in sorted(files.items())}
+    whole = [parts, row.identifier, row.suite, sorted(row.arguments.items()), base]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
+
+
+def tar_of(files: Files) -> bytes:
+    """A tar of these files that is the same whenever it is made."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, (data, mode) in sorted(files.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m runtime.images build [RUNTIME…]`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runtime.images", description="Build runtime images ahead."
+    )
+    commands = parser.add_subparsers(required=True)
+    build = commands.add_parser("build", help="build the images of these runtimes, or of all")
+    build.add_argument("runtime", nargs="*")
+    build.add_argument(
+        "--fresh", action="store_true", help="build anew what is there, e.g. for security updates"
+    )
+    add_flags(build, only=["data_dir", "docker_host", "build_ca", "base_image"])
+    try:
+        return asyncio.run(_build_all(parser.parse_args(arguments)))
+    except (SpawnerError, SettingsError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+
+
+async def _build_all(arguments: argparse.Namespace) -> int:
+    settings = load(flags_of(arguments)).settings
+    engine = await Engine.connect(settings.docker_host)
+    images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
+    try:
+        for runtime in arguments.runtime or images.runtimes:
+            reference = await images.ensure(runtime, _show, fresh=arguments.fresh)
+            _show(f"{runtime}: {reference}")
+    finally:
+        await images.close()
+        await engine.close()
+    return 0
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())
