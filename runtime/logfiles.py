@@ -130,8 +130,8 @@ class LogFiles:
         if size + len(lines) >= ROTATE_AT:
             path.replace(path.with_suffix(_PREVIOUS))
 
-    def tail(self, account: str, region: str, group: str, limit: int) -> list[LogEvent]:
-        """The last `limit` events of all streams of a group, oldest first."""
+    def tail(self, account: str, region: str, group: str, limit: int, part: str = "") -> list[LogEvent]:
+        """The last `limit` events of all streams of a group with `part` in their names, oldest first."""
         if limit <= 0:
             return []
         directory = self._directory(account, region, group)
@@ -140,6 +140,8 @@ class LogFiles:
             if len(newest) == limit and last < newest[0][0]:
                 break  # the last event of this file, and of all that follow, is older than those found
             stream = shown_name(path.name.removesuffix(_PREVIOUS).removesuffix(_CURRENT))
+            if part not in stream:
+                continue
             for position, event in enumerate(_last_events(path, stream, limit)):
                 # Of two events with one time, the later line counts as newer.
                 entry = (event.timestamp, -(order * 10**9 + position), event)

@@ -12,7 +12,7 @@ All methods belong to the event loop's thread. Nothing here knows what a line me
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -32,6 +32,8 @@ LINGER = 0.05
 _BATCH_BYTES = 1024 * 1024
 _OVERHEAD = 200  # what an event costs in memory beside its text, about
 _log = logging.getLogger(__name__)
+_echo = logging.getLogger("berth.functions")
+"""What functions log, for a terminal; silent unless somebody sets its level to INFO."""
 _Noted = tuple[Place, int, bytes]
 
 
@@ -65,26 +67,29 @@ class LogStore:
         # Shielded: to cancel the waiting must not cancel the writing.
         await asyncio.shield(asyncio.wrap_future(self._hand_over()))
 
-    async def tail(self, scope: Scope, group: str, *, limit: int) -> list[LogEvent]:
-        """The last `limit` events of all streams of a group by time, oldest first."""
+    async def tail(self, scope: Scope, group: str, *, limit: int, part: str = "") -> list[LogEvent]:
+        """The last `limit` events of a group by time, oldest first, of the streams with `part` in their names."""
         self._hand_over()
-        return await self._read(scope, group, limit)
+        return await self._read(scope, group, limit, part)
 
-    async def follow(self, scope: Scope, group: str, *, limit: int = 0) -> AsyncIterator[LogEvent]:
+    async def follow(
+        self, scope: Scope, group: str, *, limit: int = 0, part: str = ""
+    ) -> AsyncGenerator[LogEvent, None]:
         """The last `limit` events, then every event noted from the first step on, without gap or repetition.
 
-        Ends when the store is closed.
+        Takes the streams with `part` in their names. Ends when the store is closed.
         """
         follower = Follower()
         # No await until the follower is there: the thread reads right after what was noted before, and before the rest.
         self._hand_over()
-        past = self._read(scope, group, limit)
+        past = self._read(scope, group, limit, part)
         self._followers.setdefault((scope, group), set()).add(follower)
         try:
             for event in await past:
                 yield event
             async for event in follower:
-                yield event
+                if part in event.stream:
+                    yield event
         finally:
             self._forget(scope, group, follower)
 
@@ -147,14 +152,16 @@ class LogStore:
         for place, timestamp, text in batch:
             lines.setdefault(place, []).append(encode(timestamp, text))
             newest[place] = timestamp
+        if _echo.isEnabledFor(logging.INFO):
+            _repeat(batch)
         for place, each in lines.items():
             try:
                 self._files.append(place, b"".join(each), newest[place])
             except OSError as error:
                 _log.error("%d log events of %s are lost: %s", len(each), place.group, error)
 
-    def _read(self, scope: Scope, group: str, limit: int) -> asyncio.Future[list[LogEvent]]:
-        job = self._thread.submit(self._files.tail, scope.account, scope.region, group, limit)
+    def _read(self, scope: Scope, group: str, limit: int, part: str) -> asyncio.Future[list[LogEvent]]:
+        job = self._thread.submit(self._files.tail, scope.account, scope.region, group, limit, part)
         return asyncio.wrap_future(job)
 
     def _forget(self, scope: Scope, group: str, follower: "Follower") -> None:
@@ -207,3 +214,9 @@ class Follower:
 
 def _loss(count: int) -> bytes:
     return b"[berth] %d log events were dropped: they came faster than they could be taken" % count
+
+
+def _repeat(batch: list[_Noted]) -> None:
+    for place, _, text in batch:
+        shown = text.decode(errors="replace").replace("\r", "\n")
+        _echo.info("%s", shown, extra={"group": place.group})

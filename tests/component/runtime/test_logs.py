@@ -1,9 +1,9 @@
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -33,9 +33,9 @@ async def texts(store: LogStore, limit: int = 1000) -> list[str]:
     return [event.text for event in await store.tail(SCOPE, GROUP, limit=limit)]
 
 
-def follow(store: LogStore, limit: int = 0) -> Any:
-    """`follow` as the generator that it is, so that it can be closed."""
-    return aclosing(cast("Any", store.follow(SCOPE, GROUP, limit=limit)))
+def follow(store: LogStore, limit: int = 0) -> aclosing[AsyncGenerator[LogEvent, None]]:
+    """`follow` that is closed with its block."""
+    return aclosing(store.follow(SCOPE, GROUP, limit=limit))
 
 
 @contextmanager
@@ -233,3 +233,27 @@ async def test_follower_that_leaves_is_forgotten(store: LogStore) -> None:
         await anext(events)
         assert store._followers
     assert not store._followers
+
+
+async def test_shared_group_can_be_read_by_stream(store: LogStore) -> None:
+    """Functions that share a group are told apart by their streams' names, in the past and while following."""
+    write(store, "mine", stream="2024/01/31/me[1]aa")
+    write(store, "yours", stream="2024/01/31/you[1]bb", start=1)
+    assert [event.text for event in await store.tail(SCOPE, GROUP, limit=9, part="/me[")] == ["mine"]
+    async with asyncio.timeout(10), aclosing(store.follow(SCOPE, GROUP, limit=9, part="/you[")) as events:
+        assert (await anext(events)).text == "yours"
+        write(store, "mine", stream="2024/01/31/me[1]aa", start=2)
+        write(store, "yours again", stream="2024/01/31/you[1]bb", start=3)
+        assert (await anext(events)).text == "yours again"
+
+
+async def test_terminal_may_listen(store: LogStore, caplog: pytest.LogCaptureFixture) -> None:
+    """With the level of `berth.functions` at INFO, what functions log is repeated there with its group."""
+    write(store, "unheard")
+    await store.flush()
+    with caplog.at_level("INFO", "berth.functions"):
+        write(store, "one\rtwo")
+        await store.flush()
+    assert [(record.getMessage(), record.__dict__["group"]) for record in caplog.records] == [
+        ("one\ntwo", GROUP)
+    ]
