@@ -165,12 +165,16 @@ class Lifecycle:
         self.runtime = RuntimeState.ABSENT
         self.generation = 0
         self._current: _Current | None = None
+        self._waiting: InvokeArrived | None = None
+        #: An invocation that came while a dead runtime's leftovers were being killed.
         self._init_began = 0.0
         #: When the running or last initialisation began.
         self._init_duration: float | None = None
         #: Of a successful initialisation ahead of any invocation, until a report has carried it.
         self._failed_init: InitReport | None = None
         #: Until the output of that initialisation has arrived.
+        self._memory_peak = 0
+        #: The greatest reported so far, in bytes; a sandbox that is lost reports none.
 
     def __repr__(self) -> str:
         current = f" {self._current.invocation.request_id}" if self._current else ""
@@ -218,6 +222,11 @@ class Lifecycle:
         return StartRuntime(self.generation)
 
     def _invoke_arrived(self, event: InvokeArrived) -> Effects:
+        if self.phase is Phase.CLEARING and self._current is None and self._waiting is None:
+            self._waiting = (
+                event  # the runtime died while nobody looked; a new one starts when the old is gone
+            )
+            return []
         if self.phase not in (Phase.IDLE, Phase.COLD):
             raise IllegalTransition(self.phase, Phase.INVOKE)
         cold = self.phase is Phase.COLD
@@ -357,10 +366,14 @@ class Lifecycle:
             return [*completed, Do.ENDED]
         self.phase = Phase.COLD
         self._init_duration = None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            return [*completed, *self._invoke_arrived(replace(waiting, now=event.now))]
         return [*completed, Do.IDLE]
 
     def _completed(self, memory_peak: int) -> Effects:
         """What is logged once all output is there: a failed initialisation, the end of the current invocation."""
+        self._memory_peak = max(self._memory_peak, memory_peak)
         failed_init, self._failed_init = self._failed_init, None
         effects: Effects = [Write(failed_init)] if failed_init else []
         current, self._current = self._current, None
@@ -372,7 +385,7 @@ class Lifecycle:
             duration=current.ended - current.began,
             init_duration=self._init_duration,
             memory_size=self._settings.memory_size,
-            memory_peak=memory_peak,
+            memory_peak=self._memory_peak,
         )
         self._init_duration = None
         if fault := current.fault:
@@ -395,6 +408,7 @@ class Lifecycle:
         fault = Fault("Sandbox.Failure", f"The execution environment was lost: {event.reason}")
         if event.out_of_memory:
             fault = exited(ExitStatus(-9, out_of_memory=True))
+            self._memory_peak = self._settings.memory_size * 1024**2
         effects = self._give_up(event.now, fault)
         completed = self._completed(0)
         self.phase = Phase.ENDED
@@ -402,6 +416,9 @@ class Lifecycle:
         return [*effects, *completed, Do.ENDED]
 
     def _give_up(self, now: float, fault: Fault) -> Effects:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._current = _Current(waiting.invocation, now, waiting.timeout)
         current = self._current
         effects: Effects = [Do.DISARM]
         if current is None:

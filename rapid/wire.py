@@ -72,7 +72,7 @@ def fields(payload: bytes) -> dict[str, Any]:
     """The members of a JSON payload."""
     try:
         value = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # nesting without end comes from whoever can dial the link
         raise WireError(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise WireError("not a JSON object")

@@ -1,0 +1,311 @@
+"""The execution environments of a control plane: the shell around `runtime.core.pool`.
+
+One task owns each environment from its launch to its end. Decisions are the pool's and are taken at once; this module
+carries them out and tells the pool what came of them. It knows nothing of HTTP, qualifiers or containers.
+"""
+
+import asyncio
+import logging
+import time
+from asyncio import Future
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, cast
+
+from rapid.environment import Ticket
+from rapid.invocation import Invocation
+from rapid.lifecycle import Phase
+from rapid.records import Report
+from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
+from runtime.errors import LambdaError, PreparationFailed
+from runtime.launcher import Hosted, Launcher
+from runtime.model import FunctionVersion, Scope
+from runtime.spawners.base import SandboxDeath, Spawner, SpawnerError
+from runtime.store.catalog import Catalog
+
+logger = logging.getLogger(__name__)
+
+WAIT_LIMIT = 300.0
+"""Seconds that an invocation waits for an environment, the build of a runtime image included."""
+END_LIMIT = 3.0
+"""Seconds that an environment gets to end by itself before its sandbox is removed."""
+KEYS = 20_000
+"""Revisions whose keys are remembered."""
+EXPIRY_INTERVAL = 1.0
+"""Seconds between two looks for environments that have been idle too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """All that must be equal for an environment to serve an invocation."""
+
+    scope: Scope
+    name: str
+    version: str
+    code: str
+    config: Hashable
+
+
+class Fleet:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        *,
+        launcher: Launcher,
+        spawner: Spawner,
+        catalog: Callable[[], Catalog],
+        capacity: int,
+        parallel_launches: int,
+        idle_timeout: float,
+    ) -> None:
+        self._launcher = launcher
+        self._spawner = spawner
+        self._catalog = catalog
+        self._idle_timeout = idle_timeout
+        self._pool = Pool(capacity)
+        self._launching = asyncio.Semaphore(parallel_launches)
+        self._hosted: dict[int, Hosted] = {}
+        self._by_sandbox: dict[str, Hosted] = {}
+        self._wanted: dict[int, Future[Hosted]] = {}
+        #: By ticket: who waits for an environment.
+        self._running: set[Future[Report]] = set()
+        #: The ends of the invocations under way.
+        self._versions: dict[Key, FunctionVersion] = {}
+        #: What to launch for a key.
+        self._keys: dict[str, Key] = {}
+        #: By revision: keys that have been computed.
+        self._last_ticket = 0
+        self._lives: dict[int, asyncio.Task[None]] = {}
+        #: The task that owns each environment.
+        self._chores: list[asyncio.Task[None]] = []
+        self._loop = asyncio.get_running_loop()
+
+    def __repr__(self) -> str:
+        return f"<Fleet {self._pool!r}>"
+
+    async def open(self) -> None:
+        """Begin the chores; preparation goes on in the background, and whoever needs it waits for it."""
+        self._chores = [
+            asyncio.create_task(self._prepare_ahead(), name="prepare"),
+            asyncio.create_task(self._expire(), name="expire"),
+        ]
+
+    async def close(self, patience: float) -> None:
+        """End every environment; invocations under way get `patience` seconds to finish."""
+        if self._running and patience:
+            logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
+            await asyncio.wait(self._running, timeout=patience)
+        for future in self._wanted.values():
+            _refuse(future, LambdaError("ServiceException", "Berth is shutting down."))
+        self._act(self._pool.end_all(self._loop.time()))
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, *self._lives.values(), return_exceptions=True)
+
+    # The invoker's side
+
+    async def run(self, version: FunctionVersion, invocation: Invocation) -> Ticket:
+        """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`."""
+        hosted = await self._claim(version)
+        while hosted.environment.phase in (Phase.SHUTDOWN, Phase.ENDED):  # between the claim and now
+            hosted = await self._claim(version)
+        hosted.invocations += 1
+        ticket = hosted.environment.invoke(invocation, version.config.timeout)
+        number = hosted.number
+        ticket.outcome.add_done_callback(lambda _: self._pool.responded(number, self._loop.time()))
+        self._running.add(ticket.completed)
+        ticket.completed.add_done_callback(self._running.discard)
+        return ticket
+
+    async def _claim(self, version: FunctionVersion) -> Hosted:
+        key = self._key(version)
+        self._versions[key] = version
+        self._last_ticket = number = self._last_ticket + 1
+        future: Future[Hosted] = self._loop.create_future()
+        self._wanted[number] = future
+        try:
+            self._act(self._pool.ask(number, key, self._loop.time()))
+            if future.done():
+                return future.result()
+            async with asyncio.timeout(WAIT_LIMIT):
+                return await future
+        except TimeoutError:
+            raise LambdaError(
+                "TooManyRequestsException",
+                f"No execution environment became free within {WAIT_LIMIT:.0f} s: see the server's log.",
+                reason="ConcurrentInvocationLimitExceeded",
+            ) from None
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._act(self._pool.idle(future.result().number, self._loop.time()))  # got it, cannot use it
+            raise
+        finally:
+            del self._wanted[number]
+            self._pool.withdraw(number)
+
+    def _key(self, version: FunctionVersion) -> Key:
+        """The version's key; computed once for each of its revisions."""
+        key = self._keys.get(version.revision_id)
+        if key is None:
+            if len(self._keys) >= KEYS:
+                self._keys.clear()
+            key = Key(version.scope, version.name, version.version, version.code.digest, repr(version.config))
+            self._keys[version.revision_id] = key
+        return key
+
+    # What the API is to call
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        """Have at hand what the version needs. Raises `PreparationFailed`."""
+        try:
+            await self._launcher.make_ready(version, logger.info)
+        except SpawnerError as error:
+            raise PreparationFailed("InternalError", str(error)) from error
+
+    def retired(self, scope: Scope, name: str) -> None:
+        """The function has been changed or deleted: environments of what it was drain."""
+        catalog = self._catalog()
+        for key in [key for key in self._versions if key.scope == scope and key.name == name]:
+            current = catalog.function(scope, name, key.version)
+            if current is None or self._key(current) != key:
+                del self._versions[key]
+                self._act(self._pool.retire(key, self._loop.time()))
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
+        now, clock = time.time(), self._loop.time()
+        return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
+
+    def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
+        place = self._pool.place(hosted.number)
+        idle = clock - self._pool.since(hosted.number) if place is Place.IDLE else None
+        return {
+            "environment": hosted.handle.sandbox_id,
+            "function": hosted.version.name,
+            "version": hosted.version.version,
+            "account": hosted.version.scope.account,
+            "region": hosted.version.scope.region,
+            "runtime": hosted.version.config.runtime,
+            "state": place.value if place else "gone",
+            "phase": hosted.environment.phase.value,
+            "spawner": hosted.handle.spawner,
+            "reference": hosted.handle.reference,
+            "age": now - hosted.launched,
+            "idle": idle,
+            "invocations": hosted.invocations,
+            "memory_size_mb": hosted.version.config.memory_size,
+            "memory_peak": hosted.environment.memory_peak,
+            "log_stream": hosted.log_stream,
+        }
+
+    # Carrying out what the pool says
+
+    def _act(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Assign(ticket, number):
+                    self._wanted[ticket].set_result(self._hosted[number])
+                case Hold(ticket, until):
+                    self._loop.call_at(until, self._grace_over, ticket)
+                case Launch(number, key):
+                    self._launch(number, self._versions[cast("Key", key)])
+                case Destroy(number):
+                    self._end(number)
+                case Fail():  # only from `failed`, whose caller knows the reason
+                    raise AssertionError(action)
+
+    def _grace_over(self, ticket: int) -> None:
+        self._act(self._pool.grace_over(ticket, self._loop.time()))
+
+    def _launch(self, number: int, version: FunctionVersion) -> None:
+        self._lives[number] = task = asyncio.create_task(
+            self._live(number, version), name=f"environment {number}"
+        )
+        task.add_done_callback(lambda _: self._lives.pop(number))
+
+    def _end(self, number: int) -> None:
+        hosted = self._hosted.get(number)
+        if hosted is None:
+            self._lives[number].cancel()
+            return
+        stubborn = self._loop.call_later(END_LIMIT, hosted.link.cut, "it did not end when told to")
+        hosted.ended.add_done_callback(lambda _: stubborn.cancel())
+        hosted.environment.shut_down()
+
+    # One environment's life
+
+    async def _live(self, number: int, version: FunctionVersion) -> None:
+        """Launch an environment, keep it until it ends, and clean up after it."""
+        try:
+            async with AsyncExitStack() as held:
+                await self._launcher.make_ready(version, logger.info)
+                async with self._launching:
+                    launched = self._launcher.launch(
+                        number, version, on_idle=self._idle, on_ended=self._ended
+                    )
+                    hosted = await held.enter_async_context(launched)
+                await self._host(hosted)
+        except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
+            self._launch_failed(number, version, error)
+        finally:
+            self._act(self._pool.gone(number, self._loop.time()))
+
+    async def _host(self, hosted: Hosted) -> None:
+        self._hosted[hosted.number] = hosted
+        self._by_sandbox[hosted.handle.sandbox_id] = hosted
+        try:
+            hosted.environment.begin()
+            await hosted.ended
+        finally:
+            del self._hosted[hosted.number]
+            del self._by_sandbox[hosted.handle.sandbox_id]
+
+    def _idle(self, hosted: Hosted) -> None:
+        self._act(self._pool.idle(hosted.number, self._loop.time()))
+
+    def _ended(self, hosted: Hosted) -> None:
+        if not hosted.ended.done():
+            hosted.ended.set_result(None)
+        self._act(self._pool.gone(hosted.number, self._loop.time()))
+
+    def _launch_failed(self, number: int, version: FunctionVersion, error: Exception) -> None:
+        known = isinstance(error, (SpawnerError, OSError))
+        logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
+        text = str(error) if known else "see the server's log"
+        refusal = LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+        for action in self._pool.failed(number, self._loop.time()):
+            if isinstance(action, Fail):
+                _refuse(self._wanted[action.ticket], refusal)
+            else:
+                self._act([action])
+
+    # Chores
+
+    async def _prepare_ahead(self) -> None:
+        try:
+            await self._launcher.prepare()
+        except SpawnerError as error:
+            logger.error("functions cannot run: %s", error)  # noqa: TRY400  the text says what to do
+            return
+        async for death in self._spawner.deaths():
+            self._died(death)
+
+    def _died(self, death: SandboxDeath) -> None:
+        hosted = self._by_sandbox.get(death.sandbox_id)
+        if hosted is None:
+            self._launcher.died(death.sandbox_id, death.reason)
+        else:
+            hosted.environment.lost(death.reason, out_of_memory=death.out_of_memory)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_INTERVAL)
+            now = self._loop.time()
+            self._act(self._pool.expire(now - self._idle_timeout, now))
+
+
+def _refuse(future: Future[Hosted], error: LambdaError) -> None:
+    if not future.done():
+        future.set_exception(error)

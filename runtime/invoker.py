@@ -1,0 +1,110 @@
+"""The one way to run a function: every door (REST, later queues, URLs, schedules) hands its requests in here.
+
+Decides which version a request means and whether it may run, takes an environment from the fleet, and reports what
+the runtime answered. Knows nothing of HTTP, containers or the life inside an environment.
+"""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rapid.environment import Ticket
+from rapid.invocation import Invocation
+from runtime.errors import LambdaError
+from runtime.fleet import Fleet
+from runtime.model import LATEST, FunctionVersion, Scope, State
+from runtime.store.catalog import Catalog
+
+_TRACE_ROOT = re.compile(r"Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeRequest:
+    """What a door knows about an invocation. `payload` is checked JSON; `client_context` decoded JSON text."""
+
+    scope: Scope
+    function: str
+    qualifier: str | None
+    payload: bytes
+    request_id: str
+    content_type: str | None = None
+    client_context: str | None = None
+    trace_id: str | None = None
+    """The `X-Amzn-Trace-Id` that came with the request."""
+    tail: bool = False
+    """Wait for the end of the invocation's log and give its last 4 KB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvokeResult:
+    payload: bytes
+    executed_version: str
+    function_error: str | None
+    """`Unhandled` when the payload is an error of the function or its environment."""
+    log_tail: bytes
+    trace_id: str
+
+
+class Invoker:
+    """See the module's text."""
+
+    def __init__(self, catalog: Callable[[], Catalog], fleet: Fleet) -> None:
+        self._catalog = catalog
+        self._fleet = fleet
+
+    def check(self, request: InvokeRequest) -> FunctionVersion:
+        """The version that the request means. Raises `LambdaError` when it does not exist or cannot run now."""
+        version = self._catalog().function(request.scope, request.function, request.qualifier or LATEST)
+        if version is None:
+            raise LambdaError("ResourceNotFoundException", f"Function not found: {invoked_arn(request)}")
+        if version.state is not State.ACTIVE:
+            text = "The operation cannot be performed at this time. The function is currently in the following state: "
+            raise LambdaError("ResourceConflictException", text + version.state)
+        return version
+
+    async def invoke(self, request: InvokeRequest) -> InvokeResult:
+        """Run the function and wait for its answer. Raises `LambdaError`.
+
+        A caller that is cancelled does not stop the function.
+        """
+        version = self.check(request)
+        trace_id = trace_header(request.trace_id)
+        invocation = Invocation(
+            request_id=request.request_id,
+            arn=invoked_arn(request),
+            payload=request.payload,
+            trace_id=trace_id,
+            content_type=request.content_type or "application/json",
+            client_context=request.client_context,
+        )
+        ticket = await self._fleet.run(version, invocation)
+        outcome = await ticket.outcome
+        return InvokeResult(
+            payload=outcome.payload,
+            executed_version=version.version,
+            function_error="Unhandled" if outcome.function_error else None,
+            log_tail=await _log_tail(ticket) if request.tail else b"",
+            trace_id=trace_id,
+        )
+
+
+async def _log_tail(ticket: Ticket) -> bytes:
+    await asyncio.wait([ticket.completed])
+    return ticket.tail.content()
+
+
+def invoked_arn(request: InvokeRequest) -> str:
+    """The function's ARN as invoked: with the qualifier if one was given."""
+    arn = f"arn:aws:lambda:{request.scope.region}:{request.scope.account}:function:{request.function}"
+    return f"{arn}:{request.qualifier}" if request.qualifier else arn
+
+
+def trace_header(sent: str | None) -> str:
+    """The trace header of an invocation: the caller's if it names a root, else a new one that is not sampled."""
+    if sent and _TRACE_ROOT.search(sent):
+        return sent
+    root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+    return f"Root={root};Parent={secrets.token_hex(8)};Sampled=0"

@@ -1,0 +1,280 @@
+"""Makes execution environments: a sandbox, its link, the function's files in it, a Runtime API of its own.
+
+Everything that takes time and can fail between "an environment is needed" and "it initialises". How many there are
+and whom they serve is the fleet's business.
+"""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from rapid.environment import Environment, Program
+from rapid.lifecycle import Settings as LifecycleSettings
+from rapid.runtime_api import RuntimeApi
+from rapid.server import Listener
+from runtime.bundles import Bundles
+from runtime.links import Link, LinkServer
+from runtime.logs import LogStore
+from runtime.model import FunctionVersion
+from runtime.spawners.base import Delivery, SandboxHandle, SandboxSpec, Spawner, SpawnerError, SpawnerFacts
+from runtime.variables import Credentials, log_group, runtime_variables
+
+logger = logging.getLogger(__name__)
+
+DIAL_LIMIT = 30.0
+"""Seconds in which the agent of a started sandbox must dial in."""
+
+
+class Images(Protocol):
+    """Where the image of a runtime comes from."""
+
+    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:
+        """The reference of an image that the engine holds, built first if need be."""
+        ...
+
+
+class NoImages:
+    """For spawners that run functions without images."""
+
+    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:  # noqa: ARG002
+        return ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Hosted:
+    """An execution environment and the sandbox it lives in."""
+
+    number: int
+    version: FunctionVersion
+    handle: SandboxHandle
+    link: Link
+    environment: Environment
+    log_stream: str
+    ended: asyncio.Future[None]
+    """Done when the environment is over and the sandbox can go."""
+    launched: float = field(default_factory=time.time)
+    """Seconds of the Unix epoch."""
+    invocations: int = 0
+
+
+class Launcher:
+    """See the module's text. Shares one link server and what the spawner prepared among all environments."""
+
+    def __init__(
+        self,
+        *,
+        spawner: Spawner,
+        images: Images,
+        bundles: Bundles,
+        logs: LogStore,
+        freeze: bool,
+    ) -> None:
+        self._spawner = spawner
+        self._images = images
+        self._bundles = bundles
+        self._logs = logs
+        self._freeze = freeze
+        self._links = LinkServer()
+        self._credentials = _session_credentials()
+        self._dialling: dict[str, asyncio.Future[Link]] = {}
+        #: Sandboxes that have been started and whose agent has not dialled in yet.
+        self._prepared: asyncio.Task[SpawnerFacts] | None = None
+
+    async def prepare(self) -> SpawnerFacts:
+        """Find out about the surroundings, once; remove what an earlier control plane left. Raises `SpawnerError`."""
+        if self._prepared is None or (self._prepared.done() and self._prepared.exception() is not None):
+            self._prepared = asyncio.create_task(self._prepare())
+        return await asyncio.shield(self._prepared)
+
+    async def _prepare(self) -> SpawnerFacts:
+        facts = await self._spawner.prepare()
+        await self._links.open(facts.link_host)
+        leftovers = await self._spawner.list()
+        if leftovers:
+            logger.info("removing %d sandboxes that an earlier run left", len(leftovers))
+        async with asyncio.TaskGroup() as tasks:
+            for handle in leftovers:
+                tasks.create_task(self._spawner.destroy(handle))
+        logger.info("sandboxes: %s", facts.description)
+        return facts
+
+    async def close(self) -> None:
+        """Let go of what all environments share. The environments are the caller's to end, before."""
+        if self._prepared is not None:
+            self._prepared.cancel()
+            await asyncio.wait([self._prepared])
+        await self._links.close()
+        await self._spawner.close()
+
+    async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
+        """Have the image and the files of a version at hand, so that its first invocation need not wait for them."""
+        await self.prepare()
+        await self._images.ensure(version.config.runtime or "", progress)
+        await self._trees(version)
+
+    def died(self, sandbox_id: str, reason: str) -> None:
+        """The spawner says that a sandbox is dead; matters while its agent has not dialled in."""
+        dialled = self._dialling.get(sandbox_id)
+        if dialled is not None and not dialled.done():
+            dialled.set_exception(SpawnerError(f"the sandbox ended before its agent dialled in: {reason}"))
+
+    @asynccontextmanager
+    async def launch(
+        self,
+        number: int,
+        version: FunctionVersion,
+        *,
+        on_idle: Callable[[Hosted], None],
+        on_ended: Callable[[Hosted], None],
+    ) -> AsyncIterator[Hosted]:
+        """An environment for the version, not yet begun; what it holds is released when the context ends.
+
+        Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
+        """
+        facts = await self.prepare()
+        image = await self._images.ensure(version.config.runtime or "", logger.info)
+        task_root, opt = await self._trees(version)
+        async with AsyncExitStack() as held:
+            bind = facts.delivery is Delivery.BIND
+            spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
+            handle, link = await self._start(spec, held)
+            if not bind:
+                await self._copy(link, handle, task_root, opt if version.config.layers else None)
+            listener = Listener(facts.link_host, link.peer)
+            await listener.open()
+            held.push_async_callback(listener.close)
+            api = f"{facts.dial_host}:{listener.port}"
+            hosted = self._hosted(
+                number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
+            )
+            listener.api = RuntimeApi(hosted.environment)
+            yield hosted
+
+    async def _trees(self, version: FunctionVersion) -> tuple[Path, Path]:
+        layers = [layer.code for layer in version.config.layers]
+        return await self._bundles.task_root(version.code), await self._bundles.opt(layers)
+
+    def _spec(
+        self,
+        version: FunctionVersion,
+        image: str,
+        facts: SpawnerFacts,
+        trees: tuple[Path, Path] | tuple[None, None],
+    ) -> SandboxSpec:
+        return SandboxSpec(
+            sandbox_id=secrets.token_hex(8),
+            runtime=version.config.runtime or "",
+            image=image,
+            memory_mb=version.config.memory_size,
+            ephemeral_storage_mb=version.config.ephemeral_storage,
+            task_root=trees[0],
+            opt=trees[1],
+            link=f"{facts.dial_host}:{self._links.port}",
+            token=secrets.token_urlsafe(24),
+        )
+
+    async def _start(self, spec: SandboxSpec, held: AsyncExitStack) -> tuple[SandboxHandle, Link]:
+        dialled = self._links.expect(spec.sandbox_id, spec.token)
+        self._dialling[spec.sandbox_id] = dialled
+        try:
+            handle = await self._spawner.launch(spec)
+            held.push_async_callback(self._spawner.destroy, handle)
+            link = await asyncio.wait_for(dialled, DIAL_LIMIT)
+        except TimeoutError:
+            raise SpawnerError(
+                f"the sandbox's agent did not dial {spec.link} within {DIAL_LIMIT:.0f} s; "
+                "check that containers can reach this address (`berth doctor`, setting link_host)"
+            ) from None
+        finally:
+            dialled.cancel()
+            del self._dialling[spec.sandbox_id]
+        held.callback(link.cut, "the environment was ended")
+        return handle, link
+
+    async def _copy(self, link: Link, handle: SandboxHandle, task_root: Path, opt: Path | None) -> None:
+        await link.deliver(handle.layout.task_root, await self._bundles.archive(task_root))
+        if opt is not None:
+            await link.deliver(handle.layout.opt, await self._bundles.archive(opt))
+
+    def _hosted(
+        self,
+        number: int,
+        version: FunctionVersion,
+        *,
+        handle: SandboxHandle,
+        link: Link,
+        api: str,
+        on_idle: Callable[[Hosted], None],
+        on_ended: Callable[[Hosted], None],
+    ) -> Hosted:
+        stream = _log_stream(version)
+        layout = handle.layout
+        environment = Environment(
+            settings=_lifecycle_settings(version),
+            program=Program(
+                argv=[f"{layout.runtime_dir}/bootstrap"],
+                env=runtime_variables(
+                    version,
+                    layout=layout,
+                    runtime_api=api,
+                    log_stream=stream,
+                    credentials=self._credentials,
+                ),
+                cwd=layout.task_root,
+            ),
+            supervisor=link,
+            log=self._log_to(version, stream),
+            on_idle=lambda: on_idle(hosted),
+            on_ended=lambda: on_ended(hosted),
+            freeze=self._freeze,
+        )
+        hosted = Hosted(
+            number=number,
+            version=version,
+            handle=handle,
+            link=link,
+            environment=environment,
+            log_stream=stream,
+            ended=asyncio.get_running_loop().create_future(),
+        )
+        return hosted
+
+    def _log_to(self, version: FunctionVersion, stream: str) -> Callable[[bytes], None]:
+        write, scope, group = self._logs.write, version.scope, log_group(version)
+
+        def log(line: bytes) -> None:
+            write(scope, group, stream, int(time.time() * 1000), line)
+
+        return log
+
+
+def _log_stream(version: FunctionVersion) -> str:
+    day = datetime.now(UTC).strftime("%Y/%m/%d")
+    name = version.name if version.config.logging.log_group else ""
+    return f"{day}/{name}[{version.version}]{secrets.token_hex(16)}"
+
+
+def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
+    runtime = version.config.runtime or "provided"
+    family = runtime.rstrip("0123456789.x")
+    digest = hashlib.sha256(runtime.encode()).hexdigest()
+    return LifecycleSettings(
+        version=version.version,
+        memory_size=version.config.memory_size,
+        runtime_version=f"{family}:{runtime.removeprefix(family) or 'al2023'}.v1",
+        runtime_version_arn=f"arn:aws:lambda:{version.scope.region}::runtime:{digest}",
+    )
+
+
+def _session_credentials() -> Credentials:
+    """Credentials that look like a role's session and open nothing: Berth accepts any signature."""
+    access_key_id = "ASIA" + secrets.token_hex(8).upper()
+    return Credentials(access_key_id, secrets.token_urlsafe(30), secrets.token_urlsafe(96))

@@ -1,0 +1,106 @@
+"""The environment variables that a function's runtime sees. Pure.
+
+Names and values as recorded on AWS; later groups win over earlier ones: the customer's, those that the platform sets
+but does not reserve, credentials, and the reserved ones.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime.model import FunctionVersion
+from runtime.spawners.base import Layout
+
+PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{opt}/bin"
+LIBRARY_PATH = (
+    "/var/lang/lib:/lib64:/usr/lib64:{runtime_dir}:{runtime_dir}/lib:{task_root}:{task_root}/lib:{opt}/lib"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What stands for the execution role's session."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+
+
+def log_group(version: FunctionVersion) -> str:
+    """The log group of a function."""
+    return version.config.logging.log_group or f"/aws/lambda/{version.name}"
+
+
+def runtime_variables(
+    version: FunctionVersion,
+    *,
+    layout: Layout,
+    runtime_api: str,
+    log_stream: str,
+    credentials: Credentials,
+    initialization_type: str = "on-demand",
+) -> dict[str, str]:
+    """The whole environment of the runtime process."""
+    defaults = {**_platform(layout), **_logging(version)}
+    return {
+        **defaults,
+        **(version.config.environment or {}),
+        **_credentials(credentials),
+        **_reserved(version, layout, runtime_api, log_stream, initialization_type),
+    }
+
+
+def _platform(layout: Layout) -> Mapping[str, str]:
+    """Set unless the customer sets them."""
+    paths = {"opt": layout.opt, "runtime_dir": layout.runtime_dir, "task_root": layout.task_root}
+    return {
+        "TZ": ":UTC",
+        "LANG": "en_US.UTF-8",
+        "PATH": PATH.format(**paths),
+        "LD_LIBRARY_PATH": LIBRARY_PATH.format(**paths),
+        "PYTHONPATH": layout.runtime_dir,
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+    }
+
+
+def _logging(version: FunctionVersion) -> Mapping[str, str]:
+    config = version.config.logging
+    variables: dict[str, str] = {}
+    if config.log_format == "JSON":
+        variables["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
+    if config.application_log_level:
+        variables["AWS_LAMBDA_LOG_LEVEL"] = config.application_log_level
+    return variables
+
+
+def _credentials(credentials: Credentials) -> Mapping[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+        "AWS_SESSION_TOKEN": credentials.session_token,
+    }
+
+
+def _reserved(
+    version: FunctionVersion, layout: Layout, runtime_api: str, log_stream: str, initialization_type: str
+) -> Mapping[str, str]:
+    variables = {
+        "_HANDLER": version.config.handler or "",
+        "AWS_LAMBDA_RUNTIME_API": runtime_api,
+        "AWS_LAMBDA_FUNCTION_NAME": version.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": version.version,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(version.config.memory_size),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": initialization_type,
+        "AWS_LAMBDA_LOG_GROUP_NAME": log_group(version),
+        "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
+        "AWS_REGION": version.scope.region,
+        "AWS_DEFAULT_REGION": version.scope.region,
+        "LAMBDA_TASK_ROOT": layout.task_root,
+        "LAMBDA_RUNTIME_DIR": layout.runtime_dir,
+        "PWD": layout.task_root,
+    }
+    runtime = version.config.runtime or ""
+    if runtime.startswith("python"):
+        variables["LC_CTYPE"] = "C.UTF-8"
+    if not runtime.startswith("provided"):
+        variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
+    return variables
