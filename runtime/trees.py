@@ -6,6 +6,7 @@ Each is made once, aside, and appears whole under the name of its content:
     trees/opt/<digest of the list of layers>  several, merged; files are hard links into the trees above
     trees/…/<name>.tar                        the same tree for delivery by copy
     trees/tmp                                 what is being made
+    trees/trash                               what is being removed
 
 Symbolic links are kept with the target that the zip gives, whatever it is, as AWS keeps them: a virtual environment's
 `python -> /usr/bin/python3` must go on working. That is safe because no link is ever followed here. Links are created
@@ -25,6 +26,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 from runtime.files import TRAVERSABLE, make_directory, naming_full_disk
 from runtime.overlay import Folder, Leaf, overlay, read_folder
@@ -40,8 +42,8 @@ class Trees:
     """The trees below a data directory. Methods block, and may run in several threads."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._root = data_dir / "trees"
+        self._data_dir = data_dir.absolute()  # engines mount absolute paths
+        self._root = self._data_dir / "trees"
 
     def code(self, digest: str) -> Path:
         """Where the tree of a zip is, once it is unpacked."""
@@ -85,32 +87,33 @@ class Trees:
         return self._build(self.tar(tree), fill, directory=False)
 
     def sweep(self, digests: Collection[str], layer_lists: Collection[Sequence[str]]) -> None:
-        """Remove what is unfinished, outdated or no longer named. Only while nobody uses trees."""
+        """Put aside what is unfinished, outdated or no longer named. Only while nobody uses trees."""
         self._prepare()
-        live = {"code": set(digests), "opt": {self.merged(layers).name for layers in layer_lists}}
-        if self._outlived_boot():
-            live = {"code": set(), "opt": set()}
-        for kind, names in live.items():
-            for path in (self._root / kind).iterdir():
-                if path.name.removesuffix(".tar") not in names:
-                    _remove(path)
-        for leftover in (self._root / "tmp").iterdir():
-            _remove(leftover)
+        live = {*digests, *(self.merged(layers).name for layers in layer_lists)}
+        mark, boot = self._root / "boot", _boot_id()
+        if not boot or not mark.exists() or mark.read_text() != boot:
+            live.clear()
+        for directory in ("code", "opt", "tmp"):
+            for path in (self._root / directory).iterdir():
+                if directory == "tmp" or path.name.removesuffix(".tar") not in live:
+                    path.rename(self._root / "trash" / uuid4().hex)
+        mark.write_text(boot)  # last, or a crash before here would keep what is outdated
 
-    def _outlived_boot(self) -> bool:
-        """Whether the machine has been started since these trees were made; remembers the present boot."""
-        mark = self._root / "boot"
-        current = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
-        if current and mark.exists() and mark.read_text() == current:
-            return False
-        mark.write_text(current)
-        return True
+    def empty_trash(self, stopped: Callable[[], bool]) -> None:
+        """Remove what a sweep has put aside. Takes long after a reboot, so it may run beside everything else."""
+        for path in (self._root / "trash").iterdir():
+            if stopped():
+                return
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)  # what cannot be removed now is tried again next time
+            else:
+                path.unlink()
 
     def _prepare(self) -> None:
         for directory in (
             self._data_dir,
             self._root,
-            *(self._root / name for name in ("code", "opt", "tmp")),
+            *(self._root / name for name in ("code", "opt", "tmp", "trash")),
         ):
             make_directory(directory, TRAVERSABLE)
 
@@ -133,6 +136,11 @@ class Trees:
             finally:
                 _remove(aside)
         return final
+
+
+def _boot_id() -> str:
+    """Tells one run of the machine from another; empty where the system does not say."""
+    return _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
 
 
 def _remove(path: Path) -> None:

@@ -48,7 +48,7 @@ class BlobStore:
 
     def sweep(self, live: Container[str]) -> list[str]:
         """Remove blobs that nothing refers to; returns their digests. Only while nobody puts."""
-        dead = [path for path in self._directory.iterdir() if path.name not in live]
+        dead = [p for p in self._directory.iterdir() if _DIGEST.fullmatch(p.name) and p.name not in live]
         for path in dead:
             path.unlink()
         return [path.name for path in dead]

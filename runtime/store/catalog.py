@@ -100,7 +100,7 @@ class _Shelf:
 def _age(item: tuple[str, FunctionVersion]) -> int:
     """The order of versions: `$LATEST`, then numbers ascending."""
     version, _ = item
-    return 0 if version == LATEST else int(version)
+    return int(version) if version.isdecimal() else 0
 
 
 class _Latest(Sequence[FunctionVersion]):

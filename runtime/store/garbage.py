@@ -3,7 +3,8 @@
 A deleted layer version keeps its content for as long as a function version refers to it.
 """
 
-from pathlib import Path
+import asyncio
+from threading import Event
 
 from runtime.store.blobs import BlobStore
 from runtime.store.catalog import Catalog
@@ -27,8 +28,21 @@ def live_layer_lists(catalog: Catalog) -> frozenset[tuple[str, ...]]:
     )
 
 
-def collect(catalog: Catalog, blobs: BlobStore, data_dir: Path) -> None:
+def collect(catalog: Catalog, blobs: BlobStore, trees: Trees) -> None:
     """Remove what nothing refers to. Safe only while nobody uses blobs or trees: when a store opens."""
     digests = live_digests(catalog)
     blobs.sweep(digests)
-    Trees(data_dir).sweep(digests, live_layer_lists(catalog))
+    trees.sweep(digests, live_layer_lists(catalog))
+
+
+class TrashCollection:
+    """Empties the trees' trash in the background: after a reboot of the machine it may hold millions of files."""
+
+    def __init__(self, trees: Trees) -> None:
+        self._stopped = Event()
+        self._task = asyncio.create_task(asyncio.to_thread(trees.empty_trash, self._stopped.is_set))
+
+    async def stop(self) -> None:
+        """Leave the rest for the next time."""
+        self._stopped.set()
+        await self._task

@@ -26,9 +26,10 @@ from runtime.store.catalog import (
 )
 from runtime.store.database import open_database, translating_errors
 from runtime.store.errors import RecordExists, RecordMissing, RecordUnreadable, RevisionMismatch
-from runtime.store.garbage import collect
+from runtime.store.garbage import TrashCollection, collect
 from runtime.store.statements import SQL
 from runtime.store.writer import Writer
+from runtime.trees import Trees
 
 _Record = TypeVar("_Record", FunctionVersion, LayerVersion)
 
@@ -37,12 +38,18 @@ class Store:
     """Open one with `Store.open`; a data directory has one at a time."""
 
     def __init__(
-        self, connection: sqlite3.Connection, catalog: Catalog, blobs: BlobStore, lock: IO[bytes]
+        self,
+        connection: sqlite3.Connection,
+        catalog: Catalog,
+        blobs: BlobStore,
+        trees: Trees,
+        lock: IO[bytes],
     ) -> None:
         self.catalog = catalog
         """The current snapshot; replaced by the writer's thread only."""
         self.blobs = blobs
         self._lock = lock
+        self._trash = TrashCollection(trees)
         self._writer = Writer(connection, self._on_commit)
 
     @classmethod
@@ -58,6 +65,7 @@ class Store:
     async def close(self) -> None:
         """Finish the writes that are queued, then let go of the data directory."""
         await self._writer.close()
+        await self._trash.stop()
         self._lock.close()
 
     async def put_function(self, record: FunctionVersion, *, expected_revision: str | None) -> None:
@@ -87,19 +95,19 @@ class Store:
         self.catalog = self.catalog.evolve(changes)
 
 
-def _open(data_dir: Path) -> tuple[sqlite3.Connection, Catalog, BlobStore]:
+def _open(data_dir: Path) -> tuple[sqlite3.Connection, Catalog, BlobStore, Trees]:
     make_directory(data_dir / "store", PRIVATE)
-    blobs = BlobStore(data_dir / "blobs")
+    blobs, trees = BlobStore(data_dir / "blobs"), Trees(data_dir)
     blobs.prepare()
     connection = open_database(data_dir / "store" / "berth.sqlite3")
     try:
         with translating_errors():
             catalog = Catalog().evolve(_stored(connection))
-        collect(catalog, blobs, data_dir)
+        collect(catalog, blobs, trees)
     except BaseException:
         connection.close()
         raise
-    return connection, catalog, blobs
+    return connection, catalog, blobs, trees
 
 
 def _stored(connection: sqlite3.Connection) -> Iterator[Change]:

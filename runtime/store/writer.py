@@ -16,7 +16,7 @@ from threading import Thread
 
 from runtime.store.catalog import Change
 from runtime.store.database import translating_errors
-from runtime.store.errors import StoreClosed, StoreError
+from runtime.store.errors import StorageFull, StoreClosed, StoreError
 
 Work = Callable[[sqlite3.Connection], Change]
 """What a write does to the database; returns what that means for the catalog, or raises StoreError."""
@@ -127,7 +127,7 @@ class Writer:
 
 def _fresh(error: Exception) -> Exception:
     """An exception of its own for each caller: raising one object in many places would mix their tracebacks."""
-    if not isinstance(error, StoreError):
+    if not isinstance(error, StoreError | StorageFull):
         return error
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
