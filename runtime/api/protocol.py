@@ -5,6 +5,7 @@ that the installed botocore knows. What an operation does is not known here.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from botocore.loaders import Loader
@@ -16,10 +17,16 @@ from runtime.api.serialisation import Answer, serialise
 from runtime.api.validation import validate
 
 
+@cache
 def load_service() -> ServiceModel:
     """Lambda's model from the botocore package itself, never from a user's customised models."""
     loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
     return ServiceModel(loader.load_service_model("lambda", "service-2"), "lambda")
+
+
+def runtime_identifiers() -> tuple[str, ...]:
+    """Every runtime that the model knows, the blocked ones included."""
+    return tuple(load_service().shape_for("Runtime").enum)
 
 
 class Protocol:

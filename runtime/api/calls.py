@@ -1,0 +1,45 @@
+"""What an operation is given: the caller's request and the parts of the control plane that it may use.
+
+An operation is a coroutine function from these two to a mapping of the model's output members.
+A module of operations offers them as a table `OPERATIONS` by name; `runtime.api.server` joins the tables.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.api.code_links import CodeLinks
+from runtime.api.workshop import Workshop
+from runtime.errors import LambdaError, invalid_parameter
+from runtime.model import Scope
+from runtime.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What operations work with."""
+
+    store: Store
+    workshop: Workshop
+    links: CodeLinks
+    retired: Callable[[Scope, str], None]
+    """Told of a function whose earlier environments should drain."""
+    now: Callable[[], float]
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, validated."""
+
+    scope: Scope
+    params: Mapping[str, Any]
+    base_url: str
+    """Where the caller reaches this server, without a slash at the end."""
+
+
+Operation = Callable[[Services, Call], Awaitable[Mapping[str, Any]]]
+
+
+def not_implemented(what: str) -> LambdaError:
+    return invalid_parameter(f"Berth does not implement {what} yet.")

@@ -1,0 +1,184 @@
+"""What callers configure: from request members to a `FunctionConfig`, with the rules that the model does not hold.
+
+Create starts from AWS's defaults, update from the function as it is; the same members mean the same in both.
+Layers arrive here already resolved.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from runtime.api.calls import not_implemented
+from runtime.errors import invalid_parameter
+from runtime.model import FunctionConfig, LayerReference, LoggingConfig
+
+ENVIRONMENT_LIMIT = 4096
+RESERVED_KEYS = frozenset(
+    {
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    }
+)
+BLOCKED_RUNTIMES = frozenset(
+    {
+        "dotnetcore1.0",
+        "dotnetcore2.0",
+        "dotnetcore2.1",
+        "dotnetcore3.1",
+        "go1.x",
+        "java8",
+        "nodejs",
+        "nodejs10.x",
+        "nodejs12.x",
+        "nodejs14.x",
+        "nodejs4.3",
+        "nodejs4.3-edge",
+        "nodejs6.10",
+        "nodejs8.10",
+        "provided",
+        "python2.7",
+        "python3.6",
+        "python3.7",
+        "ruby2.5",
+        "ruby2.7",
+    }
+)
+_REFUSED = {
+    # Members that would change what a function does: accepting them silently would mislead.
+    "AcceleratorConfig": "accelerators (AcceleratorConfig)",
+    "CapacityProviderConfig": "managed instances (CapacityProviderConfig)",
+    "CodeSigningConfigArn": "code signing (CodeSigningConfigArn)",
+    "DurableConfig": "durable functions (DurableConfig)",
+    "ImageConfig": "container images (ImageConfig)",
+    "ImageUri": "container images (ImageUri)",
+    "Publish": "publishing versions (Publish)",
+    "PublishTo": "publishing versions (PublishTo)",
+    "RuntimeConfig": "custom runtimes by ARN (RuntimeConfig)",
+    "TenancyConfig": "tenant isolation (TenancyConfig)",
+}
+_DECLARED = ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn", "SnapStart", "VpcConfig")
+"""Accepted and echoed, not acted upon; each given one replaces the earlier one whole."""
+_EMPTY: dict[str, Any] = {"DeadLetterConfig": {"TargetArn": ""}, "FileSystemConfigs": [], "KMSKeyArn": ""}
+"""The values that clear a declared member."""
+
+
+def refuse_unimplemented(members: Mapping[str, Any]) -> None:
+    """Refuse what Berth would otherwise ignore; a member that is false or empty asks for nothing."""
+    for member, what in _REFUSED.items():
+        if members.get(member):
+            raise not_implemented(what)
+
+
+def new_configuration(
+    members: Mapping[str, Any], layers: tuple[LayerReference, ...], runtimes: tuple[str, ...]
+) -> FunctionConfig:
+    """The configuration of a function to be created."""
+    if not members.get("Runtime") or not members.get("Handler"):
+        raise invalid_parameter(
+            "Runtime and Handler are mandatory parameters for functions created with deployment packages."
+        )
+    config = FunctionConfig(role=members["Role"], layers=layers)
+    return changed_configuration(replace(config, architecture=architecture(members)), members, runtimes)
+
+
+def architecture(members: Mapping[str, Any], default: str = "x86_64") -> str:
+    given: list[str] = members.get("Architectures") or [default]
+    return given[0]
+
+
+def changed_configuration(
+    config: FunctionConfig, members: Mapping[str, Any], runtimes: tuple[str, ...]
+) -> FunctionConfig:
+    """`config` with the given members replaced; `runtimes` are the identifiers that the service model knows."""
+    if "Runtime" in members:
+        check_runtime(members["Runtime"], runtimes)
+    changes = {field: read(members[member]) for member, (field, read) in _FIELDS.items() if member in members}
+    declared = dict(config.declared) | {name: members[name] for name in _DECLARED if name in members}
+    kept = {name: value for name, value in declared.items() if value != _EMPTY.get(name)}
+    return replace(config, **changes, declared=kept)
+
+
+def check_runtime(runtime: str, known: tuple[str, ...]) -> None:
+    if runtime not in known:
+        allowed = ", ".join(name for name in known if name not in BLOCKED_RUNTIMES)
+        raise invalid_parameter(
+            f"Value {runtime} at 'runtime' failed to satisfy constraint: "
+            f"Member must satisfy enum value set: [{allowed}] or be a valid ARN"
+        )
+    if runtime in BLOCKED_RUNTIMES:
+        raise invalid_parameter(
+            f"The runtime parameter of {runtime} is no longer supported for creating or updating AWS Lambda "
+            "functions. We recommend you use a supported runtime while creating or updating functions."
+        )
+
+
+def _environment(member: Mapping[str, Any]) -> dict[str, str]:
+    variables: dict[str, str] = member.get("Variables", {})
+    if reserved := sorted(RESERVED_KEYS.intersection(variables)):
+        raise invalid_parameter(
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            "provided contains reserved keys that are currently not supported for modification. "
+            f"Reserved keys used in this request: {', '.join(reserved)}"
+        )
+    measured = orjson.dumps(variables)
+    if len(measured) > ENVIRONMENT_LIMIT:
+        raise invalid_parameter(
+            "Lambda was unable to configure your environment variables because the environment variables you have "
+            f"provided exceeded the 4KB limit. String measured: {measured.decode()}"
+        )
+    if any("\0" in value for value in variables.values()):
+        # No process can be started with such a variable.
+        raise invalid_parameter(
+            "Lambda was unable to configure your environment variables: a value contains NUL."
+        )
+    return variables
+
+
+def _logging(member: Mapping[str, Any]) -> LoggingConfig:
+    """JSON logging has levels, INFO unless said otherwise."""
+    log_format = member.get("LogFormat", "Text")
+    level = "INFO" if log_format == "JSON" else None
+    return LoggingConfig(
+        log_format=log_format,
+        application_log_level=member.get("ApplicationLogLevel", level),
+        system_log_level=member.get("SystemLogLevel", level),
+        log_group=member.get("LogGroup"),
+    )
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "Role": ("role", _same),
+    "Runtime": ("runtime", _same),
+    "Handler": ("handler", _same),
+    "Description": ("description", _same),
+    "Timeout": ("timeout", _same),
+    "MemorySize": ("memory_size", _same),
+    "EphemeralStorage": ("ephemeral_storage", lambda member: member["Size"]),
+    "Environment": ("environment", _environment),
+    "TracingConfig": ("tracing_mode", lambda member: member.get("Mode", "PassThrough")),
+    "LoggingConfig": ("logging", _logging),
+}
+"""Request member → field of FunctionConfig and how its value is read."""

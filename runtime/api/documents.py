@@ -1,0 +1,109 @@
+"""Records as the documents that AWS shows: FunctionConfiguration and its parts.
+
+Pure: a record goes in, the model's output members come out. AWS's casing begins here.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.model import Code, FunctionVersion, LoggingConfig
+from runtime.names import function_arn
+
+_ECHOED = ("DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs")
+"""Members of `FunctionConfig.declared` that responses repeat as they were given."""
+
+
+def code_sha256(code: Code) -> str:
+    """`CodeSha256`: the digest in base64."""
+    return base64.b64encode(bytes.fromhex(code.digest)).decode()
+
+
+def function_configuration(record: FunctionVersion, qualifier: str | None = None) -> dict[str, Any]:
+    """The whole FunctionConfiguration; `qualifier` is what the ARN ends with."""
+    return listed_configuration(record, qualifier) | _state(record) | _runtime_version(record)
+
+
+def listed_configuration(record: FunctionVersion, qualifier: str | None = None) -> dict[str, Any]:
+    """A FunctionConfiguration as lists show it: without state and runtime version."""
+    config = record.config
+    return {
+        "FunctionName": record.name,
+        "FunctionArn": function_arn(record.scope, record.name, qualifier),
+        "Runtime": config.runtime,
+        "Role": config.role,
+        "Handler": config.handler,
+        "CodeSize": record.code.size,
+        "CodeSha256": code_sha256(record.code),
+        "Description": config.description,
+        "Timeout": config.timeout,
+        "MemorySize": config.memory_size,
+        "LastModified": record.last_modified,
+        "Version": record.version,
+        "RevisionId": record.revision_id,
+        "PackageType": config.package_type,
+        "Architectures": [config.architecture],
+        "EphemeralStorage": {"Size": config.ephemeral_storage},
+        "TracingConfig": {"Mode": config.tracing_mode},
+        "SnapStart": _snap_start(config.declared),
+        "LoggingConfig": _logging(config.logging, record.name),
+        "Environment": _environment(config.environment),
+        "Layers": _layers(record),
+        "VpcConfig": _vpc(config.declared),
+    } | {name: config.declared.get(name) for name in _ECHOED}
+
+
+def _state(record: FunctionVersion) -> dict[str, Any]:
+    return {
+        "State": record.state,
+        "StateReason": record.state_reason,
+        "StateReasonCode": record.state_reason_code,
+        "LastUpdateStatus": record.last_update_status,
+        "LastUpdateStatusReason": record.last_update_status_reason,
+        "LastUpdateStatusReasonCode": record.last_update_status_reason_code,
+    }
+
+
+def _runtime_version(record: FunctionVersion) -> dict[str, Any]:
+    """AWS names the patch level of the runtime by a hash; ours stands for the runtime's name."""
+    if record.config.runtime is None:
+        return {}
+    version = hashlib.sha256(record.config.runtime.encode()).hexdigest()
+    return {
+        "RuntimeVersionConfig": {
+            "RuntimeVersionArn": f"arn:aws:lambda:{record.scope.region}::runtime:{version}"
+        }
+    }
+
+
+def _snap_start(declared: Mapping[str, Any]) -> dict[str, Any]:
+    asked = declared.get("SnapStart") or {}
+    return {"ApplyOn": asked.get("ApplyOn", "None"), "OptimizationStatus": "Off"}
+
+
+def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:
+    return {
+        "LogFormat": logging.log_format,
+        "ApplicationLogLevel": logging.application_log_level,
+        "SystemLogLevel": logging.system_log_level,
+        "LogGroup": logging.log_group or f"/aws/lambda/{function}",
+    }
+
+
+def _environment(variables: Mapping[str, str] | None) -> dict[str, Any] | None:
+    return None if variables is None else {"Variables": variables}
+
+
+def _layers(record: FunctionVersion) -> list[dict[str, Any]] | None:
+    layers = [{"Arn": layer.arn, "CodeSize": layer.code.size} for layer in record.config.layers]
+    return layers or None
+
+
+def _vpc(declared: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What was declared; no network stands behind it, so only an empty one has a `VpcId`: none."""
+    asked = declared.get("VpcConfig")
+    if asked is None:
+        return None
+    shown = {"SubnetIds": [], "SecurityGroupIds": [], "Ipv6AllowedForDualStack": False} | asked
+    return shown if shown["SubnetIds"] else {**shown, "VpcId": ""}

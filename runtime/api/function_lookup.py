@@ -1,0 +1,65 @@
+"""Finding the function that a request means, or the 404 that AWS words for it."""
+
+from runtime.api.calls import Call, Services
+from runtime.errors import LambdaError, conflict, invalid_parameter, not_found
+from runtime.model import LATEST, FunctionVersion, State, UpdateStatus
+from runtime.names import FunctionName, function_arn, resolve_function
+
+UNQUALIFIED_ONLY = (
+    "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
+    "Please specify either a function name or an unqualified function ARN."
+)
+
+
+def asked_name(call: Call) -> FunctionName:
+    return resolve_function(call.params["FunctionName"], call.params.get("Qualifier"), call.scope)
+
+
+def find_version(services: Services, call: Call) -> tuple[FunctionVersion, str | None]:
+    """The version that name and qualifier lead to, and the qualifier as asked."""
+    asked = asked_name(call)
+    found = services.store.catalog.function(call.scope, asked.name, asked.qualifier or LATEST)
+    if found is None:
+        raise not_found(f"Function not found: {function_arn(call.scope, asked.name, asked.qualifier)}")
+    return found, asked.qualifier
+
+
+def find_unqualified(services: Services, call: Call) -> FunctionVersion:
+    """`$LATEST`, for operations on the function as a whole."""
+    asked = asked_name(call)
+    if asked.qualifier not in {None, LATEST}:
+        raise invalid_parameter(UNQUALIFIED_ONLY)
+    found = services.store.catalog.function(call.scope, asked.name)
+    if found is None:
+        raise not_found(f"Function not found: {function_arn(call.scope, asked.name)}")
+    return found
+
+
+def find_writable(services: Services, call: Call) -> FunctionVersion:
+    """`$LATEST`, if it may be written now and is at the revision that the caller expects."""
+    found = find_unqualified(services, call)
+    check_revision(found, call.params.get("RevisionId"))
+    if found.state is State.PENDING:
+        raise conflict(
+            "The operation cannot be performed at this time. "
+            f"The function is currently in the following state: {found.state}"
+        )
+    if found.last_update_status is UpdateStatus.IN_PROGRESS:
+        raise update_in_progress(found)
+    return found
+
+
+def check_revision(version: FunctionVersion, expected: str | None) -> None:
+    if expected is not None and expected != version.revision_id:
+        raise LambdaError(
+            "PreconditionFailedException",
+            "The Revision Id provided does not match the latest Revision Id. "
+            "Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
+        )
+
+
+def update_in_progress(version: FunctionVersion) -> LambdaError:
+    return conflict(
+        "The operation cannot be performed at this time. "
+        f"An update is in progress for resource: {version.arn}"
+    )

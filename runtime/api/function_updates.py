@@ -1,0 +1,84 @@
+"""Operations that change a function: its code, its configuration."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from runtime.api.calls import Call, Operation, Services
+from runtime.api.configuration import architecture, changed_configuration, refuse_unimplemented
+from runtime.api.documents import function_configuration
+from runtime.api.function_lookup import check_revision, find_unqualified, find_writable, update_in_progress
+from runtime.api.layer_references import resolve_layers
+from runtime.api.packages import check_total_size, inspect_package, store_package
+from runtime.api.protocol import runtime_identifiers
+from runtime.api.stamps import new_revision, timestamp
+from runtime.api.workshop import updating
+from runtime.errors import invalid_parameter
+from runtime.model import Code, FunctionConfig, FunctionVersion, LayerReference
+from runtime.store.errors import RevisionMismatch
+
+
+async def update_function_code(services: Services, call: Call) -> Mapping[str, Any]:
+    record = find_writable(services, call)
+    _check_update(call.params)
+    data, unzipped_size = await inspect_package(call.params)
+    check_total_size(unzipped_size, (layer.code for layer in record.config.layers))
+    code = await store_package(services.store, data, unzipped_size)
+    config = replace(record.config, architecture=architecture(call.params, record.config.architecture))
+    if call.params.get("DryRun"):
+        return function_configuration(replace(record, code=code, config=config))
+    return await _store_update(services, call, record, config, code)
+
+
+def _check_update(params: Mapping[str, Any]) -> None:
+    if "ImageUri" in params:
+        raise invalid_parameter(
+            "Please don't provide ImageUri when updating a function with packageType Zip."
+        )
+    refuse_unimplemented(params)
+
+
+async def update_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:
+    record = find_writable(services, call)
+    refuse_unimplemented(call.params)
+    layers = _layers(services, call, record)
+    config = changed_configuration(record.config, call.params, runtime_identifiers())
+    check_total_size(record.code.unzipped_size, (layer.code for layer in layers))
+    return await _store_update(services, call, record, replace(config, layers=layers), record.code)
+
+
+def _layers(services: Services, call: Call, record: FunctionVersion) -> tuple[LayerReference, ...]:
+    """Layers are replaced whole; without the member they stay."""
+    arns = call.params.get("Layers")
+    if arns is None:
+        return record.config.layers
+    return resolve_layers(services.store.catalog, call.scope, arns, record.config.layers)
+
+
+async def _store_update(
+    services: Services, call: Call, record: FunctionVersion, config: FunctionConfig, code: Code
+) -> Mapping[str, Any]:
+    changed = updating(
+        replace(
+            record,
+            config=config,
+            code=code,
+            revision_id=new_revision(),
+            last_modified=timestamp(services.now()),
+        )
+    )
+    try:
+        await services.store.put_function(changed, expected_revision=record.revision_id)
+    except RevisionMismatch:
+        # Somebody else's write came between; say what the caller would have heard a moment later.
+        check_revision(find_unqualified(services, call), call.params.get("RevisionId"))
+        raise update_in_progress(record) from None
+    services.workshop.prepare(changed, record)
+    services.retired(call.scope, record.name)
+    return function_configuration(changed)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "UpdateFunctionCode": update_function_code,
+    "UpdateFunctionConfiguration": update_function_configuration,
+}

@@ -1,0 +1,144 @@
+"""Operations on functions that do not change an existing one: create, read, list, delete."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runtime.api.calls import Call, Operation, Services
+from runtime.api.configuration import new_configuration, refuse_unimplemented
+from runtime.api.documents import function_configuration, listed_configuration
+from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, find_version
+from runtime.api.layer_references import resolve_layers
+from runtime.api.packages import check_total_size, take_package
+from runtime.api.paging import page
+from runtime.api.protocol import runtime_identifiers
+from runtime.api.stamps import new_revision, timestamp
+from runtime.api.workshop import creating
+from runtime.errors import conflict, invalid_parameter, not_found
+from runtime.model import LATEST, FunctionVersion
+from runtime.names import function_arn
+from runtime.store.errors import RecordExists, RecordMissing
+
+NAME_LIMIT = 64
+TAG_LIMIT = 50
+
+
+async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
+    name = _new_name(call)
+    if services.store.catalog.function(call.scope, name) is not None:
+        raise conflict(f"Function already exist: {name}")
+    record = creating(await _new_record(services, call, name))
+    try:
+        await services.store.put_function(record, expected_revision=None)
+    except RecordExists:
+        raise conflict(f"Function already exist: {name}") from None
+    services.workshop.prepare(record)
+    return function_configuration(record)
+
+
+def _new_name(call: Call) -> str:
+    asked = asked_name(call)
+    if asked.qualifier is not None:
+        raise invalid_parameter(UNQUALIFIED_ONLY)
+    if len(asked.name) > NAME_LIMIT:
+        # AWS words this as a validation error but answers with this exception.
+        raise invalid_parameter(
+            f"1 validation error detected: Value '{asked.name}' at 'functionName' failed to satisfy constraint: "
+            f"Member must have length less than or equal to {NAME_LIMIT}"
+        )
+    return asked.name
+
+
+async def _new_record(services: Services, call: Call, name: str) -> FunctionVersion:
+    params = call.params
+    _check_package_type(params)
+    refuse_unimplemented(params)
+    if len(params.get("Tags", {})) > TAG_LIMIT:
+        raise invalid_parameter("Number of tags exceeds resource tag limit.")
+    layers = resolve_layers(services.store.catalog, call.scope, params.get("Layers", ()))
+    config = new_configuration(params, layers, runtime_identifiers())
+    code = await take_package(services.store, params["Code"])
+    check_total_size(code.unzipped_size, (layer.code for layer in layers))
+    return FunctionVersion(
+        scope=call.scope,
+        name=name,
+        config=config,
+        code=code,
+        revision_id=new_revision(),
+        last_modified=timestamp(services.now()),
+        tags=params.get("Tags", {}),
+    )
+
+
+def _check_package_type(params: Mapping[str, Any]) -> None:
+    has_image = "ImageUri" in params["Code"]
+    if params.get("PackageType", "Zip") == "Image" and not has_image:
+        raise invalid_parameter("Please provide ImageUri when creating a function with packageType Image.")
+    if params.get("PackageType", "Zip") == "Zip" and has_image:
+        raise invalid_parameter(
+            "Please don't provide ImageUri when creating a function with packageType Zip."
+        )
+    refuse_unimplemented(params["Code"])
+
+
+async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
+    record, qualifier = find_version(services, call)
+    location = services.links.url(call.base_url, record.code.digest)
+    return {
+        "Configuration": function_configuration(record, qualifier),
+        "Code": {"RepositoryType": "S3", "Location": location},
+        "Tags": record.tags or None,
+    }
+
+
+async def get_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:
+    return function_configuration(*find_version(services, call))
+
+
+async def list_functions(services: Services, call: Call) -> Mapping[str, Any]:
+    every = call.params.get("FunctionVersion") == "ALL"
+    listed = _all_versions(services, call) if every else iter(services.store.catalog.functions(call.scope))
+    marker, size = call.params.get("Marker"), call.params.get("MaxItems")
+    records, next_marker = page(listed, _position, marker, size)
+    return {
+        "Functions": [listed_configuration(each, each.version if every else None) for each in records],
+        "NextMarker": next_marker,
+    }
+
+
+def _all_versions(services: Services, call: Call) -> Iterator[FunctionVersion]:
+    catalog = services.store.catalog
+    for latest in catalog.functions(call.scope):
+        yield from catalog.versions(call.scope, latest.name)
+
+
+def _position(record: FunctionVersion) -> str:
+    """Sorts by name, then `$LATEST` first, then by number."""
+    number = 0 if record.version == LATEST else int(record.version)
+    return f"{record.name}\0{number:020d}"
+
+
+async def delete_function(services: Services, call: Call) -> Mapping[str, Any]:
+    asked = asked_name(call)
+    missing = not_found(f"Function not found: {function_arn(call.scope, asked.name)}")
+    if services.store.catalog.function(call.scope, asked.name) is None:
+        raise missing
+    if asked.qualifier == LATEST:
+        raise invalid_parameter("$LATEST version cannot be deleted without deleting the function.")
+    if asked.qualifier is not None:
+        # No numbered version exists yet, and deleting one that does not exist succeeds.
+        return {"StatusCode": 204}
+    try:
+        await services.store.delete_function(call.scope, asked.name)
+    except RecordMissing:
+        raise missing from None
+    services.retired(call.scope, asked.name)
+    return {"StatusCode": 204}
+
+
+OPERATIONS: dict[str, Operation] = {
+    "CreateFunction": create_function,
+    "DeleteFunction": delete_function,
+    "GetFunction": get_function,
+    "GetFunctionConfiguration": get_function_configuration,
+    "ListFunctions": list_functions,
+}

@@ -1,0 +1,163 @@
+"""The Invoke operation. It is the hot path, so it reads its few members itself and goes through the service model
+only when something about them is unusual, to say what.
+
+How a function runs is the Invoker's matter.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Protocol as Interface
+from urllib.parse import unquote
+
+import orjson
+from aiohttp import web
+from botocore.model import OperationModel
+from multidict import MultiMapping
+
+from runtime.api.bodies import INVOKE_LIMIT, read_body
+from runtime.api.calls import not_implemented
+from runtime.api.parsing import RawRequest
+from runtime.api.protocol import Protocol
+from runtime.errors import LambdaError
+from runtime.invoker import InvokeRequest, InvokeResult
+from runtime.model import Scope
+from runtime.names import resolve_function
+
+PREFIX = "/2015-03-31/functions/"
+CLIENT_CONTEXT_LIMIT = 3583
+_REST = ("invocations", "invocations/")
+_USUAL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_USUAL_QUALIFIER = re.compile(r"\$LATEST|[a-zA-Z0-9_-]{1,128}")
+_INVOCATION_TYPES = ("RequestResponse", "DryRun", "Event")
+_LOG_TYPES = (None, "None", "Tail")
+
+
+class Invoker(Interface):
+    """What this door needs of `runtime.invoker.Invoker`."""
+
+    def check(self, request: InvokeRequest) -> object: ...
+    async def invoke(self, request: InvokeRequest) -> InvokeResult: ...
+
+
+def invoked_name(method: str, path: str) -> str | None:
+    """The still encoded function identifier, if the request line is an Invoke."""
+    if method != "POST" or not path.startswith(PREFIX):
+        return None
+    name, _, rest = path[len(PREFIX) :].partition("/")
+    return name if name and rest in _REST else None
+
+
+class InvokeDoor:
+    def __init__(self, invoker: Invoker, protocol: Protocol) -> None:
+        self._invoker = invoker
+        self._protocol = protocol
+        self._operation: OperationModel = protocol.service.operation_model("Invoke")
+
+    async def handle(
+        self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
+    ) -> web.Response:
+        headers = request.headers
+        kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
+        log_type = headers.get("X-Amz-Log-Type")
+        usual = kind in _INVOCATION_TYPES and log_type in _LOG_TYPES
+        function, qualifier = self._target(name, query, headers, scope, usual=usual)
+        _refuse_unimplemented(kind, headers)
+        asked = InvokeRequest(
+            scope=scope,
+            function=function,
+            qualifier=qualifier,
+            payload=_payload(await read_body(request, INVOKE_LIMIT, "InvokeFunction")),
+            request_id=request_id,
+            content_type=_plain(headers.get("Content-Type")),
+            client_context=_client_context(headers.get("X-Amz-Client-Context")),
+            trace_id=_plain(headers.get("X-Amzn-Trace-Id")),
+            tail=log_type == "Tail",
+        )
+        if kind == "DryRun":
+            self._invoker.check(asked)
+            return web.Response(status=204, headers=_common(request_id))
+        return _response(await self._invoker.invoke(asked), request_id, tail=asked.tail)
+
+    def _target(
+        self, encoded: str, query: MultiMapping[str], headers: Mapping[str, str], scope: Scope, *, usual: bool
+    ) -> tuple[str, str | None]:
+        """Function and qualifier; anything unusual is held against the model first."""
+        name = unquote(encoded) if "%" in encoded else encoded
+        qualifier = query.get("Qualifier") if query else None
+        if (
+            usual
+            and _USUAL_NAME.fullmatch(name)
+            and (qualifier is None or _USUAL_QUALIFIER.fullmatch(qualifier))
+        ):
+            return name, qualifier
+        self._protocol.read(self._operation, RawRequest({"FunctionName": name}, query, headers, b""))
+        found = resolve_function(name, qualifier, scope)
+        return found.name, found.qualifier
+
+
+def _refuse_unimplemented(kind: str, headers: Mapping[str, str]) -> None:
+    if kind == "Event":
+        raise not_implemented("asynchronous invocation (InvocationType Event)")
+    if "X-Amz-Tenant-Id" in headers:
+        raise not_implemented("tenant isolation (TenantId)")
+    if "X-Amz-Durable-Execution-Name" in headers:
+        raise not_implemented("durable functions (DurableExecutionName)")
+
+
+def _payload(body: bytes) -> bytes:
+    """The event: checked to be JSON and handed on as it came. An empty body is an empty event."""
+    if not body:
+        return b"{}"
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _bad_content(
+            f"Could not parse request body into json: Could not parse payload into json: {error}"
+        ) from None
+    return body
+
+
+def _client_context(header: str | None) -> str | None:
+    """The JSON text inside `X-Amz-Client-Context`."""
+    if header is None:
+        return None
+    if len(header) > CLIENT_CONTEXT_LIMIT:
+        raise _bad_content(f"Client context must be no larger than {CLIENT_CONTEXT_LIMIT} bytes.")
+    try:
+        text = base64.b64decode(header.encode("ascii"), validate=True)
+        decoded = orjson.loads(text)
+    except (UnicodeEncodeError, binascii.Error, orjson.JSONDecodeError):
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise _bad_content("Client context must be a valid Base64-encoded JSON object.")
+    return text.decode()
+
+
+def _plain(header: str | None) -> str | None:
+    """A header that travels on: one with bytes that cannot is taken for absent."""
+    return header if header is not None and header.isascii() else None
+
+
+def _response(result: InvokeResult, request_id: str, *, tail: bool) -> web.Response:
+    headers = _common(request_id)
+    headers["X-Amz-Executed-Version"] = result.executed_version
+    headers["X-Amzn-Trace-Id"] = result.trace_id
+    if result.function_error is not None:
+        headers["X-Amz-Function-Error"] = result.function_error
+    if tail:
+        headers["X-Amz-Log-Result"] = base64.b64encode(result.log_tail).decode()
+    return web.Response(body=result.payload, headers=headers)
+
+
+def _common(request_id: str) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "x-amzn-RequestId": request_id,
+        "x-amzn-Remapped-Content-Length": "0",
+    }
+
+
+def _bad_content(message: str) -> LambdaError:
+    return LambdaError("InvalidRequestContentException", message)

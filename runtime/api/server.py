@@ -1,0 +1,201 @@
+"""The REST door: one handler for aiohttp's low-level server, from request line to response.
+
+In the order of life: refuse browsers, tell Invoke from everything else, find the operation, read and check its input,
+run it, render the outcome. Operations are in their own modules; here is the table that joins them.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from botocore.model import OperationModel
+from multidict import MultiDict, MultiMapping
+
+from runtime.api import function_updates, functions, layers, sts
+from runtime.api.bodies import limit_of, read_body
+from runtime.api.calls import Call, Operation, Services, not_implemented
+from runtime.api.code_links import PREFIX as CODE_PREFIX
+from runtime.api.code_links import CodeLinks
+from runtime.api.errors import render
+from runtime.api.identity import Identities, Identity
+from runtime.api.invoke import InvokeDoor, Invoker, invoked_name
+from runtime.api.parsing import RawRequest
+from runtime.api.protocol import Protocol
+from runtime.api.routing import Match
+from runtime.api.serialisation import Answer
+from runtime.api.workshop import Readiness, Workshop
+from runtime.errors import LambdaError
+from runtime.files import StorageFull
+from runtime.model import Scope
+from runtime.store import Store
+
+_log = logging.getLogger(__name__)
+OPERATIONS: dict[str, Operation] = {
+    **function_updates.OPERATIONS,
+    **functions.OPERATIONS,
+    **layers.OPERATIONS,
+}
+IMPLEMENTED = frozenset(OPERATIONS) | {"Invoke"}
+"""The operations that do something; the others of the service model are refused by name."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+_NO_QUERY: MultiDict[str] = MultiDict()
+_BIG_BODY = 1 << 17
+"""From this size on, parsing is done in a thread."""
+_HEADER_LIMIT = 1 << 16
+"""Of one header field or the request line."""
+
+
+class Api:
+    """See the module's text. `handle` is the handler; `server` wraps it with the right options."""
+
+    def __init__(
+        self,
+        services: Services,
+        invoker: Invoker,
+        identities: Identities,
+        base_url: Callable[[], str | None],
+        extra: Mapping[str, Handler],
+    ) -> None:
+        self._services = services
+        self._identities = identities
+        self._base_url = base_url
+        self._extra = extra
+        self._protocol = Protocol()
+        self._invocations = InvokeDoor(invoker, self._protocol)
+
+    def server(self) -> web.Server:
+        """The low-level server. Bodies stay as sent, for their limits count what is sent."""
+        return web.Server(
+            self.handle,
+            access_log=None,
+            auto_decompress=False,
+            max_line_size=_HEADER_LIMIT,
+            max_field_size=_HEADER_LIMIT,
+        )
+
+    async def resume_pending(self) -> None:
+        """Take up functions that an earlier process left Pending or InProgress."""
+        self._services.workshop.resume()
+
+    async def close(self) -> None:
+        await self._services.workshop.close()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request. Only a client that has left gets no answer."""
+        request_id = str(uuid.uuid4())
+        try:
+            return await self._respond(request, request_id)
+        except LambdaError as error:
+            return _response(render(error), request_id)
+        except StorageFull as error:
+            return _response(render(LambdaError("CodeStorageExceededException", str(error))), request_id)
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the reason
+            _log.exception("%s %s (request %s) failed", request.method, request.raw_path, request_id)
+            text = f"Berth failed to answer; its log says why, under request id {request_id}."
+            return _response(render(LambdaError("ServiceException", text)), request_id)
+
+    async def _respond(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        headers, path = request.headers, request.raw_path
+        query: MultiMapping[str] = _NO_QUERY
+        if "Origin" in headers:
+            raise _browser_refused()
+        if "?" in path:
+            path, query = path.partition("?")[0], request.query
+        identity = self._identities.of(headers, query)
+        name = invoked_name(request.method, path)
+        if name is not None:
+            return await self._invocations.handle(request, identity.scope, name, query, request_id)
+        if (handler := self._extra.get(path)) is not None:
+            return await handler(request)
+        if path.startswith(CODE_PREFIX):
+            return self._services.links.serve(request)
+        if identity.service == "sts" or path == "/":
+            return await _sts(request, identity, request_id)
+        return await self._operate(request, path, identity, request_id)
+
+    async def _operate(
+        self, request: web.BaseRequest, path: str, identity: Identity, request_id: str
+    ) -> web.Response:
+        match = self._protocol.match(request.method, path, request.query)
+        if match is None:
+            raise LambdaError(
+                "UnknownOperationException", f"Lambda has no operation {request.method} {request.path}"
+            )
+        name = match.operation.name
+        if (operation := OPERATIONS.get(name)) is None:
+            raise refusal(match.operation)
+        params = await self._params(request, match)
+        call = Call(scope=identity.scope, params=params, base_url=self._address(request))
+        result = await operation(self._services, call)
+        return _response(self._protocol.write(match.operation, result), request_id)
+
+    async def _params(self, request: web.BaseRequest, match: Match) -> dict[str, Any]:
+        name = match.operation.name
+        body = await read_body(request, limit_of(name), name)
+        raw = RawRequest(match.labels, request.query, request.headers, body)
+        if len(body) < _BIG_BODY:
+            return self._protocol.read(match.operation, raw)
+        return await asyncio.to_thread(self._protocol.read, match.operation, raw)
+
+    def _address(self, request: web.BaseRequest) -> str:
+        """Where this caller reaches us: as configured, else as it has just done."""
+        return self._base_url() or f"http://{request.headers.get('Host', 'localhost')}"
+
+
+def build_api(
+    *,
+    store: Store,
+    invoker: Invoker,
+    readiness: Readiness,
+    retired: Callable[[Scope, str], None],
+    account_id: str,
+    region: str,
+    base_url: Callable[[], str | None] = lambda: None,
+    now: Callable[[], float] = time.time,
+    extra: Mapping[str, Handler] | None = None,
+) -> Api:
+    """The REST door with its collaborators. `extra` are further handlers by exact path."""
+    services = Services(
+        store=store,
+        workshop=Workshop(store, readiness, retired),
+        links=CodeLinks(store.blobs),
+        retired=retired,
+        now=now,
+    )
+    return Api(services, invoker, Identities(account_id, region), base_url, extra or {})
+
+
+def refusal(operation: OperationModel) -> LambdaError:
+    """The answer to an operation that is not implemented: modelled, and if possible one that clients do not retry."""
+    modelled = {shape.name for shape in operation.error_shapes}
+    code = next((code for code in _REFUSALS if code in modelled), "ServiceException")
+    return LambdaError(code, not_implemented(operation.name).message)
+
+
+_REFUSALS = ("InvalidParameterValueException", "InvalidRequestContentException", "ResourceConflictException")
+
+
+def _browser_refused() -> LambdaError:
+    # A page in a developer's browser could otherwise create and run functions here: a POST with a plain content
+    # type needs nobody's consent. Browsers mark such requests, SDKs never do.
+    return LambdaError(
+        "AccessDeniedException", "Berth does not answer web pages: the request has an Origin header."
+    )
+
+
+async def _sts(request: web.BaseRequest, identity: Identity, request_id: str) -> web.Response:
+    body = await read_body(request, limit_of("STS"), "STS")
+    params = sts.parameters(request.query, body)
+    return _response(sts.answer(params, identity, request_id), request_id)
+
+
+def _response(answer: Answer, request_id: str) -> web.Response:
+    headers = {"Content-Type": "application/json", "x-amzn-RequestId": request_id, **answer.headers}
+    return web.Response(status=answer.status, body=answer.body, headers=headers)

@@ -1,0 +1,173 @@
+"""The REST door on a socket of this machine: the real store, and an invoker that behaves like one without sandboxes."""
+
+import asyncio
+import io
+import zipfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from runtime.api.server import Api, build_api
+from runtime.errors import LambdaError, PreparationFailed
+from runtime.invoker import InvokeRequest, InvokeResult
+from runtime.model import LATEST, FunctionVersion, Scope, State
+from runtime.store import Store
+
+ROLE = "arn:aws:iam::123456789012:role/lambda-role"
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
+
+
+@dataclass
+class EchoInvoker:
+    """Knows functions from the store; an invocation returns its payload. `error` makes the function fail."""
+
+    store: Store
+    error: bool = False
+    requests: list[InvokeRequest] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.finish.set()
+
+    def check(self, request: InvokeRequest) -> FunctionVersion:
+        found = self.store.catalog.function(request.scope, request.function, request.qualifier or LATEST)
+        if found is None:
+            raise LambdaError("ResourceNotFoundException", f"Function not found: {request.function}")
+        if found.state is not State.ACTIVE:
+            raise LambdaError("ResourceConflictException", f"in the following state: {found.state}")
+        return found
+
+    async def invoke(self, request: InvokeRequest) -> InvokeResult:
+        version = self.check(request)
+        self.requests.append(request)
+        self.started.set()
+        await self.finish.wait()
+        self.finished.set()
+        return InvokeResult(
+            payload=b'{"errorMessage":"no"}' if self.error else request.payload,
+            executed_version=version.version,
+            function_error="Unhandled" if self.error else None,
+            log_tail=f"START RequestId: {request.request_id}\n".encode(),
+            trace_id=request.trace_id or TRACE,
+        )
+
+
+@dataclass
+class Preparations:
+    """A readiness that waits for `allowed` and then succeeds, or fails with `failure`."""
+
+    allowed: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: Exception | None = None
+    seen: list[FunctionVersion] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.allowed.set()
+
+    def fail(self, code: str = "InvalidRuntime", reason: str = "no image") -> None:
+        self.failure = PreparationFailed(code, reason)
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        self.seen.append(version)
+        await self.allowed.wait()
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass
+class Door:
+    """The door, what stands behind it, and ways to knock."""
+
+    api: Api
+    store: Store
+    invoker: EchoInvoker
+    readiness: Preparations
+    retired: list[tuple[Scope, str]]
+    url: str
+
+    def client(self, service: str = "lambda", *, key: str = "test", region: str = "us-east-1") -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=region,
+            aws_access_key_id=key,
+            aws_secret_access_key="secret",
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+        )
+
+    async def call(self, operation: str, /, **params: Any) -> Any:
+        """One call of boto3, in a thread."""
+        return await asyncio.to_thread(getattr(self.client(), operation), **params)
+
+    async def create(self, name: str = "f", /, **params: Any) -> Any:
+        defaults = {
+            "Runtime": "python3.12",
+            "Handler": "app.handler",
+            "Role": ROLE,
+            "Code": {"ZipFile": make_zip()},
+        }
+        return await self.call("create_function", FunctionName=name, **(defaults | params))
+
+    async def wait(self, waiter: str, name: str = "f") -> None:
+        config = {"Delay": 0.02, "MaxAttempts": 200}
+        await asyncio.to_thread(self.client().get_waiter(waiter).wait, FunctionName=name, WaiterConfig=config)
+
+    async def created(self, name: str = "f", /, **params: Any) -> Any:
+        """A function that is active."""
+        await self.create(name, **params)
+        await self.wait("function_active_v2", name)
+        return await self.call("get_function_configuration", FunctionName=name)
+
+
+def make_zip(**files: str) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (files or {"app": "def handler(event, context): return event\n"}).items():
+            archive.writestr(f"{name}.py", content)
+    return target.getvalue()
+
+
+@pytest.fixture
+def zip_of() -> Callable[..., bytes]:
+    return make_zip
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    store = await Store.open(tmp_path / "data")
+    async with _served(store) as door:
+        yield door
+    await store.close()
+
+
+class _served:  # noqa: N801 - used as a function
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __aenter__(self) -> Door:
+        invoker, readiness = EchoInvoker(self._store), Preparations()
+        retired: list[tuple[Scope, str]] = []
+        self._api = build_api(
+            store=self._store,
+            invoker=invoker,
+            readiness=readiness,
+            retired=lambda scope, name: retired.append((scope, name)),
+            account_id="123456789012",
+            region="us-east-1",
+        )
+        self._server = self._api.server()
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._server, "127.0.0.1", 0)
+        port = self._listener.sockets[0].getsockname()[1]
+        return Door(self._api, self._store, invoker, readiness, retired, f"http://127.0.0.1:{port}")
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listener.close()
+        await self._server.shutdown(1)
+        await self._api.close()
