@@ -1,0 +1,219 @@
+"""Berth's own addresses beside Lambda's API: `/health`, and under `/_berth/` what the `berth` command asks for.
+
+    GET /health                                           {"status": "ok", …}
+    GET /_berth/settings                                  the settings in force
+    GET /_berth/ps                                        environments, and every function's `$LATEST`
+    GET /_berth/logs?function=F[&limit=N][&follow=1]      log events, one JSON object a line
+                                                          [&account=A&region=R], F a name or an ARN
+
+For people on this machine. Requests that carry `Origin` are refused before they come here. A Berth that listens on the
+loopback interface moreover refuses host names that somebody else's DNS could point at it, so that a web page cannot
+read logs by calling itself `evil.example` and resolving to 127.0.0.1.
+
+Handlers are for aiohttp's low-level server. Errors are `LambdaError`, which the API renders like its own.
+"""
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol
+
+import orjson
+from aiohttp import web
+
+from runtime import __version__
+from runtime.errors import LambdaError
+from runtime.logs import LogEvent, LogStore
+from runtime.model import LATEST, FunctionVersion, Scope
+from runtime.names import FunctionName, parse_function
+from runtime.settings import Settings, as_text
+from runtime.variables import log_group
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+NDJSON = "application/x-ndjson"
+DEFAULT_LIMIT = 100
+MOST_EVENTS = 10_000
+HEARTBEAT = 10.0
+"""Seconds between the empty lines by which each side of a followed log notices that the other one is gone."""
+
+
+class Fleet(Protocol):
+    """What the fleet tells about its environments."""
+
+    def snapshot(self) -> list[dict[str, Any]]: ...
+
+
+class Catalog(Protocol):
+    """What the catalog tells about functions."""
+
+    def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None: ...
+
+    def all_functions(self) -> Iterable[FunctionVersion]: ...
+
+
+def handlers(
+    *,
+    settings: Settings,
+    instance: str,
+    fleet: Fleet,
+    catalog: Callable[[], Catalog],
+    logs: LogStore,
+    about: Callable[[], Mapping[str, str]] = dict,
+) -> Mapping[str, Handler]:
+    """Handlers by exact path. `about` adds facts to `/health`, e.g. the spawner's description once it is known."""
+    reader = _LogReader(settings, catalog, logs)
+
+    async def health(_: web.BaseRequest) -> web.StreamResponse:
+        return _json({"status": "ok", "version": __version__, "instance": instance, **about()})
+
+    async def show_settings(_: web.BaseRequest) -> web.StreamResponse:
+        return _json(as_text(settings))
+
+    async def ps(_: web.BaseRequest) -> web.StreamResponse:
+        environments = fleet.snapshot()
+        return _json({"environments": environments, "functions": _functions(catalog(), environments)})
+
+    private = {"/_berth/settings": show_settings, "/_berth/ps": ps, "/_berth/logs": reader.handle}
+    return {
+        "/health": _only_get(health),
+        **{path: _only_get(_only_here(handler, settings.host)) for path, handler in private.items()},
+    }
+
+
+def _functions(catalog: Catalog, environments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    running = Counter((each["account"], each["region"], each["function"]) for each in environments)
+    latest = [each for each in catalog.all_functions() if each.version == LATEST]
+    latest.sort(key=lambda each: (each.scope, each.name))
+    return [
+        {
+            "account": each.scope.account,
+            "region": each.scope.region,
+            "function": each.name,
+            "runtime": each.config.runtime,
+            "state": each.state,
+            "environments": running[each.scope.account, each.scope.region, each.name],
+        }
+        for each in latest
+    ]
+
+
+class _LogReader:
+    """`/_berth/logs`."""
+
+    def __init__(self, settings: Settings, catalog: Callable[[], Catalog], logs: LogStore) -> None:
+        self._default = Scope(settings.account_id, settings.region)
+        self._catalog = catalog
+        self._logs = logs
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        scope, name, limit = self._question(request.query)
+        known = self._catalog().function(scope, name)
+        group = log_group(known) if known else f"/aws/lambda/{name}"
+        # Functions that share a group are told apart by their streams' names.
+        part = f"/{name}[" if known and known.config.logging.log_group else ""
+        if request.query.get("follow") in ("1", "true"):
+            if known is None:
+                raise _unknown(name)
+            return await self._stream(request, scope, group, limit, part)
+        events = await self._logs.tail(scope, group, limit=limit, part=part)
+        if known is None and not events:
+            raise _unknown(name)
+        return web.Response(body=b"".join(map(_line, events)), content_type=NDJSON)
+
+    def _question(self, query: Mapping[str, str]) -> tuple[Scope, str, int]:
+        found = parse_function(query.get("function", "")) or FunctionName("")
+        if not found.name:
+            raise LambdaError("InvalidParameterValueException", "function: give a name or an ARN")
+        account = found.account or query.get("account") or self._default.account
+        region = found.region or query.get("region") or self._default.region
+        limit = query.get("limit", str(DEFAULT_LIMIT))
+        if not (limit.isascii() and limit.isdigit() and int(limit) <= MOST_EVENTS):
+            raise LambdaError(
+                "InvalidParameterValueException", f"limit: give a number from 0 to {MOST_EVENTS}"
+            )
+        return Scope(account, region), found.name, int(limit)
+
+    async def _stream(
+        self, request: web.BaseRequest, scope: Scope, group: str, limit: int, part: str
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": NDJSON})
+        async with aclosing(self._logs.follow(scope, group, limit=limit, part=part)) as events:
+            await response.prepare(request)
+            await _send(response, events)
+        return response
+
+
+async def _send(response: web.StreamResponse, events: AsyncIterator[LogEvent]) -> None:
+    """Events until they end or the reader has left."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            heart = group.create_task(_beat(response))
+            async for event in events:
+                await response.write(_line(event))
+            heart.cancel()
+    except* ConnectionError:
+        pass
+
+
+async def _beat(response: web.StreamResponse) -> None:
+    while True:
+        await response.write(b"\n")
+        await asyncio.sleep(HEARTBEAT)
+
+
+def _line(event: LogEvent) -> bytes:
+    return orjson.dumps(
+        {"timestamp": event.timestamp, "stream": event.stream, "message": event.text},
+        option=orjson.OPT_APPEND_NEWLINE,
+    )
+
+
+def _only_get(handler: Handler) -> Handler:
+    async def checked(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            raise LambdaError("UnknownOperationException", f"{request.path} answers GET only")
+        return await handler(request)
+
+    return checked
+
+
+def _only_here(handler: Handler, bound: str) -> Handler:
+    async def checked(request: web.BaseRequest) -> web.StreamResponse:
+        name = request.headers.get("Host", "")
+        if is_loopback(bound) and not is_local_name(name):
+            raise LambdaError(
+                "AccessDeniedException", f"Berth's own pages are not served under the name {name!r}."
+            )
+        return await handler(request)
+
+    return checked
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reachable from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_local_name(header: str) -> bool:
+    """Whether a `Host` header holds an address, or a name that public DNS cannot define."""
+    if header.startswith("["):
+        return True
+    name = header.rpartition(":")[0] if ":" in header else header
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith((".localhost", ".internal"))
+    return True
+
+
+def _unknown(name: str) -> LambdaError:
+    return LambdaError("ResourceNotFoundException", f"There is no function {name}, and no log of one.")
+
+
+def _json(document: Any) -> web.Response:
+    return web.Response(body=orjson.dumps(document), content_type="application/json")

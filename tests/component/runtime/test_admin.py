@@ -1,0 +1,247 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from runtime import admin
+from runtime.api.errors import render
+from runtime.errors import LambdaError
+from runtime.logs import LogStore
+from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
+from runtime.settings import Settings
+
+SCOPE = Scope("123456789012", "us-east-1")
+
+
+def function(
+    name: str, *, scope: Scope = SCOPE, version: str = LATEST, group: str | None = None
+) -> FunctionVersion:
+    return FunctionVersion(
+        scope=scope,
+        name=name,
+        version=version,
+        config=FunctionConfig(role="r", runtime="python3.11", logging=LoggingConfig(log_group=group)),
+        code=Code("0" * 64, 1, 1),
+        revision_id="r",
+        last_modified="",
+    )
+
+
+class Shelf:
+    """A catalog and a fleet of a few known things."""
+
+    def __init__(self, *functions: FunctionVersion) -> None:
+        self.functions = functions
+        self.environments: list[dict[str, Any]] = []
+
+    def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
+        wanted = (scope, name, version)
+        return next(
+            (each for each in self.functions if (each.scope, each.name, each.version) == wanted), None
+        )
+
+    def all_functions(self) -> Iterable[FunctionVersion]:
+        return self.functions
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        return self.environments
+
+
+class Berth:
+    """The handlers behind a real server, and a client for them."""
+
+    def __init__(self, url: str, shelf: Shelf, logs: LogStore, client: aiohttp.ClientSession) -> None:
+        self.url, self.shelf, self.logs, self.client = url, shelf, logs, client
+
+    async def get(self, path: str, **headers: str) -> tuple[int, Any]:
+        async with self.client.get(self.url + path, headers=headers) as response:
+            body = await response.read()
+            if response.content_type == admin.NDJSON:
+                return response.status, [json.loads(line) for line in body.splitlines()]
+            return response.status, json.loads(body)
+
+    def log(self, text: str, *, group: str = "/aws/lambda/hello", stream: str = "s", time: int = 0) -> None:
+        self.logs.write(SCOPE, group, stream, time, text)
+
+
+@pytest.fixture
+async def berth(tmp_path: Path) -> AsyncIterator[Berth]:
+    shelf = Shelf(
+        function("hello"),
+        function("hello", version="1"),
+        function("abroad", scope=Scope("123456789012", "eu-west-1")),
+        function("shared", group="/all"),
+    )
+    async with LogStore(tmp_path) as logs, aiohttp.ClientSession() as client:
+        found = admin.handlers(
+            settings=Settings(data_dir=tmp_path, port=4711),
+            instance="0a1b",
+            fleet=shelf,
+            catalog=lambda: shelf,
+            logs=logs,
+            about=lambda: {"spawner": "Docker Engine 20.10"},
+        )
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return await found[request.path](request)
+            except LambdaError as error:
+                answer = render(error)
+                return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+        runner = web.ServerRunner(web.Server(handle))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield Berth(site_url(runner), shelf, logs, client)
+        await logs.close()
+        await runner.cleanup()
+
+
+def site_url(runner: web.ServerRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://{host}:{port}"
+
+
+async def test_health_says_who_answers(berth: Berth) -> None:
+    """Health is a small document: alive, which version and instance, and what else is known."""
+    status, document = await berth.get("/health")
+    assert status == 200
+    assert document == {
+        "status": "ok",
+        "version": "0.1.0",
+        "instance": "0a1b",
+        "spawner": "Docker Engine 20.10",
+    }
+
+
+async def test_settings_are_those_in_force(berth: Berth) -> None:
+    """Settings come as they would be written in the file."""
+    _, document = await berth.get("/_berth/settings")
+    assert (document["port"], document["freeze"], document["docker_host"]) == ("4711", "true", "")
+
+
+async def test_ps_lists_environments_and_functions(berth: Berth) -> None:
+    """Functions come once each, sorted, with the number of their environments."""
+    environment = {"account": SCOPE.account, "region": SCOPE.region, "function": "hello", "version": "1"}
+    berth.shelf.environments = [environment, environment]
+    _, document = await berth.get("/_berth/ps")
+    assert document["environments"] == [environment, environment]
+    assert [(each["region"], each["function"], each["environments"]) for each in document["functions"]] == [
+        ("eu-west-1", "abroad", 0),
+        ("us-east-1", "hello", 2),
+        ("us-east-1", "shared", 0),
+    ]
+
+
+async def test_logs_are_the_last_events(berth: Berth) -> None:
+    """Events come oldest first, one JSON object a line, as many as wanted; an ARN names a function too."""
+    for time in range(5):
+        berth.log(f"line {time}", time=time)
+    _, events = await berth.get("/_berth/logs?function=hello&limit=2")
+    assert events == [
+        {"timestamp": 3, "stream": "s", "message": "line 3"},
+        {"timestamp": 4, "stream": "s", "message": "line 4"},
+    ]
+    arn = f"arn:aws:lambda:us-east-1:{SCOPE.account}:function:hello"
+    assert (await berth.get(f"/_berth/logs?function={arn}"))[1][1:] == (
+        await berth.get("/_berth/logs?function=hello")
+    )[1][1:]
+
+
+async def test_logs_of_a_shared_group_are_the_functions_own(berth: Berth) -> None:
+    """A group that several functions write to is read by the streams' names."""
+    berth.log("mine", group="/all", stream="2024/01/31/shared[1]aa")
+    berth.log("not mine", group="/all", stream="2024/01/31/other[1]bb")
+    _, events = await berth.get("/_berth/logs?function=shared")
+    assert [event["message"] for event in events] == ["mine"]
+
+
+async def test_function_without_logs_has_none_and_an_unknown_one_is_an_error(berth: Berth) -> None:
+    """No line yet is no error; no such function is one, unless it left logs behind."""
+    assert await berth.get("/_berth/logs?function=hello") == (200, [])
+    status, error = await berth.get("/_berth/logs?function=nobody")
+    assert (status, error["Message"]) == (404, "There is no function nobody, and no log of one.")
+    assert (await berth.get("/_berth/logs?function=nobody&follow=1"))[0] == 404
+    berth.log("last words", group="/aws/lambda/nobody")
+    assert [event["message"] for event in (await berth.get("/_berth/logs?function=nobody"))[1]] == [
+        "last words"
+    ]
+
+
+async def test_scope_comes_from_the_question(berth: Berth) -> None:
+    """Another region's function is another function."""
+    assert (await berth.get("/_berth/logs?function=abroad"))[0] == 404
+    assert (await berth.get("/_berth/logs?function=abroad&region=eu-west-1"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "?function=", "?function=a:b:c:d:e", "?function=hello&limit=-1", "?function=hello&limit=10001"],
+)
+async def test_senseless_question_is_refused(berth: Berth, query: str) -> None:
+    """What cannot be understood is answered with what would do."""
+    status, error = await berth.get(f"/_berth/logs{query}")
+    assert status == 400
+    assert error["message"].startswith(("function: give", "limit: give"))
+
+
+async def test_follow_sends_events_as_they_come(berth: Berth) -> None:
+    """A follower has the past first, then each event at once, and an end when Berth stops."""
+    berth.log("past", time=1)
+    async with (
+        asyncio.timeout(10),
+        berth.client.get(f"{berth.url}/_berth/logs?function=hello&follow=1") as response,
+    ):
+        assert await next_message(response) == "past"
+        berth.log("now", time=2)
+        assert await next_message(response) == "now"
+        await berth.logs.close()
+        assert (await response.content.read()).strip() == b""
+
+
+async def test_follower_that_left_is_noticed_without_an_event(
+    berth: Berth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heartbeat finds out that nobody reads, though the function is silent."""
+    monkeypatch.setattr(admin, "HEARTBEAT", 0.001)
+    forgotten, forget = asyncio.Event(), LogStore._forget
+
+    def telling(self: LogStore, *arguments: Any) -> None:
+        forget(self, *arguments)
+        forgotten.set()
+
+    monkeypatch.setattr(LogStore, "_forget", telling)
+    async with berth.client.get(f"{berth.url}/_berth/logs?function=hello&follow=1") as response:
+        await response.content.readline()
+        assert berth.logs._followers
+        response.close()
+    async with asyncio.timeout(10):
+        await forgotten.wait()
+
+
+async def test_only_get_is_answered(berth: Berth) -> None:
+    """These addresses change nothing."""
+    async with berth.client.post(f"{berth.url}/_berth/ps") as response:
+        assert response.status == 404
+        assert "answers GET only" in await response.text()
+
+
+async def test_name_that_dns_could_forge_is_refused(berth: Berth) -> None:
+    """A web page whose name was made to point at the loopback interface reads no logs; health tells nothing."""
+    for path in ("/_berth/ps", "/_berth/logs?function=hello", "/_berth/settings"):
+        assert (await berth.get(path, Host="evil.example:3001"))[0] == 403
+    assert (await berth.get("/health", Host="evil.example:3001"))[0] == 200
+    assert (await berth.get("/_berth/ps", Host="localhost:3001"))[0] == 200
+
+
+async def next_message(response: aiohttp.ClientResponse) -> str:
+    while not (line := await response.content.readline()).strip():
+        assert line, "the log ended"
+    message: str = json.loads(line)["message"]
+    return message
