@@ -26,10 +26,16 @@ class SpawnerFacts:
     """What a spawner found out about its surroundings when it was prepared."""
 
     link_host: str
-    """The address that the control plane binds and sandboxes dial (Runtime API listeners bind it too)."""
+    """The address that the control plane binds for the link and for Runtime API listeners."""
     delivery: Delivery
     description: str
     """One line for people, e.g. `Docker Engine 20.10.24, bind delivery`."""
+    dial_host: str = ""
+    """The address under which sandboxes reach what is bound to `link_host`: itself, unless something translates."""
+
+    def __post_init__(self) -> None:
+        if not self.dial_host:
+            object.__setattr__(self, "dial_host", self.link_host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class SandboxSpec:
     opt: Path | None
     """Tree to show at `/opt`, read-only. None: the agent fills it (delivery `copy`)."""
     link: str
-    """`host:port` that the agent dials."""
+    """`host:port` that the agent dials; the host is the spawner's `dial_host`."""
     token: str
     """One-time secret by which the link recognises this sandbox."""
 
@@ -89,6 +95,8 @@ class SandboxDeath:
     sandbox_id: str
     reason: str
     """For people: `exit status 0`, `signal: killed`, `out of memory`, `removed`."""
+    out_of_memory: bool = False
+    """The kernel ended it for its memory limit."""
 
 
 class SpawnerError(Exception):

@@ -1,0 +1,173 @@
+"""What a sandbox's container is: the engine API's own document, made from a specification.
+
+Pure. The hardening is a table, because an engine may refuse any row of it (rootless engines, nested ones, old
+kernels): the spawner then leaves that row out and says what is lost.
+
+On `/tmp`: the root file system is read-only and `/tmp` is an anonymous volume. A tmpfs would be capped in size but its
+pages count as the function's memory: a 128 MB function that fills its 512 MB of `/tmp` would be killed. The volume has
+the image's mode (1777), costs no memory, and is not capped in size.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.spawners.base import SandboxSpec
+
+Document = dict[str, Any]
+Members = Callable[[int], Mapping[str, Any]]
+"""Memory in MB → members of the document's `HostConfig`."""
+
+OWNER = "berth"
+SANDBOX = "berth.sandbox"
+RUNTIME = "berth.runtime"
+PROBE = "berth.probe"
+
+AGENT_MEMORY_MB = 16
+"""Added to a function's memory for the agent: 10 MB resident and the kernel's own bookkeeping for a sandbox."""
+
+FULL_CORE_MB = 1769
+"""Memory at which Lambda gives one whole core."""
+
+AGENT = (
+    "/usr/bin/python3",
+    "-I",
+    "-S",
+    "-B",
+    "-c",
+    "import sys; sys.path[:0]=['/var/rapid']; from rapid.agent import main; main()",
+)
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def _memory(memory_mb: int) -> Mapping[str, Any]:
+    """A hard limit, swap included."""
+    limit = (memory_mb + AGENT_MEMORY_MB) << 20
+    return {"Memory": limit, "MemorySwap": limit}
+
+
+def cpu_shares(memory_mb: int) -> int:
+    """The weight by which a sandbox competes: in proportion to its memory, 1024 for a whole core."""
+    return max(2, 1024 * memory_mb // FULL_CORE_MB)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing that hardens a sandbox."""
+
+    name: str
+    members: Members
+    loss: str
+    """What is lost without it, completing `sandboxes …`."""
+
+
+OPTIONS = (
+    Option(
+        # The agent kills (KILL) and becomes the function's user (SETUID, SETGID); the function itself holds none.
+        "capabilities",
+        lambda _: {"CapDrop": ["ALL"], "CapAdd": ["KILL", "SETUID", "SETGID"]},
+        "keep the engine's default capabilities for their agent",
+    ),
+    Option(
+        "no-new-privileges",
+        lambda _: {"SecurityOpt": ["no-new-privileges"]},
+        "may gain privileges through set-user-id programs",
+    ),
+    Option("pids", lambda _: {"PidsLimit": 1024}, "may start any number of processes"),
+    Option(
+        "nofile",
+        lambda _: {"Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}]},
+        "may open more files than on Lambda (1024)",
+    ),
+    Option("read-only root", lambda _: {"ReadonlyRootfs": True}, "may write outside of /tmp"),
+    Option("memory", _memory, "may take more memory than the function has"),
+    Option(
+        "cpu", lambda mb: {"CpuShares": cpu_shares(mb)}, "share the processor evenly, whatever their memory"
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all sandboxes of one control plane share."""
+
+    owner: str
+    network: str
+    extra_hosts: tuple[str, ...] = ()
+    left_out: frozenset[str] = frozenset()
+    """Names of options that the engine refuses."""
+    keep_output: bool = False
+    """Keep what an agent writes, to see why one dies at its start; all else goes over the link."""
+
+
+def name_of(owner: str, sandbox_id: str) -> str:
+    return f"berth-{owner}-{sandbox_id}"
+
+
+def container(spec: SandboxSpec, around: Surroundings) -> Document:
+    """The body of the engine's `POST /containers/create`."""
+    environment = {
+        "BERTH_LINK": spec.link,
+        "BERTH_SANDBOX": spec.sandbox_id,
+        "BERTH_TOKEN": spec.token,
+        "PATH": PATH,
+    }
+    return {
+        "Image": spec.image,
+        "Entrypoint": [],
+        "Cmd": list(AGENT),
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "User": "0:0",
+        "WorkingDir": "/",
+        "Hostname": spec.sandbox_id[:63],
+        "Labels": {OWNER: around.owner, SANDBOX: spec.sandbox_id, RUNTIME: spec.runtime},
+        "StopTimeout": 0,
+        "HostConfig": {
+            "NetworkMode": around.network,
+            # The Telemetry API's listeners are addressed by this name.
+            "ExtraHosts": ["sandbox.localdomain:127.0.0.1", *around.extra_hosts],
+            "Mounts": [
+                _volume("/tmp"),  # noqa: S108  a place in the sandbox
+                _tree("/var/task", spec.task_root),
+                _tree("/opt", spec.opt),
+            ],
+            "LogConfig": {"Type": "json-file" if around.keep_output else "none"},
+            "Init": False,
+            **hardening(spec.memory_mb, around.left_out),
+        },
+    }
+
+
+def hardening(memory_mb: int, left_out: Collection[str]) -> Document:
+    """Members of `HostConfig`, without the options that were left out."""
+    members: Document = {}
+    for option in OPTIONS:
+        if option.name not in left_out:
+            members |= option.members(memory_mb)
+    return members
+
+
+def probe(image: str, owner: str, members: Mapping[str, Any]) -> Document:
+    """A container that does nothing, to learn whether the engine takes these members of `HostConfig`."""
+    return {
+        "Image": image,
+        "Entrypoint": [],
+        "Cmd": ["/bin/true"],
+        "Labels": {OWNER: owner, PROBE: "1"},
+        "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}, **members},
+    }
+
+
+def bind(source: Path, target: str) -> Document:
+    """A read-only mount. Unlike the older `Binds`, the engine refuses a source that it does not see."""
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": True}
+
+
+def _volume(target: str) -> Document:
+    return {"Type": "volume", "Target": target}
+
+
+def _tree(target: str, source: Path | None) -> Document:
+    """The control plane's tree, or an empty place that the agent fills."""
+    return _volume(target) if source is None else bind(source, target)
