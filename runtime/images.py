@@ -23,7 +23,7 @@ from rapid.agent import FILES
 from runtime.base_image import BaseImages
 from runtime.settings import SettingsError, add_flags, flags_of, load
 from runtime.spawners.base import SpawnerError
-from runtime.spawners.engine import Engine
+from runtime.spawners.engine import Engine, StepFailed
 
 Progress = Callable[[str], None]
 Files = Mapping[str, tuple[bytes, int]]
@@ -61,6 +61,14 @@ def read_table(sources: Path) -> dict[str, Runtime]:
     return {identifier: Runtime(identifier=identifier, **row) for identifier, row in rows.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What an image is made of, and its name: read together, so that one never stands for something else."""
+
+    files: Files
+    reference: str
+
+
 @dataclass(slots=True)
 class _Build:
     """A build under way, and who wants to hear of it."""
@@ -85,7 +93,7 @@ class RuntimeImages:
         self._table = read_table(self._sources)
         self._bases = BaseImages(engine, self._sources / "debian" / "build", base_image)
         self._build_ca = build_ca
-        self._references: dict[str, str] = {}
+        self._recipes: dict[str, _Recipe] = {}
         self._builds: dict[str, _Build] = {}
         self._one_at_a_time = asyncio.Lock()
 
@@ -101,11 +109,7 @@ class RuntimeImages:
 
     def reference(self, runtime: str) -> str:
         """The image's name, whether it is built or not."""
-        if runtime not in self._references:
-            row = self._row(runtime)
-            address = content_address(self._files(row), row, self._bases.name(row.suite))
-            self._references[runtime] = f"{REPOSITORY}/{runtime}:{address}"
-        return self._references[runtime]
+        return self._recipe(self._row(runtime)).reference
 
     async def ensure(self, runtime: str, progress: Progress, *, fresh: bool = False) -> str:
         """The reference of an image that the engine holds, built first if need be.
@@ -142,16 +146,24 @@ class RuntimeImages:
             for listener in tuple(self._builds[row.identifier].listeners):
                 listener(line)
 
+        recipe = self._recipe(row)
         async with self._one_at_a_time:
             base = await self._bases.ensure(row.suite, tell)
-            reference = self.reference(row.identifier)
-            tell(f"building {reference} from {base}")
+            tell(f"building {recipe.reference} from {base}")
             arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
-            context = tar_of({**self._files(row), **self._ca()})
-            await self._engine.build(
-                context, reference, arguments, {LABEL: row.identifier}, tell, fresh=fresh
-            )
-            await self._prune(row.identifier, reference)
+            context = tar_of({**recipe.files, **self._ca()})
+            labels = {LABEL: row.identifier}
+            try:
+                await self._engine.build(context, recipe.reference, arguments, labels, tell, fresh=fresh)
+            except StepFailed as error:
+                raise self._advised(error) from error
+            await self._prune(row.identifier, recipe.reference)
+
+    def _advised(self, error: StepFailed) -> StepFailed:
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error) or self._build_ca:
+            return error
+        advice = "A proxy here signs for other hosts: set build_ca (BERTH_BUILD_CA) to the file with its CA certificate."
+        return StepFailed(f"{error}\n{advice}")
 
     async def _prune(self, runtime: str, current: str) -> None:
         """Remove what the new image replaces. What a sandbox still runs on stays: the engine refuses."""
@@ -172,9 +184,13 @@ class RuntimeImages:
             known = ", ".join(self._table)
             raise UnknownRuntime(f"there is no image for the runtime {runtime}; there are {known}") from None
 
-    def _files(self, row: Runtime) -> Files:
-        agent = Path(rapid.__file__).parent
-        return {**files_under(self._sources / row.context), **files_under(agent, "rapid/", FILES)}
+    def _recipe(self, row: Runtime) -> _Recipe:
+        if row.identifier not in self._recipes:
+            agent = Path(rapid.__file__).parent
+            files = {**files_under(self._sources / row.context), **files_under(agent, "rapid/", FILES)}
+            address = content_address(files, row, self._bases.name(row.suite))
+            self._recipes[row.identifier] = _Recipe(files, f"{REPOSITORY}/{row.identifier}:{address}")
+        return self._recipes[row.identifier]
 
     def _ca(self) -> Files:
         return {"ca/ca.crt": (self._build_ca.read_bytes(), 0o644)} if self._build_ca else {}

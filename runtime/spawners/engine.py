@@ -8,6 +8,7 @@ import asyncio
 import functools
 import io
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ CALL_LIMIT = 60.0
 TRANSFER_LIMIT = 1800.0
 TAIL = 30
 """Lines of a failed build that its error shows."""
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 ADVICE = (
     "`make engine` installs and starts one on Debian and Ubuntu; for one that runs elsewhere, set DOCKER_HOST "
@@ -366,7 +368,7 @@ def _lines(steps: Iterable[Document], what: str) -> Iterator[str]:
             raise StepFailed("\n".join([f"{what} failed: {step['error']}", *seen[-TAIL:]]))
         # Without `progressDetail`: those lines redraw bars.
         text = step.get("stream") or ("" if step.get("progressDetail") else step.get("status", ""))
-        for line in text.splitlines():
+        for line in COLOURS.sub("", text).splitlines():
             if line.strip():
                 seen.append(line)
                 yield line
