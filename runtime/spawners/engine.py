@@ -13,7 +13,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,8 +21,11 @@ import docker.errors
 import docker.tls
 import requests
 
+from runtime.diagnosis import Finding
+from runtime.settings import Settings
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.endpoints import Endpoint, endpoints
+from runtime.spawners.engine_facts import OLDEST, EngineFacts, facts_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,31 +55,15 @@ class EngineError(SpawnerError):
 
 
 class NoEngine(EngineError):
-    """No engine answers anywhere."""
+    """No engine answers anywhere. `looked` says where, and what happened there."""
+
+    def __init__(self, looked: str) -> None:
+        super().__init__(f"no container engine can be reached ({looked}). {ADVICE}")
+        self.looked = looked
 
 
 class StepFailed(EngineError):
     """A build, pull or import ended with an error; the text holds its last lines."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """What the engine says about itself."""
-
-    version: str
-    product: str
-    """`Docker Engine`, `Docker Desktop`, `Podman`."""
-    kernel: str
-    rootless: bool
-
-    @property
-    def title(self) -> str:
-        return f"{self.product} {self.version}"
-
-    @property
-    def on_this_kernel(self) -> bool:
-        """Whether its containers run on the kernel that this process runs on: the same machine, no virtual one."""
-        return self.product != "Docker Desktop" and self.kernel == os.uname().release
 
 
 class Engine:
@@ -103,11 +89,11 @@ class Engine:
                 async with asyncio.timeout(2 * PING_LIMIT):
                     client, facts = await asyncio.to_thread(_open, endpoint)
             except (TimeoutError, EngineError) as error:
-                refusals.append(f"{endpoint.url} ({endpoint.origin}): {error or 'no answer'}")
+                refusals.append(f"{endpoint.origin}: {error or f'{endpoint.url} does not answer'}")
             else:
                 return cls(client, endpoint, facts)
         looked = "; ".join(refusals) or "no current Docker context and no socket of Docker or Podman"
-        raise NoEngine(f"no container engine can be reached: {looked}. {ADVICE}")
+        raise NoEngine(looked)
 
     async def close(self) -> None:
         self._client.close()
@@ -338,7 +324,7 @@ def _open(endpoint: Endpoint) -> tuple[docker.APIClient, EngineFacts]:
         client = docker.APIClient(
             endpoint.url, version="auto", timeout=int(PING_LIMIT), tls=tls, max_pool_size=THREADS
         )
-        facts = _facts(client.version(), client.info())
+        facts = facts_of(client.version(), client.info())
         client.timeout = int(CALL_LIMIT)
     return client, facts
 
@@ -346,18 +332,6 @@ def _open(endpoint: Endpoint) -> tuple[docker.APIClient, EngineFacts]:
 def _tls(directory: Path) -> docker.tls.TLSConfig:
     pair = (str(directory / "cert.pem"), str(directory / "key.pem"))
     return docker.tls.TLSConfig(client_cert=pair, ca_cert=str(directory / "ca.pem"), verify=True)
-
-
-def _facts(version: Mapping[str, Any], info: Mapping[str, Any]) -> EngineFacts:
-    system = str(info.get("OperatingSystem", ""))
-    components = {component.get("Name") for component in version.get("Components") or []}
-    product = "Docker Desktop" if system == "Docker Desktop" else "Docker Engine"
-    return EngineFacts(
-        version=str(version.get("Version", "")),
-        product="Podman" if "Podman Engine" in components else product,
-        kernel=str(info.get("KernelVersion", "")),
-        rootless="rootless" in " ".join(info.get("SecurityOptions") or []),
-    )
 
 
 def _lines(steps: Iterable[Document], what: str) -> Iterator[str]:
@@ -382,4 +356,54 @@ def _renamed(engine: str) -> Iterator[None]:
     except docker.errors.APIError as error:
         raise EngineError(str(error.explanation or error), error.status_code) from error
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
-        raise EngineError(f"{engine}: {error}") from error
+        raise EngineError(f"{engine}: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """What the system said, below the layers of the SDK; else what the SDK says."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return str(error)
+
+
+async def diagnose(settings: Settings) -> list[Finding]:
+    """What the engine offers, for `berth doctor`. Looks only."""
+    try:
+        engine = await Engine.connect(settings.docker_host)
+    except NoEngine as error:
+        return [_finding("engine", error.looked, ADVICE, ok=False, essential=settings.spawner == "docker")]
+    try:
+        images = await engine.images("berth.image")
+    finally:
+        await engine.close()
+    return [*_about(engine), _images(images)]
+
+
+def _about(engine: Engine) -> Iterator[Finding]:
+    facts = engine.facts
+    old = facts.product == "Docker Engine" and facts.release < OLDEST
+    where = f"{facts.title} at {engine.endpoint.url} ({engine.endpoint.origin})"
+    yield _finding("engine", where, "upgrade it to 20.10 or later" if old else None, ok=not old)
+    yield _finding(
+        "limits",
+        f"cannot limit {', '.join(facts.lacks)}"
+        if facts.lacks
+        else "memory, processor and processes can be limited",
+        "enable these cgroup controllers for the engine" if facts.lacks else None,
+        ok=not facts.lacks,
+    )
+
+
+def _images(images: Sequence[Document]) -> Finding:
+    tags = sorted(
+        tag for image in images for tag in image.get("RepoTags") or () if not tag.startswith("<none>")
+    )
+    advice = None if tags else "they are built on first need; `make images` builds them ahead"
+    return _finding("runtime images", ", ".join(tags) or "none built yet", advice, ok=bool(tags))
+
+
+def _finding(name: str, detail: str, advice: str | None, *, ok: bool, essential: bool = False) -> Finding:
+    return Finding(name=name, ok=ok, essential=essential, detail=detail, advice=advice)
