@@ -3,6 +3,8 @@
 It feeds the core with what the Runtime API, the supervisor and the timers report, and carries out what the core
 answers. It owns the timers, the pending `next` and the lines on their way to the log; it holds no state of its own
 about what is allowed. It does not know where its processes run, nor who sends it invocations.
+
+Times are `time.monotonic()`: the event loop's own clock counts whole milliseconds under uvloop.
 """
 
 import asyncio
@@ -132,17 +134,17 @@ class Environment:
 
     def begin(self) -> None:
         """Initialise ahead of any invocation; `on_idle` tells the end of it, successful or not."""
-        self._handle(Began(self._loop.time()))
+        self._handle(Began(time.monotonic()))
 
     def invoke(self, invocation: Invocation, timeout: float) -> Ticket:
         """Hand in an invocation; only while idle. `timeout` in seconds."""
         self._ticket = ticket = Ticket()
-        self._handle(InvokeArrived(self._loop.time(), invocation, timeout))
+        self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
 
     def shut_down(self) -> None:
         """Kill everything; `on_ended` tells the end of it."""
-        self._handle(ShutdownAsked(self._loop.time()))
+        self._handle(ShutdownAsked(time.monotonic()))
 
     # The runtime's side. These raise `IllegalTransition` and `UnknownRequest`.
 
@@ -150,7 +152,7 @@ class Environment:
         """The runtime asks for its next event. `is_alive` tells whether it still waits for the answer."""
         abandoned = self._poll is not None and not self._poll_is_alive()
         if not (abandoned and self._core.runtime is RuntimeState.READY):
-            self._handle(NextCalled(self._loop.time()))
+            self._handle(NextCalled(time.monotonic()))
         elif self._poll is not None:
             self._poll.cancel()
         self._poll = poll = self._loop.create_future()
@@ -160,16 +162,16 @@ class Environment:
         return poll
 
     def begin_response(self, request_id: str, call: RuntimeCall) -> None:
-        self._handle(ResponseBegan(self._loop.time(), request_id, call))
+        self._handle(ResponseBegan(time.monotonic(), request_id, call))
 
     def end_response(self, request_id: str, outcome: Outcome) -> None:
-        self._handle(ResponseEnded(self._loop.time(), request_id, outcome))
+        self._handle(ResponseEnded(time.monotonic(), request_id, outcome))
 
     def break_response(self, request_id: str) -> None:
-        self._handle(ResponseBroke(self._loop.time(), request_id))
+        self._handle(ResponseBroke(time.monotonic(), request_id))
 
     def init_error(self, error_type: str, payload: bytes) -> None:
-        self._handle(InitErrorPosted(self._loop.time(), error_type, payload))
+        self._handle(InitErrorPosted(time.monotonic(), error_type, payload))
 
     # The supervisor's side
 
@@ -179,11 +181,11 @@ class Environment:
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
-        self._handle(RuntimeExited(self._loop.time(), process, status))
+        self._handle(RuntimeExited(time.monotonic(), process, status))
 
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
         self._flush()
-        self._handle(SandboxLost(self._loop.time(), reason, out_of_memory))
+        self._handle(SandboxLost(time.monotonic(), reason, out_of_memory))
 
     # Carrying out what the core says
 
@@ -194,14 +196,15 @@ class Environment:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Deliver(invocation, deadline):
-                epoch_ms = int((time.time() + deadline - self._loop.time()) * 1000)
+                epoch_ms = int((time.time() + deadline - time.monotonic()) * 1000)
                 self._answer_poll(Delivery(invocation, epoch_ms))
             case Respond(outcome):
                 self._respond(outcome)
             case Complete(report):
                 self._complete(report)
             case Write(record):
-                self._write(record.text().encode())
+                for line in record.text().encode().splitlines(keepends=True):
+                    self._write(line)
             case Arm():
                 self._arm(effect)
             case StartRuntime(generation):
@@ -254,7 +257,7 @@ class Environment:
 
     def _arm(self, arm: Arm) -> None:
         self._disarm()
-        self._deadline = self._loop.call_at(arm.at, self._fire, arm)
+        self._deadline = self._loop.call_later(arm.at - time.monotonic(), self._fire, arm)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -262,7 +265,7 @@ class Environment:
             self._deadline = None
 
     def _fire(self, arm: Arm) -> None:
-        self._handle(TimerFired(self._loop.time(), arm.timer, arm.generation))
+        self._handle(TimerFired(time.monotonic(), arm.timer, arm.generation))
 
     def _start(self, generation: int) -> None:
         def done(future: Future[None]) -> None:
@@ -271,7 +274,7 @@ class Environment:
             reason = future.exception()
             if isinstance(reason, StartFailed):
                 fault = Fault(START_FAULTS[reason.stage], str(reason))
-                self._handle(RuntimeNotStarted(self._loop.time(), generation, fault))
+                self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
         program = self._program
         self._supervisor.start(generation, program.argv, program.env, program.cwd).add_done_callback(done)
@@ -280,13 +283,13 @@ class Environment:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
-            self._handle(Settled(self._loop.time(), self.memory_peak))
+            self._handle(Settled(time.monotonic(), self.memory_peak))
 
     def _cleared(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
-            self._handle(Cleared(self._loop.time(), self.memory_peak))
+            self._handle(Cleared(time.monotonic(), self.memory_peak))
 
     def _freeze_now(self) -> None:
         self._freezing = None

@@ -106,6 +106,15 @@ class Launcher:
         logger.info("sandboxes: %s", facts.description)
         return facts
 
+    def about(self) -> dict[str, str]:
+        """What is known of the surroundings by now, for people."""
+        prepared = self._prepared
+        if prepared is None or not prepared.done():
+            return {"sandboxes": "preparing"}
+        if prepared.cancelled() or prepared.exception() is not None:
+            return {"sandboxes": "unavailable"}
+        return {"sandboxes": prepared.result().description}
+
     async def close(self) -> None:
         """Let go of what all environments share. The environments are the caller's to end, before."""
         if self._prepared is not None:

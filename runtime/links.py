@@ -10,7 +10,7 @@ import logging
 from asyncio import Future, TimerHandle, Transport
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from rapid.invocation import ExitStatus
 from rapid.supervisor import Observer, StartFailed, SupervisorLost
@@ -62,8 +62,7 @@ class Link(asyncio.Protocol):
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, Transport)  # noqa: S101
-        self._transport = transport
+        self._transport = cast("Transport", transport)  # uvloop's do not inherit asyncio's
         self.peer = transport.get_extra_info("peername")[0]
         self._hello = self._loop.call_later(HELLO_LIMIT, self.cut, "it did not say hello")
 

@@ -1,0 +1,169 @@
+"""The composition root: makes every part of the control plane, in order, and stops them in reverse.
+
+Nothing else constructs parts of each other. The ladder down: stop accepting, let requests finish, end environments,
+let go of the engine, write out logs, close the store; each step has a limit.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import uvloop
+from aiohttp import web
+
+from runtime.admin import handlers
+from runtime.api.server import Api, build_api
+from runtime.bundles import Bundles
+from runtime.fleet import Fleet
+from runtime.images import RuntimeImages
+from runtime.instance import Instance, acquire
+from runtime.invoker import Invoker
+from runtime.launcher import Images, Launcher, NoImages
+from runtime.logs import LogStore
+from runtime.settings import Settings
+from runtime.spawners.base import Delivery, Spawner
+from runtime.spawners.docker import DockerSpawner
+from runtime.spawners.engine import Engine, NoEngine
+from runtime.spawners.process import ProcessSpawner
+from runtime.store import Store
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 10.0
+"""Seconds that requests under way get to finish when Berth stops."""
+
+
+def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. `ready` is called with the URL once it answers.
+
+    Raises `AlreadyRunning`, `SpawnerError`, or OSError where the address cannot be bound.
+    """
+    with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, instance, ready))
+    return 0
+
+
+async def _serve(settings: Settings, instance: Instance, ready: Callable[[str], None] | None) -> None:
+    stopped = _stop_event()
+    async with AsyncExitStack() as parts:
+        url = await _start(settings, instance, parts)
+        instance.write_state(url)
+        if ready is not None:
+            ready(url)
+        await stopped.wait()
+        logger.info("stopping")
+
+
+def _stop_event() -> asyncio.Event:
+    """Set by the first signal to stop; a second one ends the process at once."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(number: int) -> None:
+        if event.is_set():
+            os._exit(128 + number)
+        event.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return event
+
+
+async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) -> str:
+    """Start everything; what `parts` holds stops it in reverse. The URL of the REST API."""
+    store = await Store.open(settings.data_dir)
+    parts.push_async_callback(store.close)
+    logs = LogStore(settings.data_dir)
+    parts.push_async_callback(logs.close)
+    bundles = Bundles(settings.data_dir, store.blobs)
+    parts.push_async_callback(bundles.close)
+    spawner, images = await parts.enter_async_context(_spawner(settings, instance))
+    launcher = Launcher(spawner=spawner, images=images, bundles=bundles, logs=logs, freeze=settings.freeze)
+    parts.push_async_callback(launcher.close)
+    fleet = Fleet(
+        launcher=launcher,
+        spawner=spawner,
+        catalog=lambda: store.catalog,
+        capacity=settings.max_environments,
+        parallel_launches=settings.launch_parallelism or os.cpu_count() or 1,
+        idle_timeout=settings.idle_timeout,
+    )
+    parts.push_async_callback(fleet.close, PATIENCE)
+    await fleet.open()
+    api = build_api(
+        store=store,
+        invoker=Invoker(lambda: store.catalog, fleet),
+        readiness=fleet,
+        retired=fleet.retired,
+        account_id=settings.account_id,
+        region=settings.region,
+        extra=handlers(
+            settings=settings,
+            instance=instance.id,
+            fleet=fleet,
+            catalog=lambda: store.catalog,
+            logs=logs,
+            about=launcher.about,
+        ),
+    )
+    parts.push_async_callback(api.close)
+    address = await _listen(api, settings, parts)
+    await api.resume_pending()
+    return address
+
+
+@asynccontextmanager
+async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[tuple[Spawner, Images]]:
+    """What the settings and the surroundings give to run functions with. Raises `SpawnerError`."""
+    if settings.spawner != "process":
+        try:
+            engine = await Engine.connect(settings.docker_host)
+        except NoEngine as error:
+            if settings.spawner == "docker":
+                raise
+            logger.warning("functions run as local processes, weakly isolated, because %s", error)
+        else:
+            async with _engine_spawner(engine, settings, instance) as found:
+                yield found
+            return
+    yield ProcessSpawner(instance.id, settings.data_dir), NoImages()
+
+
+@asynccontextmanager
+async def _engine_spawner(
+    engine: Engine, settings: Settings, instance: Instance
+) -> AsyncIterator[tuple[Spawner, Images]]:
+    images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
+    try:
+        yield (
+            DockerSpawner(
+                engine,
+                owner=instance.id,
+                data_dir=settings.data_dir,
+                delivery=None if settings.delivery == "auto" else Delivery(settings.delivery),
+                link_host=settings.link_host,
+            ),
+            images,
+        )
+    finally:
+        await images.close()
+        await engine.close()
+
+
+async def _listen(api: Api, settings: Settings, parts: AsyncExitStack) -> str:
+    server = api.server()
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(server, settings.host, settings.port, backlog=1024)
+    port = listener.sockets[0].getsockname()[1]
+    parts.push_async_callback(_drain, server)
+    parts.callback(listener.close)
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _drain(server: web.Server) -> None:
+    """Let requests under way finish."""
+    with suppress(TimeoutError):
+        await server.shutdown(PATIENCE)
