@@ -134,20 +134,13 @@ class Trees:
                 if not final.exists():  # else: made by another thread meanwhile, of the same content
                     raise
             finally:
-                _remove(aside)
+                shutil.rmtree(aside)
         return final
 
 
 def _boot_id() -> str:
     """Tells one run of the machine from another; empty where the system does not say."""
     return _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
 
 
 def _write_archive(archive: Archive, target: Path) -> None:

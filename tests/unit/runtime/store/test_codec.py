@@ -1,0 +1,180 @@
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.model import (
+    Code,
+    FunctionConfig,
+    FunctionVersion,
+    LayerReference,
+    LayerVersion,
+    LoggingConfig,
+    Scope,
+    State,
+    UpdateStatus,
+)
+from runtime.store import codec
+from runtime.store.errors import RecordUnreadable
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+number = st.integers(0, 2**63 - 1)
+maybe_text = st.none() | text
+json_values = st.recursive(
+    st.none() | st.booleans() | number | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+scopes = st.builds(Scope, account=text, region=text)
+codes = st.builds(Code, digest=text, size=number, unzipped_size=number)
+configs = st.builds(
+    FunctionConfig,
+    role=text,
+    runtime=maybe_text,
+    handler=maybe_text,
+    description=text,
+    timeout=number,
+    memory_size=number,
+    ephemeral_storage=number,
+    environment=st.none() | st.dictionaries(text, text, max_size=3),
+    layers=st.lists(st.builds(LayerReference, arn=text, code=codes), max_size=3).map(tuple),
+    architecture=text,
+    package_type=text,
+    tracing_mode=text,
+    logging=st.builds(
+        LoggingConfig,
+        log_format=text,
+        application_log_level=maybe_text,
+        system_log_level=maybe_text,
+        log_group=maybe_text,
+    ),
+    declared=st.dictionaries(text, json_values, max_size=3),
+)
+functions = st.builds(
+    FunctionVersion,
+    scope=scopes,
+    name=text,
+    version=text,
+    config=configs,
+    code=codes,
+    revision_id=text,
+    last_modified=text,
+    state=st.sampled_from(State),
+    state_reason=maybe_text,
+    state_reason_code=maybe_text,
+    last_update_status=st.none() | st.sampled_from(UpdateStatus),
+    last_update_status_reason=maybe_text,
+    last_update_status_reason_code=maybe_text,
+    tags=st.dictionaries(text, text, max_size=3),
+)
+layer_versions = st.builds(
+    LayerVersion,
+    scope=scopes,
+    name=text,
+    number=number,
+    code=codes,
+    created=text,
+    description=text,
+    license_info=maybe_text,
+    compatible_runtimes=st.none() | st.lists(text, max_size=3).map(tuple),
+    compatible_architectures=st.none() | st.lists(text, max_size=2).map(tuple),
+)
+
+SAMPLE = FunctionVersion(
+    scope=Scope("123456789012", "us-east-1"),
+    name="f",
+    config=FunctionConfig(role="arn:aws:iam::123456789012:role/r"),
+    code=Code("0" * 64, 1, 1),
+    revision_id="r",
+    last_modified="2024-01-01T00:00:00.000+0000",
+)
+
+
+def edited(edit: Callable[[dict[str, Any]], object]) -> str:
+    """The sample's document after an edit."""
+    document = orjson.loads(codec.encode(SAMPLE))
+    edit(document)
+    return orjson.dumps(document).decode()
+
+
+@settings(max_examples=200)
+@given(functions)
+def test_function_round_trip(record: FunctionVersion) -> None:
+    """Every member of a function version comes back as it was."""
+    assert codec.decode_function(codec.encode(record)) == record
+
+
+@given(layer_versions)
+def test_layer_version_round_trip(record: LayerVersion) -> None:
+    """Every member of a layer version comes back as it was."""
+    assert codec.decode_layer_version(codec.encode(record)) == record
+
+
+def test_types_come_back() -> None:
+    """States are enum members again, sequences tuples."""
+    decoded = codec.decode_function(codec.encode(SAMPLE))
+    assert decoded.state is State.PENDING
+    assert isinstance(decoded.config.layers, tuple)
+
+
+def test_any_mapping_is_written() -> None:
+    """A read-only mapping is stored like a dictionary."""
+    record = FunctionVersion(
+        scope=SAMPLE.scope,
+        name="f",
+        config=SAMPLE.config,
+        code=SAMPLE.code,
+        revision_id="r",
+        last_modified="",
+        tags=MappingProxyType({"a": "b"}),
+    )
+    assert codec.decode_function(codec.encode(record)).tags == {"a": "b"}
+
+
+def test_what_has_no_json_form_is_refused() -> None:
+    """A value that JSON cannot hold is an error when it is written, not when it is read."""
+    config = FunctionConfig(role="r", declared={"x": object()})
+    record = FunctionVersion(
+        scope=SAMPLE.scope, name="f", config=config, code=SAMPLE.code, revision_id="r", last_modified=""
+    )
+    with pytest.raises(TypeError):
+        codec.encode(record)
+
+
+def test_member_with_default_may_be_missing() -> None:
+    """A document from before a member existed is read with the member's default."""
+    document = edited(lambda d: d["record"]["config"].pop("tracing_mode"))
+    assert codec.decode_function(document) == SAMPLE
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda d: d.update(format=codec.FORMAT + 1), id="newer format"),
+        pytest.param(lambda d: d.pop("format"), id="no format"),
+        pytest.param(lambda d: d["record"].update(colour="red"), id="unknown member"),
+        pytest.param(lambda d: d["record"]["config"].update(colour="red"), id="unknown inner member"),
+        pytest.param(lambda d: d["record"].pop("name"), id="missing member"),
+        pytest.param(lambda d: d["record"].update(name=None), id="null name"),
+        pytest.param(lambda d: d["record"].update(state="Sleepy"), id="unknown state"),
+        pytest.param(lambda d: d["record"]["config"].update(timeout="3"), id="text for number"),
+        pytest.param(lambda d: d["record"]["config"].update(timeout=True), id="boolean for number"),
+        pytest.param(lambda d: d["record"].update(tags={"a": 1}), id="number among tags"),
+        pytest.param(lambda d: d["record"].update(code=[]), id="list for record"),
+    ],
+)
+def test_strict(edit: Callable[[dict[str, Any]], object]) -> None:
+    """A document that this program would not write is refused."""
+    with pytest.raises(RecordUnreadable):
+        codec.decode_function(edited(edit))
+
+
+@pytest.mark.parametrize("document", ["", "{", "[]", "null", '"text"'])
+def test_no_document(document: str) -> None:
+    """What is no document at all is refused in the same way."""
+    with pytest.raises(RecordUnreadable):
+        codec.decode_function(document)
