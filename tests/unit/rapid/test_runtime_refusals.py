@@ -26,8 +26,10 @@ def test_illegal_transition() -> None:
         (
             errors.TOO_LARGE,
             413,
-            b'{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).",'
-            b'"errorType":"RequestEntityTooLarge"}',
+            (
+                b'{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).",'
+                b'"errorType":"RequestEntityTooLarge"}'
+            ),
         ),
         (
             errors.TRUNCATED,
