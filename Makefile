@@ -1,0 +1,50 @@
+# What the targets need, they set up: a virtual environment, an engine, the runtime image. Each is done once.
+#   make demo    the layer exercise, for real, with the AWS CLI
+#   make test    everything that can fail
+.DEFAULT_GOAL := help
+.PHONY: help setup engine images demo test check bench clean
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTS ?= tests
+
+help:  ## Show this
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make the virtual environment with berth, its dependencies and the tools
+
+$(STAMP): pyproject.toml .ci/venv
+	@PYTHON=$(PYTHON) .ci/venv $(VENV)
+	@touch $@
+
+engine:  ## Find a Docker engine, or install and start one
+	@$(PYTHON) .ci/engine.py
+
+images: $(STAMP)  ## Build the runtime image that demo and tests use
+	@$(BIN)/python -m runtime.images build python3.11
+
+demo: $(STAMP)  ## A function with a layer, deployed by the AWS CLI, from nothing to its answer
+	@examples/layer-demo
+
+test: $(STAMP)  ## Run all tests (TESTS=path narrows them); those in containers need an engine
+	@if $(PYTHON) .ci/engine.py; then $(MAKE) --no-print-directory images; \
+	 elif [ -n "$$CI" ]; then echo "make test: CI requires an engine" >&2; exit 1; \
+	 else echo "make test: no engine, so tests in containers are left out"; fi
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(STAMP)  ## Formatting, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
+
+bench: $(STAMP)  ## Measure against the floor and against AWS's emulator
+	@$(PYTHON) .ci/engine.py
+	@$(MAKE) --no-print-directory images
+	@$(BIN)/python -m benchmarks
+
+clean:  ## Remove what make and the demo left in this folder
+	@[ ! -x $(BIN)/berth ] || $(BIN)/berth down --data-dir .demo/data
+	@rm -rf .demo $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
