@@ -211,6 +211,11 @@ class Loaded:
     settings: Settings
     origins: Mapping[str, str]
 
+    def asked_for(self, name: str) -> bool:
+        """Whether somebody set this for Berth: not a default, and not another tool's variable."""
+        others = next(row.others for row in ROWS if row.name == name)
+        return self.origins[name] not in (DEFAULT, *others)
+
 
 @dataclass(frozen=True, slots=True)
 class _Said:
@@ -353,6 +358,19 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, str]:
         if value is not None:
             given[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return given
+
+
+def as_arguments(flags: Mapping[str, str]) -> list[str]:
+    """The command line that `flags_of` would read `flags` from."""
+    arguments = []
+    for name, text in flags.items():
+        kind = next((row.kind for row in ROWS if row.name == name), _PATH)
+        flag = name.replace("_", "-")
+        if kind is _SWITCH:
+            arguments.append(f"--{'' if kind.parse(text) else 'no-'}{flag}")
+        else:
+            arguments.append(f"--{flag}={text}")
+    return arguments
 
 
 def as_text(settings: Settings) -> dict[str, str]:

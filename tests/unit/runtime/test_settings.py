@@ -171,6 +171,15 @@ def test_flags_travel_through_argparse(home: Path) -> None:
     assert load(given, {}).settings.freeze is False
 
 
+def test_flags_can_be_handed_on_to_another_process(home: Path) -> None:
+    """A command line made from flags is read as the same flags, odd values included."""
+    parser = argparse.ArgumentParser()
+    settings.add_flags(parser)
+    given = {"config": "/c", "freeze": "false", "port": "7", "data_dir": "-x y", "docker_host": "a=b"}
+    assert settings.flags_of(parser.parse_args(settings.as_arguments(given))) == given
+    assert settings.as_arguments({"freeze": "true"}) == ["--freeze"]
+
+
 def test_command_may_take_some_settings_only(home: Path) -> None:
     """A client command shows the flags that it uses."""
     parser = argparse.ArgumentParser()
@@ -186,6 +195,12 @@ def test_written_settings_read_back_as_themselves(home: Path, tmp_path: Path) ->
     lines = [f"{name}: '{text}'" for name, text in settings.as_text(first).items()]
     config = written(tmp_path / "copy.yaml", "\n".join(lines))
     assert load({"config": str(config)}, {}).settings == first
+
+
+def test_what_was_asked_for_is_told_from_what_came_about(home: Path) -> None:
+    """Defaults and other tools' variables are nobody's wish."""
+    loaded = load({"port": "3001"}, {"DOCKER_HOST": "d", "BERTH_HOST": "h"})
+    assert [row.name for row in ROWS if loaded.asked_for(row.name)] == ["host", "port"]
 
 
 def test_docs_table_has_a_line_for_each_setting() -> None:

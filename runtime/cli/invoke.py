@@ -1,0 +1,85 @@
+"""`berth invoke`: one synchronous invocation through Lambda's own API."""
+
+import argparse
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from runtime.cli.client import Answer, connect, refusal
+from runtime.cli.terminal import CliError, say_json
+from runtime.settings import flags_of, load
+
+
+def run(arguments: argparse.Namespace) -> int:
+    body = _payload(arguments.payload)
+    query = f"?Qualifier={quote(arguments.qualifier, safe='')}" if arguments.qualifier else ""
+    path = f"/2015-03-31/functions/{quote(arguments.function, safe='')}/invocations{query}"
+    headers = {"X-Amz-Log-Type": "Tail", "Authorization": _credentials(arguments)}
+    answer = connect(arguments).request("POST", path, body, headers, patient=True)
+    if answer.status != 200:
+        raise CliError(refusal(answer))
+    _show(answer, arguments)
+    return 1 if _header(answer, "X-Amz-Function-Error") else 0
+
+
+def _payload(text: str | None) -> bytes:
+    if text is None:
+        return b""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        try:
+            return Path(text[1:]).read_bytes()
+        except OSError as error:
+            raise CliError(f"--payload: cannot read {text[1:]}: {error.strerror}") from None
+    try:
+        json.loads(text)
+    except ValueError:
+        raise CliError(
+            f"--payload: {text!r} is not JSON (a text needs quotes of its own; a file is @FILE)"
+        ) from None
+    return text.encode()
+
+
+def _credentials(arguments: argparse.Namespace) -> str:
+    """Account and region, as a signed request carries them; Berth checks no signature."""
+    settings = load(flags_of(arguments)).settings
+    parts = arguments.function.split(":")
+    account, region = settings.account_id, settings.region
+    if parts[0] == "arn" and len(parts) > 5:
+        account, region = parts[4], parts[3]
+    scope = f"{account}/20150331/{region}/lambda/aws4_request"
+    return f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"
+
+
+def _show(answer: Answer, arguments: argparse.Namespace) -> None:
+    log = base64.b64decode(_header(answer, "X-Amz-Log-Result") or "")
+    if arguments.json:
+        say_json(_document(answer, log))
+        return
+    if arguments.tail and log:
+        sys.stderr.write(log.decode(errors="replace").rstrip("\n") + "\n")
+        sys.stderr.flush()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(answer.body.removesuffix(b"\n") + b"\n")
+
+
+def _document(answer: Answer, log: bytes) -> dict[str, Any]:
+    try:
+        payload = json.loads(answer.body)
+    except ValueError:
+        payload = answer.body.decode(errors="replace")
+    return {
+        "function_error": _header(answer, "X-Amz-Function-Error"),
+        "executed_version": _header(answer, "X-Amz-Executed-Version"),
+        "request_id": _header(answer, "x-amzn-RequestId"),
+        "payload": payload,
+        "log": log.decode(errors="replace"),
+    }
+
+
+def _header(answer: Answer, name: str) -> str | None:
+    return next((value for key, value in answer.headers.items() if key.lower() == name.lower()), None)

@@ -1,0 +1,208 @@
+"""The commands of `berth` and their arguments: one table, from which parsers and help follow.
+
+It knows names and shapes only; what a command does is in the module of its name.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from runtime import __version__
+from runtime.settings import add_flags
+
+Parser = argparse.ArgumentParser
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A row of the table."""
+
+    name: str
+    summary: str
+    arguments: Callable[[Parser], None]
+    examples: str
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"berth: {message}; see: {self.prog} --help\n")
+
+
+def make_parser() -> Parser:
+    """The parser of the whole command line; `command` in its result names the command."""
+    parser = _Parser(
+        prog="berth",
+        description="AWS Lambda on your own Docker.",
+        epilog=_examples(
+            "berth up --detach\nexport AWS_ENDPOINT_URL=http://127.0.0.1:3001\naws lambda list-functions"
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"berth {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        each = commands.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.summary,
+            epilog=_examples(command.examples),
+        )
+        command.arguments(each)
+    return parser
+
+
+def _examples(lines: str) -> str:
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines.splitlines())
+
+
+def _up(parser: Parser) -> None:
+    parser.add_argument(
+        "-d", "--detach", action="store_true", help="start in the background, return when it answers"
+    )
+    parser.add_argument("--ready-fd", type=int, metavar="FD", help=argparse.SUPPRESS)
+    add_flags(parser)
+
+
+def _down(parser: Parser) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long it may take to end (default: 30)",
+    )
+    add_flags(parser, only=["data_dir"])
+
+
+def _ps(parser: Parser) -> None:
+    _json(parser)
+    _client(parser)
+
+
+def _invoke(parser: Parser) -> None:
+    parser.add_argument("function", metavar="FUNCTION", help="name or ARN, also with :QUALIFIER")
+    parser.add_argument(
+        "-p",
+        "--payload",
+        metavar="JSON|@FILE|-",
+        help="the event: JSON, a file, or - for stdin (default: {})",
+    )
+    parser.add_argument("-q", "--qualifier", metavar="Q", help="version or alias (default: $LATEST)")
+    parser.add_argument(
+        "--tail",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show the end of the log on stderr",
+    )
+    _json(parser)
+    _client(parser, "account_id", "region")
+
+
+def _logs(parser: Parser) -> None:
+    parser.add_argument("function", metavar="FUNCTION", help="name or ARN")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with new events as they come")
+    parser.add_argument(
+        "-n",
+        "--limit",
+        type=_events,
+        default=100,
+        metavar="N",
+        help="how many past events, up to 10000 (default: 100)",
+    )
+    _json(parser, "one JSON object a line: timestamp, stream, message")
+    _client(parser, "account_id", "region")
+
+
+def _doctor(parser: Parser) -> None:
+    _json(parser)
+    add_flags(parser)
+
+
+def _settings(parser: Parser) -> None:
+    _json(parser)
+    parser.add_argument(
+        "--markdown", action="store_true", help="the table of all settings, for documentation"
+    )
+    add_flags(parser)
+
+
+def _json(parser: Parser, text: str = "print JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def _client(parser: Parser, *settings: str) -> None:
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        help="the Berth to talk to, also BERTH_URL (default: the one of the data directory)",
+    )
+    add_flags(parser, only=["data_dir", *settings])
+
+
+def _events(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 10_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 10000")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "up",
+        "Start Berth, here or in the background.",
+        _up,
+        "berth up\nberth up --detach\nberth up --port 4000 --data-dir ./data --spawner process",
+    ),
+    Command(
+        "down",
+        "Stop the Berth of a data directory; none running is fine.",
+        _down,
+        "berth down\nberth down --timeout 120 --data-dir ./data",
+    ),
+    Command(
+        "ps",
+        "Show execution environments, and functions that have none.",
+        _ps,
+        "berth ps\nberth ps --json | jq '.environments[].function'",
+    ),
+    Command(
+        "invoke",
+        "Invoke a function: its answer on stdout, the end of its log on stderr; exit code 1 if it failed.",
+        _invoke,
+        'berth invoke hello --payload \'{"name": "you"}\'\n'
+        "berth invoke hello --qualifier live --payload @event.json --no-tail\n"
+        "echo '[1, 2]' | berth invoke hello --payload - --json",
+    ),
+    Command(
+        "logs",
+        "Show what a function logged.",
+        _logs,
+        "berth logs hello\nberth logs hello --follow --limit 0\nberth logs hello --json | jq -r .message",
+    ),
+    Command(
+        "doctor",
+        "Check this machine; exit code 1 if something essential is missing.",
+        _doctor,
+        "berth doctor\nberth doctor --docker-host unix:///run/podman/podman.sock",
+    ),
+    Command(
+        "settings",
+        "Show the settings in force for this command line, and where each comes from.",
+        _settings,
+        "berth settings\nBERTH_PORT=4000 berth settings --json\nberth settings --markdown",
+    ),
+)

@@ -1,0 +1,58 @@
+"""`berth ps`: execution environments, and the functions that have none."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runtime.cli.client import connect
+from runtime.cli.terminal import duration, megabytes, say, say_json, table
+
+HEADS = ("FUNCTION", "VERSION", "STATE", "RUNTIME", "AGE", "IDLE", "INVOCATIONS", "MEMORY PEAK")
+Row = Mapping[str, Any]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    document = connect(arguments).get_json("/_berth/ps")
+    if arguments.json:
+        say_json(document)
+    elif rows := [*_environments(document), *_others(document)]:
+        say(table(HEADS, rows))
+    else:
+        say("no functions yet; create one with: aws lambda create-function")
+    return 0
+
+
+def _environments(document: Row) -> Iterable[tuple[str, ...]]:
+    regions = _regions(document)
+    for each in sorted(
+        document["environments"], key=lambda each: (each["function"], each["version"], -each["age"])
+    ):
+        yield (
+            _name(each, regions),
+            each["version"],
+            each["state"],
+            each["runtime"] or "-",
+            duration(each["age"]),
+            duration(each["idle"]),
+            str(each["invocations"]),
+            megabytes(each["memory_peak"]),
+        )
+
+
+def _others(document: Row) -> Iterable[tuple[str, ...]]:
+    """Functions without an environment, with their own state unless it is the usual one."""
+    regions = _regions(document)
+    for each in document["functions"]:
+        if not each["environments"]:
+            state = "-" if each["state"] == "Active" else each["state"]
+            yield (_name(each, regions), "-", state, each["runtime"] or "-", "-", "-", "-", "-")
+
+
+def _regions(document: Row) -> set[tuple[str, str]]:
+    return {(each["account"], each["region"]) for each in [*document["environments"], *document["functions"]]}
+
+
+def _name(row: Row, regions: set[tuple[str, str]]) -> str:
+    """The function's name, with account and region where there are several."""
+    name: str = row["function"]
+    return f"{name} ({row['account']} {row['region']})" if len(regions) > 1 else name
