@@ -93,14 +93,18 @@ class LogStore:
         finally:
             self._forget(scope, group, follower)
 
+    def end_followers(self) -> None:
+        """Let everybody who follows get what is waiting and stop: before a server waits for its last requests."""
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.end()
+
     async def close(self) -> None:
         """Write what is noted, end all followers, let the thread go."""
         if self._closed:
             return
         self._closed = True
-        for followers in self._followers.values():
-            for follower in followers:
-                follower.end()
+        self.end_followers()
         try:
             await self.flush()
         finally:

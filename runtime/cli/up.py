@@ -13,6 +13,7 @@ from runtime.cli.client import Client, find
 from runtime.cli.launch import LaunchError, launch
 from runtime.cli.terminal import CliError, note, say
 from runtime.settings import Loaded, Settings, as_arguments, as_text, flags_of, load
+from runtime.spawners.base import SpawnerError
 
 LOG_NAME = "berth.log"
 START_LIMIT = 120.0
@@ -73,8 +74,9 @@ def _foreground(settings: Settings, ready_fd: int | None) -> int:
         return serve(settings, ready=lambda url: _ready(settings, url, ready_fd))
     except instance.AlreadyRunning as error:
         raise CliError(f"{error}; stop it first: berth down") from None
-    except OSError as error:
-        raise CliError(f"cannot start: {error.strerror or error}; see: berth doctor") from None
+    except (OSError, SpawnerError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CliError(f"cannot start: {reason}; see: berth doctor") from None
 
 
 def _ready(settings: Settings, url: str, ready_fd: int | None) -> None:

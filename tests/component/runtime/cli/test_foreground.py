@@ -14,6 +14,7 @@ import pytest
 from runtime.cli import up
 from runtime.instance import acquire
 from runtime.settings import Settings
+from runtime.spawners.base import SpawnerError
 
 Ready = Callable[[str], None]
 
@@ -99,14 +100,21 @@ def test_losing_the_race_for_the_directory_is_one_line(app: Any, run: Any, home:
     )
 
 
-def test_taken_port_is_one_line(app: Any, run: Any) -> None:
-    """What the operating system refuses is told with a pointer to the doctor."""
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(98, "Address already in use"), "Address already in use"),
+        (SpawnerError("no engine"), "no engine"),
+    ],
+)
+def test_refusal_of_the_surroundings_is_one_line(app: Any, run: Any, error: Exception, reason: str) -> None:
+    """What the operating system or the engine refuses is told with a pointer to the doctor."""
 
     def refused(settings: Settings, *, ready: Ready) -> int:
-        raise OSError(98, "Address already in use")
+        raise error
 
     app.run = refused
-    assert run("up")[::2] == (2, "berth: cannot start: Address already in use; see: berth doctor\n")
+    assert run("up")[::2] == (2, f"berth: cannot start: {reason}; see: berth doctor\n")
 
 
 def test_interrupt_is_quiet(app: Any, run: Any) -> None:
