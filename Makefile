@@ -2,7 +2,7 @@
 #   make demo    the layer exercise, for real, with the AWS CLI
 #   make test    everything that can fail
 .DEFAULT_GOAL := help
-.PHONY: help setup engine images demo test check bench clean
+.PHONY: help setup engine images image demo test check bench docs clean
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -34,16 +34,22 @@ test: $(STAMP)  ## Run all tests (TESTS=path narrows them); those in containers 
 	 else echo "make test: no engine, so tests in containers are left out"; fi
 	@$(BIN)/python -m pytest $(TESTS)
 
-check: $(STAMP)  ## Formatting, lint, types, import rules
+check: $(STAMP)  ## Formatting, lint, types, import rules, generated docs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
+	@$(BIN)/python -m pytest -q tests/unit/test_import_rules.py tests/unit/test_docs.py
 
 bench: $(STAMP)  ## Measure against the floor and against AWS's emulator
 	@$(PYTHON) .ci/engine.py
 	@$(MAKE) --no-print-directory images
 	@$(BIN)/python -m benchmarks
+
+docs: $(STAMP)  ## Write the generated parts of the documentation
+	@$(BIN)/python docs/generate.py
+
+image: $(STAMP)  ## Build the control plane's own image
+	@$(BIN)/python -m runtime.images control-plane
 
 clean:  ## Remove what make and the demo left in this folder
 	@[ ! -x $(BIN)/berth ] || $(BIN)/berth down --data-dir .demo/data

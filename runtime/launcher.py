@@ -107,13 +107,14 @@ class Launcher:
         return facts
 
     def about(self) -> dict[str, str]:
-        """What is known of the surroundings by now, for people."""
+        """What is known of the surroundings by now; `function_host` is this machine as functions see it."""
         prepared = self._prepared
         if prepared is None or not prepared.done():
             return {"sandboxes": "preparing"}
         if prepared.cancelled() or prepared.exception() is not None:
             return {"sandboxes": "unavailable"}
-        return {"sandboxes": prepared.result().description}
+        facts = prepared.result()
+        return {"sandboxes": facts.description, "function_host": facts.dial_host}
 
     async def close(self) -> None:
         """Let go of what all environments share. The environments are the caller's to end, before."""
