@@ -3,14 +3,21 @@
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from email.message import Message
+from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import pytest
+from aiohttp import web
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from runtime.api.server import Api, build_api
 from runtime.errors import LambdaError, PreparationFailed
@@ -18,6 +25,7 @@ from runtime.invoker import InvokeRequest, InvokeResult
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.store import Store
 
+T = TypeVar("T")
 ROLE = "arn:aws:iam::123456789012:role/lambda-role"
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 
@@ -90,6 +98,7 @@ class Door:
     readiness: Preparations
     retired: list[tuple[Scope, str]]
     url: str
+    threads: ThreadPoolExecutor
 
     def client(self, service: str = "lambda", *, key: str = "test", region: str = "us-east-1") -> Any:
         return boto3.client(
@@ -101,9 +110,28 @@ class Door:
             config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
         )
 
+    async def aside(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Blocking work of a client, in threads that the server does not use too."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, partial(work, *args, **kwargs))
+
     async def call(self, operation: str, /, **params: Any) -> Any:
         """One call of boto3, in a thread."""
-        return await asyncio.to_thread(getattr(self.client(), operation), **params)
+        return await self.aside(getattr(self.client(), operation), **params)
+
+    async def refused(self, operation: str, /, **params: Any) -> tuple[int, str, str]:
+        """Status, code and text of a call that must fail."""
+        with pytest.raises(ClientError) as error:
+            await self.call(operation, **params)
+        response = error.value.response
+        status: int = response["ResponseMetadata"]["HTTPStatusCode"]
+        return status, response["Error"]["Code"], response["Error"]["Message"]
+
+    async def raw(
+        self, method: str, path: str, body: bytes | Iterable[bytes] = b"", **headers: str
+    ) -> tuple[int, Message, bytes]:
+        """One request without an SDK; underscores in header names stand for dashes."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.aside(request_once, self.url, method, path, body, sent)
 
     async def create(self, name: str = "f", /, **params: Any) -> Any:
         defaults = {
@@ -116,13 +144,25 @@ class Door:
 
     async def wait(self, waiter: str, name: str = "f") -> None:
         config = {"Delay": 0.02, "MaxAttempts": 200}
-        await asyncio.to_thread(self.client().get_waiter(waiter).wait, FunctionName=name, WaiterConfig=config)
+        await self.aside(self.client().get_waiter(waiter).wait, FunctionName=name, WaiterConfig=config)
 
     async def created(self, name: str = "f", /, **params: Any) -> Any:
         """A function that is active."""
         await self.create(name, **params)
         await self.wait("function_active_v2", name)
         return await self.call("get_function_configuration", FunctionName=name)
+
+
+def request_once(
+    url: str, method: str, path: str, body: bytes | Iterable[bytes], headers: Mapping[str, str]
+) -> tuple[int, Message, bytes]:
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request(method, path, body, dict(headers), encode_chunked=not isinstance(body, bytes))
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+    finally:
+        connection.close()
 
 
 def make_zip(**files: str) -> bytes:
@@ -138,36 +178,46 @@ def zip_of() -> Callable[..., bytes]:
     return make_zip
 
 
+@asynccontextmanager
+async def serving(data_dir: Path) -> AsyncIterator[Door]:
+    """A store with a door on a free port; may be entered again on the same directory."""
+    store = await Store.open(data_dir)
+    invoker, readiness = EchoInvoker(store), Preparations()
+    retired: list[tuple[Scope, str]] = []
+    api = build_api(
+        store=store,
+        invoker=invoker,
+        readiness=readiness,
+        retired=lambda scope, name: retired.append((scope, name)),
+        account_id="123456789012",
+        region="us-east-1",
+        extra={"/health": healthy},
+    )
+    server = api.server()
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    threads = ThreadPoolExecutor(16)
+    try:
+        yield Door(api, store, invoker, readiness, retired, f"http://127.0.0.1:{port}", threads)
+    finally:
+        threads.shutdown(wait=False)
+        listener.close()
+        server.pre_shutdown()  # lets go of idle connections at once
+        await server.shutdown(1)
+        await api.close()
+        await store.close()
+
+
+async def healthy(_request: web.BaseRequest) -> web.StreamResponse:
+    return web.json_response({"status": "ok"})
+
+
+@pytest.fixture
+def serve() -> Callable[[Path], AbstractAsyncContextManager[Door]]:
+    return serving
+
+
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    store = await Store.open(tmp_path / "data")
-    async with _served(store) as door:
+    async with serving(tmp_path / "data") as door:
         yield door
-    await store.close()
-
-
-class _served:  # noqa: N801 - used as a function
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def __aenter__(self) -> Door:
-        invoker, readiness = EchoInvoker(self._store), Preparations()
-        retired: list[tuple[Scope, str]] = []
-        self._api = build_api(
-            store=self._store,
-            invoker=invoker,
-            readiness=readiness,
-            retired=lambda scope, name: retired.append((scope, name)),
-            account_id="123456789012",
-            region="us-east-1",
-        )
-        self._server = self._api.server()
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._server, "127.0.0.1", 0)
-        port = self._listener.sockets[0].getsockname()[1]
-        return Door(self._api, self._store, invoker, readiness, retired, f"http://127.0.0.1:{port}")
-
-    async def __aexit__(self, *_: object) -> None:
-        self._listener.close()
-        await self._server.shutdown(1)
-        await self._api.close()
