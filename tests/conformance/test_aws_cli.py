@@ -1,0 +1,130 @@
+"""The AWS CLI, unmodified, against the REST door: a whole working day of a function and a layer."""
+
+import asyncio
+import json
+import os
+import sys
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.api.server import build_api
+from runtime.invoker import InvokeRequest, InvokeResult
+from runtime.model import FunctionVersion
+from runtime.store import Store
+
+AWS = Path(sys.executable).parent / "aws"
+Aws = Callable[..., Awaitable[Any]]
+
+
+class Echo:
+    """An invoker whose functions return their event."""
+
+    def check(self, request: InvokeRequest) -> None:
+        pass
+
+    async def invoke(self, request: InvokeRequest) -> InvokeResult:
+        return InvokeResult(
+            payload=request.payload,
+            executed_version="$LATEST",
+            function_error=None,
+            log_tail=b"START\n",
+            trace_id="Root=1-5759e988-bd862e3fe1be46a994272793",
+        )
+
+
+class Ready:
+    """Everything is always prepared."""
+
+    async def prepare(self, version: FunctionVersion) -> None:
+        pass
+
+
+@pytest.fixture
+async def aws(tmp_path: Path) -> AsyncIterator[Aws]:
+    """Runs `aws lambda …` (or another service) against a door; returns the JSON that it prints, or None."""
+    store = await Store.open(tmp_path / "data")
+    api = build_api(
+        store=store,
+        invoker=Echo(),
+        readiness=Ready(),
+        retired=lambda _scope, _name: None,
+        account_id="123456789012",
+        region="us-east-1",
+    )
+    server = api.server()
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+    async def run(*arguments: str, service: str = "lambda") -> Any:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            AWS,
+            service,
+            *arguments,
+            env=environment,
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        assert process.returncode == 0, errors.decode()
+        return json.loads(output) if output.strip() else None
+
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        archive.writestr("app.py", "def handler(event, context): return event\n")
+    yield run
+    listener.close()
+    server.pre_shutdown()
+    await server.shutdown(1)
+    await api.close()
+    await store.close()
+
+
+async def test_a_function_and_a_layer(aws: Aws, tmp_path: Path) -> None:
+    """Every step of the usual exercises works as typed."""
+    layer = await aws("publish-layer-version", "--layer-name", "lib", "--zip-file", "fileb://app.zip")
+    created = await aws(
+        *("create-function", "--function-name", "f", "--runtime", "python3.12", "--handler", "app.handler"),
+        *("--role", "arn:aws:iam::123456789012:role/r", "--zip-file", "fileb://app.zip"),
+        *("--layers", layer["LayerVersionArn"], "--environment", "Variables={KEY=value}"),
+    )
+    assert created["State"] == "Pending"
+    await aws("wait", "function-active-v2", "--function-name", "f")
+    got = await aws("get-function", "--function-name", created["FunctionArn"])
+    assert got["Configuration"]["State"] == "Active"
+    assert got["Configuration"]["Environment"] == {"Variables": {"KEY": "value"}}
+
+    invoked = await aws(
+        "invoke", "--function-name", "f", "--payload", '{"a": 1}', "--log-type", "Tail", "out.json"
+    )
+    assert (invoked["StatusCode"], invoked["ExecutedVersion"]) == (200, "$LATEST")
+    assert json.loads((tmp_path / "out.json").read_bytes()) == {"a": 1}
+
+    await aws("update-function-configuration", "--function-name", "f", "--timeout", "10", "--layers")
+    await aws("wait", "function-updated-v2", "--function-name", "f")
+    updated = await aws("update-function-code", "--function-name", "f", "--zip-file", "fileb://app.zip")
+    assert (updated["Timeout"], "Layers" in updated) == (10, False)
+    await aws("wait", "function-updated", "--function-name", "f")
+
+    assert [each["FunctionName"] for each in (await aws("list-functions"))["Functions"]] == ["f"]
+    assert [each["LayerName"] for each in (await aws("list-layers"))["Layers"]] == ["lib"]
+    await aws("get-layer-version-by-arn", "--arn", layer["LayerVersionArn"])
+    await aws("delete-layer-version", "--layer-name", "lib", "--version-number", "1")
+    await aws("delete-function", "--function-name", "f")
+    assert (await aws("list-functions"))["Functions"] == []
+
+
+async def test_caller_identity(aws: Aws) -> None:
+    """`aws sts get-caller-identity` names the account."""
+    assert (await aws("get-caller-identity", service="sts"))["Account"] == "123456789012"
