@@ -4,10 +4,10 @@
         …                                             # label sandboxes `instance.label`
         instance.write_state(url)                     # from now on clients find it
 
-Three files in the data directory. `lock` is locked (flock) for as long as the owner lives, whatever ends it, so nobody
-ever guesses from a process id whether it still runs; it holds the owner's pid. `instance` holds a short random name that stays the same over
-restarts, by which sandboxes left behind are recognised. `berth.json` tells pid, url, instance and start time; it
-counts only while the lock is held.
+Three files in the data directory. `berth.lock` is locked (flock) for as long as the owner lives, whatever ends it, so
+nobody ever guesses from a process id whether it still runs; it holds the owner's pid. `instance` holds a short random
+name that stays the same over restarts, by which sandboxes left behind are recognised. `berth.json` tells pid, url,
+instance and start time; it counts only while the lock is held.
 
 Knows nothing of servers, settings or sandboxes.
 """
@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-LOCK_NAME = "lock"
+LOCK_NAME = "berth.lock"
 ID_NAME = "instance"
 STATE_NAME = "berth.json"
 _TRIES = 20  # somebody who only looks holds the lock for some microseconds

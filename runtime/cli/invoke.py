@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from runtime.cli.client import Answer, connect, refusal
-from runtime.cli.terminal import CliError, say_json
+from runtime.cli.terminal import CliError, broken_into_lines, note, say_json
 from runtime.settings import flags_of, load
 
 
@@ -61,8 +61,7 @@ def _show(answer: Answer, arguments: argparse.Namespace) -> None:
         say_json(_document(answer, log))
         return
     if arguments.tail and log:
-        sys.stderr.write(log.decode(errors="replace").rstrip("\n") + "\n")
-        sys.stderr.flush()
+        note(broken_into_lines(log.decode(errors="replace")).rstrip("\n"))
     sys.stdout.flush()
     sys.stdout.buffer.write(answer.body.removesuffix(b"\n") + b"\n")
 

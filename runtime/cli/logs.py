@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from runtime.cli.client import connect
-from runtime.cli.terminal import say
+from runtime.cli.terminal import broken_into_lines, say
 from runtime.settings import flags_of, load
 
 
@@ -30,6 +30,4 @@ def run(arguments: argparse.Namespace) -> int:
 def _readable(line: bytes) -> str:
     event = json.loads(line)
     moment = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
-    # Runtimes write a carriage return where an event's text goes on in a new line.
-    text = event["message"].replace("\r\n", "\n").replace("\r", "\n")
-    return f"{moment.removesuffix('+00:00')}Z {text}"
+    return f"{moment.removesuffix('+00:00')}Z {broken_into_lines(event['message'])}"

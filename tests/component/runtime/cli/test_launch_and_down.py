@@ -118,7 +118,7 @@ def test_down_kills_what_does_not_listen(start: Start, run: Any, monkeypatch: py
 def test_down_leaves_other_processes_alone(run: Any, home: Path) -> None:
     """A pid that is not the lock's holder, as with a Berth in a container, is never signalled."""
     with instance.acquire(home / ".berth"):
-        (home / ".berth/lock").write_text("1\n")
+        (home / ".berth/berth.lock").write_text("1\n")
         code, _, err = run("down")
     assert code == 2
     assert (
