@@ -1,0 +1,144 @@
+"""`python -m benchmarks`: Berth beside AWS's RIE and beside the floor, on one machine, in one run.
+
+Needs a container engine, and root for the memory of processes in containers. What is measured is in `measures`, who
+is measured in `peers`; nothing is asserted. Everything made on the way is removed in the end, on Ctrl-C too.
+
+    python -m benchmarks [--quick] [--json] [--berth COMMAND]
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks import measures, peers
+from benchmarks.figures import Findings
+from benchmarks.peers import Bench, Failed
+from runtime.images import RuntimeImages
+from runtime.settings import load
+from runtime.spawners.base import SpawnerError
+from runtime.spawners.engine import Engine
+from runtime.spawners.network import ICC, MASQUERADE
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        findings = asyncio.run(_run(arguments))
+    except (SpawnerError, Failed) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("benchmarks: stopped, and cleaned up", file=sys.stderr)
+        return 130
+    print(json.dumps(findings.document(), indent=1) if arguments.json else findings.table())
+    return 1 if findings.failures else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds: two minutes instead of ten"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--only",
+        choices=measures.PARTS,
+        action="append",
+        help="measure only this; may be given more than once",
+    )
+    parser.add_argument(
+        "--berth", default=f"{sys.executable} -m runtime.cli", help="the command that is Berth"
+    )
+    return parser
+
+
+async def _run(arguments: argparse.Namespace) -> Findings:
+    if task := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    findings = Findings()
+    async with _bench() as bench:
+        findings.machine = _machine(bench.engine)
+        run = measures.Run(
+            bench=bench,
+            findings=findings,
+            extent=measures.QUICK if arguments.quick else measures.FULL,
+            command=shlex.split(arguments.berth),
+            rie=await _place_rie(bench, findings),
+            parts=arguments.only or measures.PARTS,
+            say=_say,
+        )
+        await measures.all_of(run)
+    return findings
+
+
+@asynccontextmanager
+async def _bench() -> AsyncIterator[Bench]:
+    settings = load({}).settings
+    engine = await Engine.connect(settings.docker_host)
+    run_id = secrets.token_hex(4)
+    place = _place()
+    try:
+        images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
+        image = await images.ensure(peers.RUNTIME, _say)
+        name = f"berth-benchmark-{run_id}"
+        await engine.create_network(name, {ICC: "false", MASQUERADE: "true"}, {peers.LABEL: run_id})
+        gateway = (await engine.inspect_network(name))["IPAM"]["Config"][0]["Gateway"]
+        yield Bench(engine, image, run_id, name, gateway, place)
+    finally:
+        await peers.sweep(engine, f"{peers.LABEL}={run_id}")
+        await engine.close()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _place() -> Path:
+    place = Path(tempfile.mkdtemp(prefix="berth-benchmarks-"))
+    place.chmod(0o755)  # the function's user reads below it
+    (place / "task").mkdir()
+    (place / "task" / "app.py").write_text(peers.HANDLER)
+    return place
+
+
+async def _place_rie(bench: Bench, findings: Findings) -> bool:
+    try:
+        binary = await peers.rie_binary()
+        await asyncio.to_thread(shutil.copy2, binary, bench.place / "rie")
+    except (Failed, OSError) as error:
+        findings.failures.append(f"RIE, left out of everything: {error}")
+        return False
+    return True
+
+
+def _machine(engine: Engine) -> dict[str, str]:
+    cores = len(os.sched_getaffinity(0))
+    versions = {name: metadata.version(name) for name in ("aiohttp", "uvloop", "boto3")}
+    return {
+        "machine": (
+            f"{cores} cores, {platform.system()} {platform.release()}, {engine.facts.title}; load "
+            f"{os.getloadavg()[0]:.1f} before the run"
+        ),
+        "programs": f"Python {platform.python_version()}, {', '.join(' '.join(each) for each in versions.items())}",
+        "method": (
+            "load generator, control plane and containers share the cores; peers take turns in rounds; "
+            "values are medians over rounds, ratios are taken within rounds"
+        ),
+    }
+
+
+def _say(line: str) -> None:
+    print(f"... {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
