@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.instance import acquire
+from runtime.settings import ROWS
 
 
 @dataclass
@@ -39,15 +41,9 @@ class FakeBerth:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Commands see an empty home and none of the caller's variables."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in (
-        "BERTH_URL",
-        "BERTH_DATA_DIR",
-        "BERTH_CONFIG",
-        "AWS_REGION",
-        "AWS_DEFAULT_REGION",
-        "DOCKER_HOST",
-    ):
-        monkeypatch.delenv(name, raising=False)
+    others = {name for row in ROWS for name in row.others}
+    for name in [name for name in os.environ if name.startswith("BERTH_") or name in others]:
+        monkeypatch.delenv(name)
     return tmp_path
 
 
