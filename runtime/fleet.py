@@ -10,7 +10,7 @@ import time
 from asyncio import Future
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from rapid.environment import Ticket
@@ -45,6 +45,8 @@ class Key:
     version: str
     code: str
     config: Hashable
+    record: FunctionVersion = field(compare=False)
+    """What to launch for this key."""
 
 
 class Fleet:
@@ -72,8 +74,8 @@ class Fleet:
         #: By ticket: who waits for an environment.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._versions: dict[Key, FunctionVersion] = {}
-        #: What to launch for a key.
+        self._used: dict[tuple[Scope, str], set[Key]] = {}
+        #: By function: the keys that have been asked for and are not out of date.
         self._keys: dict[str, Key] = {}
         #: By revision: keys that have been computed.
         self._last_ticket = 0
@@ -121,7 +123,7 @@ class Fleet:
 
     async def _claim(self, version: FunctionVersion) -> Hosted:
         key = self._key(version)
-        self._versions[key] = version
+        self._used.setdefault((version.scope, version.name), set()).add(key)
         self._last_ticket = number = self._last_ticket + 1
         future: Future[Hosted] = self._loop.create_future()
         self._wanted[number] = future
@@ -151,7 +153,14 @@ class Fleet:
         if key is None:
             if len(self._keys) >= KEYS:
                 self._keys.clear()
-            key = Key(version.scope, version.name, version.version, version.code.digest, repr(version.config))
+            key = Key(
+                version.scope,
+                version.name,
+                version.version,
+                version.code.digest,
+                repr(version.config),
+                version,
+            )
             self._keys[version.revision_id] = key
         return key
 
@@ -167,11 +176,14 @@ class Fleet:
     def retired(self, scope: Scope, name: str) -> None:
         """The function has been changed or deleted: environments of what it was drain."""
         catalog = self._catalog()
-        for key in [key for key in self._versions if key.scope == scope and key.name == name]:
+        used = self._used.get((scope, name), set())
+        for key in list(used):
             current = catalog.function(scope, name, key.version)
             if current is None or self._key(current) != key:
-                del self._versions[key]
+                used.discard(key)
                 self._act(self._pool.retire(key, self._loop.time()))
+        if not used:
+            self._used.pop((scope, name), None)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
@@ -210,7 +222,7 @@ class Fleet:
                 case Hold(ticket, until):
                     self._loop.call_at(until, self._grace_over, ticket)
                 case Launch(number, key):
-                    self._launch(number, self._versions[cast("Key", key)])
+                    self._launch(number, cast("Key", key).record)
                 case Destroy(number):
                     self._end(number)
                 case Fail():  # only from `failed`, whose caller knows the reason

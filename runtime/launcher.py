@@ -110,11 +110,11 @@ class Launcher:
         """What is known of the surroundings by now; `function_host` is this machine as functions see it."""
         prepared = self._prepared
         if prepared is None or not prepared.done():
-            return {"sandboxes": "preparing"}
+            return {"spawner": "preparing"}
         if prepared.cancelled() or prepared.exception() is not None:
-            return {"sandboxes": "unavailable"}
+            return {"spawner": "unavailable"}
         facts = prepared.result()
-        return {"sandboxes": facts.description, "function_host": facts.dial_host}
+        return {"spawner": facts.description, "function_host": facts.dial_host}
 
     async def close(self) -> None:
         """Let go of what all environments share. The environments are the caller's to end, before."""

@@ -1,0 +1,110 @@
+"""As many environments as there are parallel invocations; idle ones are reused; nothing sees old code."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+MEETING = """
+import os, time
+
+def handler(event, context):
+    deadline = time.monotonic() + 30
+    mine = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
+    time.sleep(event["seconds"])
+    return mine
+"""
+
+
+def test_twenty_at_once(berth: Any, name: str) -> None:
+    """Twenty parallel invocations of a sleeping function run in twenty environments, and none fails."""
+    berth.deploy(name, MEETING, Timeout=60)
+    answers = berth.invoke_many(name, [{"seconds": 8}] * 20)
+    assert {answer.error for answer in answers} == {None}
+    assert len({answer.payload for answer in answers}) == 20
+    assert len(berth.environments(name)) == 20
+
+
+def test_idle_environments_are_reused(berth: Any, name: str) -> None:
+    """Ten invocations one after the other run in one environment."""
+    berth.deploy(name, MEETING)
+    streams = {berth.invoke(name, {"seconds": 0}).payload for _ in range(10)}
+    assert len(streams) == 1
+
+
+def test_the_most_recently_used_is_reused_first(berth: Any, name: str) -> None:
+    """The environment that finished last serves the next invocation, so that the others age."""
+    berth.deploy(name, MEETING)
+    slow, _ = berth.invoke_many(name, [{"seconds": 3}, {"seconds": 0.5}])
+    assert berth.invoke(name, {"seconds": 0}).payload == slow.payload
+
+
+def test_no_invocation_sees_old_code_after_an_update(berth: Any, name: str) -> None:
+    """Under load: whatever begins after an update has returned runs the new code."""
+    code = "def handler(event, context): return {}"
+    berth.deploy(name, code.format(0))
+    current, stop, wrong = [0], threading.Event(), []
+
+    def invoke() -> None:
+        while not stop.is_set():
+            least = current[0]
+            got = berth.invoke(name).payload
+            if got < least:
+                wrong.append((least, got))
+
+    threads = [threading.Thread(target=invoke) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    waiter = berth.client.get_waiter("function_updated_v2")
+    for number in range(1, 6):
+        berth.update_code(name, code.format(number))
+        current[0] = number
+        waiter.wait(FunctionName=name)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert berth.invoke(name).payload == 5
+
+
+def test_idle_environments_expire(new_berth: Callable[..., Any], name: str) -> None:
+    """After the idle timeout the environment is gone, and the next invocation gets a new one."""
+    berth = new_berth("process", "--idle-timeout", "0.2")
+    berth.start()
+    berth.deploy(name, MEETING)
+    first = berth.invoke(name, {"seconds": 0}).payload
+    while berth.environments(name):
+        pass  # each look takes a command's time; the invocation's own read timeout bounds the test
+    assert berth.invoke(name, {"seconds": 0}).payload != first
+
+
+def test_at_capacity_invocations_wait_their_turn(new_berth: Callable[..., Any], name: str) -> None:
+    """With two environments allowed, six parallel invocations all succeed, two at a time."""
+    berth = new_berth("process", "--max-environments", "2")
+    berth.start()
+    berth.deploy(name, MEETING)
+    berth.deploy(f"{name}-other"[-60:].strip("-"), MEETING)
+    berth.invoke(f"{name}-other"[-60:].strip("-"), {"seconds": 0})
+    answers = berth.invoke_many(name, [{"seconds": 0.2}] * 6)
+    assert {answer.error for answer in answers} == {None}
+    assert len(berth.environments()) <= 2
+
+
+def test_a_client_that_leaves_does_not_stop_the_function(berth: Any, name: str) -> None:
+    """The invocation ends and is logged although nobody waits for it."""
+    import http.client
+    import json
+
+    berth.deploy(name, "import time\ndef handler(event, context):\n    time.sleep(1)\n    print('went on')")
+    berth.invoke(name)
+    host, _, port = berth.url.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("POST", f"/2015-03-31/functions/{name}/invocations", json.dumps({}))
+    connection.close()
+    while (
+        "went on"
+        not in (log := berth.run("logs", name, "--data-dir", str(berth.data_dir)).stdout).partition(
+            "went on"
+        )[2]
+    ):
+        pass
+    assert log.count("went on") == 2
