@@ -8,18 +8,22 @@ configuration). A request asks for an environment of its key and holds a ticket 
   (its client has the answer already); then the ticket waits `GRACE` first, so that a client in a tight loop does not
   open a second environment;
 * at capacity, idle environments of other keys make room, least recently used first; when none is idle, tickets wait
-  in the order of their arrival.
+  for room in the order of their arrival. An environment that becomes free serves its own key first, because a launch
+  costs more than the wait of one invocation; but a key with steady work does not keep others out for longer than
+  `PATIENCE`. What was launched serves at least once.
 
 Every method returns what is to be done, in order. Running counts only; `check` recounts for tests.
 """
 
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 GRACE = 0.02
 """Seconds that a ticket waits for an environment that is about to finish, before another one is launched for it."""
+PATIENCE = 5.0
+"""Seconds after which a ticket that waits for room gets that of a key whose environments never become idle."""
 
 Key = Hashable
 
@@ -78,11 +82,44 @@ Actions = list[Action]
 
 
 @dataclass(slots=True)
-class _Member:
+class _Group:
+    """All that there is of one key; gone with its last environment and its last ticket."""
+
     key: Key
+    members: set[int] = field(default_factory=set)
+    idle: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    #: Most recently used last.
+    waiting: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    #: Tickets in order of arrival.
+    held: set[int] = field(default_factory=set)
+    #: Those of them that are in their grace.
+    launching: int = 0
+    finishing: int = 0
+    retired: bool = False
+
+    def count(self, place: Place, change: int) -> None:
+        if place is Place.LAUNCHING:
+            self.launching += change
+        elif place is Place.FINISHING:
+            self.finishing += change
+
+    @property
+    def wanted(self) -> int:
+        """How many launches its tickets need."""
+        return len(self.waiting) - len(self.held)
+
+
+@dataclass(slots=True)
+class _Member:
+    group: _Group
     place: Place
     since: float
-    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    group: _Group
+    since: float
 
 
 class Pool:
@@ -90,18 +127,12 @@ class Pool:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
+        self._groups: dict[Key, _Group] = {}
         self._members: dict[int, _Member] = {}
-        self._idle: dict[Key, OrderedDict[int, None]] = {}
-        #: By key, most recently used last; no empty entries.
         self._idle_by_age: OrderedDict[int, None] = OrderedDict()
         #: All idle environments, least recently used first.
-        self._waiting: dict[Key, deque[int]] = {}
-        #: Tickets by key in order of arrival; no empty entries.
-        self._tickets: OrderedDict[int, Key] = OrderedDict()
+        self._tickets: OrderedDict[int, _Ticket] = OrderedDict()
         #: All waiting tickets in order of arrival.
-        self._held: set[int] = set()
-        #: Tickets in their grace.
-        self._counts: defaultdict[tuple[Key, Place], int] = defaultdict(int)
         self._live = 0
         #: Environments that are not ending.
         self._last_environment = 0
@@ -118,37 +149,43 @@ class Pool:
         """When the environment got to its place."""
         return self._members[environment].since
 
+    def keys(self) -> list[Key]:
+        """The keys of all environments and tickets."""
+        return list(self._groups)
+
     # Tickets
 
     def ask(self, ticket: int, key: Key, now: float) -> Actions:
         """An invocation needs an environment."""
-        if idle := self._idle.get(key):
-            environment = next(reversed(idle))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(key)
+        if group.idle:
+            environment = next(reversed(group.idle))
             self._move(environment, Place.BUSY, now)
             return [Assign(ticket, environment)]
-        self._waiting.setdefault(key, deque()).append(ticket)
-        self._tickets[ticket] = key
-        held = sum(1 for other in self._waiting[key] if other in self._held) if self._held else 0
-        if self._counts[key, Place.FINISHING] > held:
-            self._held.add(ticket)
+        group.waiting[ticket] = None
+        self._tickets[ticket] = _Ticket(group, now)
+        if group.finishing > len(group.held):
+            group.held.add(ticket)
             return [Hold(ticket, now + GRACE)]
-        return self._cover(key, now)
+        return self._cover(group, now)
 
     def grace_over(self, ticket: int, now: float) -> Actions:
         """The ticket has waited long enough for an environment that was about to finish."""
-        if ticket not in self._held:
+        entry = self._tickets.get(ticket)
+        if entry is None or ticket not in entry.group.held:
             return []
-        self._held.discard(ticket)
-        return self._cover(self._tickets[ticket], now)
+        entry.group.held.discard(ticket)
+        return self._cover(entry.group, now)
 
     def withdraw(self, ticket: int) -> None:
         """The ticket is not wanted any more; what was launched for it will be idle."""
-        if key := self._tickets.pop(ticket, None):
-            self._held.discard(ticket)
-            waiting = self._waiting[key]
-            waiting.remove(ticket)
-            if not waiting:
-                del self._waiting[key]
+        entry = self._tickets.pop(ticket, None)
+        if entry is not None:
+            del entry.group.waiting[ticket]
+            entry.group.held.discard(ticket)
+            self._forget(entry.group)
 
     # Environments
 
@@ -162,11 +199,14 @@ class Pool:
         member = self._members.get(environment)
         if member is None or member.place is Place.ENDING:
             return []
-        if member.key in self._waiting:
+        group = member.group
+        if group.waiting:
+            if member.place is not Place.LAUNCHING and (neglected := self._neglected(group, now)):
+                return [*self._destroy(environment, now), self._launch(neglected, now)]
             self._move(environment, Place.BUSY, now)
-            return [Assign(self._pop_ticket(member.key), environment)]
-        if member.retired:
-            return self._destroy(environment, now)
+            return [Assign(self._pop_ticket(group), environment)]
+        if group.retired:
+            return self._destroy(environment, now) + self._cover_starved(now)
         self._move(environment, Place.IDLE, now)
         return self._cover_starved(now)
 
@@ -176,29 +216,34 @@ class Pool:
         if member is None:
             return []
         fails: Actions = []
-        if member.place is Place.LAUNCHING and member.key in self._waiting:
-            fails.append(Fail(self._pop_ticket(member.key)))
+        if member.place is Place.LAUNCHING and member.group.waiting:
+            fails.append(Fail(self._pop_ticket(member.group)))
         return fails + self.gone(environment, now)
 
     def gone(self, environment: int, now: float) -> Actions:
         """It exists no more."""
-        if environment not in self._members:
+        member = self._members.get(environment)
+        if member is None:
             return []
-        if self._members[environment].place is not Place.ENDING:
+        if member.place is not Place.ENDING:
             self._move(environment, Place.ENDING, now)
-        member = self._members.pop(environment)
-        self._count(member.key, Place.ENDING, -1)
-        return self._cover(member.key, now) + self._cover_starved(now)
+        del self._members[environment]
+        member.group.members.discard(environment)
+        self._forget(member.group)
+        return self._cover_starved(now)
 
     def retire(self, key: Key, now: float) -> Actions:
         """The key is out of date: idle environments end now, others when they have served whom they are for."""
-        actions: Actions = []
-        for environment, member in list(self._members.items()):
-            if member.key == key:
-                member.retired = True
-                if member.place is Place.IDLE:
-                    actions += self._destroy(environment, now)
-        return actions
+        group = self._groups.get(key)
+        if group is None:
+            return []
+        group.retired = True
+        return [action for environment in list(group.idle) for action in self._destroy(environment, now)]
+
+    def restore(self, key: Key) -> None:
+        """The key is up to date (again)."""
+        if group := self._groups.get(key):
+            group.retired = False
 
     def expire(self, before: float, now: float) -> Actions:
         """End environments that have been idle since `before` or longer."""
@@ -210,56 +255,74 @@ class Pool:
         return actions
 
     def end_all(self, now: float) -> Actions:
-        """End every environment, whatever it does."""
+        """End every environment, whatever it does, and launch no more."""
+        self._capacity = 0
         actions: Actions = []
-        for environment, member in list(self._members.items()):
+        for environment, member in self._members.items():
             if member.place is not Place.ENDING:
                 actions += self._destroy(environment, now)
         return actions
 
     # Decisions
 
-    def _cover(self, key: Key, now: float) -> Actions:
-        """Launch until every ticket of the key that is not in its grace has a launch under way."""
+    def _cover(self, group: _Group, now: float) -> Actions:
+        """Launch until every ticket of the group that is not in its grace has a launch under way."""
         actions: Actions = []
-        waiting = self._waiting.get(key, ())
-        wanted = len(waiting) - (sum(1 for ticket in waiting if ticket in self._held) if self._held else 0)
-        while self._counts[key, Place.LAUNCHING] < wanted:
-            if self._live >= self._capacity:
-                room = self._make_room(now)
-                if not room:
-                    break
-                actions += room
-            actions.append(self._launch(key, now))
+        while group.launching < group.wanted and self._has_room():
+            actions += [*self._make_room(now), self._launch(group, now)]
         return actions
 
     def _cover_starved(self, now: float) -> Actions:
         """Use room, or an idle environment that could make some, for the oldest tickets that wait for it."""
         actions: Actions = []
-        if not self._tickets or (self._live >= self._capacity and not self._idle_by_age):
-            return actions
-        for key in list(dict.fromkeys(self._tickets.values())):
-            actions += self._cover(key, now)
+        while self._tickets and self._has_room() and (ticket := self._starved()):
+            actions += [*self._make_room(now), self._launch(ticket.group, now)]
         return actions
 
+    def _starved(self) -> _Ticket | None:
+        """The oldest ticket that waits for room: not in its grace, no launch under way for it."""
+        covered: dict[int, int] = {}
+        for number, ticket in self._tickets.items():
+            group = ticket.group
+            if number in group.held:
+                continue
+            before = covered.get(id(group), 0)
+            if before >= group.launching:
+                return ticket
+            covered[id(group)] = before + 1
+        return None
+
+    def _neglected(self, group: _Group, now: float) -> _Group | None:
+        """Another group whose oldest ticket has waited for room too long already."""
+        if len(self._tickets) == len(group.waiting) or self._has_room():
+            return None
+        ticket = self._starved()
+        if ticket is None or ticket.group is group or now - ticket.since < PATIENCE:
+            return None
+        return ticket.group
+
+    def _has_room(self) -> bool:
+        return self._live < self._capacity or bool(self._idle_by_age)
+
     def _make_room(self, now: float) -> Actions:
-        if not self._idle_by_age:
+        if self._live < self._capacity:
             return []
         return self._destroy(next(iter(self._idle_by_age)), now)
 
-    def _launch(self, key: Key, now: float) -> Launch:
-        self._last_environment += 1
-        self._members[self._last_environment] = _Member(key, Place.LAUNCHING, now)
-        self._count(key, Place.LAUNCHING, 1)
+    def _launch(self, group: _Group, now: float) -> Launch:
+        self._last_environment = environment = self._last_environment + 1
+        self._members[environment] = _Member(group, Place.LAUNCHING, now)
+        group.members.add(environment)
+        group.launching += 1
         self._live += 1
-        return Launch(self._last_environment, key)
+        return Launch(environment, group.key)
 
     def _destroy(self, environment: int, now: float) -> Actions:
         self._move(environment, Place.ENDING, now)
         return [Destroy(environment)]
 
-    def _pop_ticket(self, key: Key) -> int:
-        ticket = self._waiting[key][0]
+    def _pop_ticket(self, group: _Group) -> int:
+        ticket = next(iter(group.waiting))
         self.withdraw(ticket)
         return ticket
 
@@ -267,38 +330,44 @@ class Pool:
 
     def _move(self, environment: int, place: Place, now: float) -> None:
         member = self._members[environment]
+        group = member.group
         if member.place is Place.IDLE:
             del self._idle_by_age[environment]
-            del self._idle[member.key][environment]
-            if not self._idle[member.key]:
-                del self._idle[member.key]
+            del group.idle[environment]
         if place is Place.IDLE:
-            self._idle.setdefault(member.key, OrderedDict())[environment] = None
+            group.idle[environment] = None
             self._idle_by_age[environment] = None
         if place is Place.ENDING:
             self._live -= 1
-        self._count(member.key, member.place, -1)
-        self._count(member.key, place, 1)
+        group.count(member.place, -1)
+        group.count(place, 1)
         member.place = place
         member.since = now
 
-    def _count(self, key: Key, place: Place, change: int) -> None:
-        self._counts[key, place] += change
-        if not self._counts[key, place]:
-            del self._counts[key, place]
+    def _forget(self, group: _Group) -> None:
+        if not group.members and not group.waiting:
+            self._groups.pop(group.key, None)
 
     def check(self) -> None:
         """Recount everything; AssertionError where a running count is wrong (tests keep this on)."""
-        counts: defaultdict[tuple[Key, Place], int] = defaultdict(int)
-        for member in self._members.values():
-            counts[member.key, member.place] += 1
-        assert counts == {pair: count for pair, count in self._counts.items() if count}
-        idle = [number for number, member in self._members.items() if member.place is Place.IDLE]
-        assert sorted(idle) == sorted(self._idle_by_age)
-        assert sorted(idle) == sorted(number for stack in self._idle.values() for number in stack)
-        assert sum(1 for member in self._members.values() if member.place is not Place.ENDING) == self._live
-        assert self._live <= self._capacity
-        assert set(self._tickets) == {ticket for queue in self._waiting.values() for ticket in queue}
-        assert self._held <= set(self._tickets)
-        for key in self._waiting:
-            assert key not in self._idle, "a ticket waits beside an idle environment"
+        places = [member.place for member in self._members.values()]
+        assert sum(1 for place in places if place is not Place.ENDING) == self._live <= self._capacity
+        assert sorted(self._idle_by_age) == sorted(self._in(Place.IDLE, self._members))
+        assert set(self._tickets) == {ticket for group in self._groups.values() for ticket in group.waiting}
+        assert sum(len(group.members) for group in self._groups.values()) == len(self._members)
+        for group in self._groups.values():
+            self._check_group(group)
+
+    def _check_group(self, group: _Group) -> None:
+        assert group.members or group.waiting, "a group of nothing"
+        assert all(self._members[environment].group is group for environment in group.members)
+        assert sorted(group.idle) == sorted(self._in(Place.IDLE, group.members))
+        assert group.launching == len(self._in(Place.LAUNCHING, group.members))
+        assert group.finishing == len(self._in(Place.FINISHING, group.members))
+        assert group.held <= set(group.waiting)
+        assert not (group.waiting and group.idle), "a ticket waits beside an idle environment"
+        assert not (group.retired and group.idle), "an idle environment is out of date"
+        assert group.launching >= group.wanted or not self._has_room(), "a ticket waits beside room"
+
+    def _in(self, place: Place, environments: "dict[int, _Member] | set[int]") -> list[int]:
+        return [number for number in environments if self._members[number].place is place]

@@ -1,0 +1,411 @@
+"""The pool by conversation: what is asked, what is then to be done."""
+
+import pytest
+
+from runtime.core.pool import (
+    GRACE,
+    PATIENCE,
+    Action,
+    Assign,
+    Destroy,
+    Fail,
+    Hold,
+    Launch,
+    Place,
+    Pool,
+)
+
+
+class Talk:
+    """A pool whose clock the test sets, checked after every call."""
+
+    def __init__(self, capacity: int = 10) -> None:
+        self.pool = Pool(capacity)
+        self.now = 100.0
+
+    def __getattr__(self, verb: str) -> object:
+        def call(*arguments: object) -> list[Action] | None:
+            actions: list[Action] | None = getattr(self.pool, verb)(*arguments, self.now)
+            if verb != "end_all":
+                self.pool.check()
+            return actions
+
+        return call
+
+    def withdraw(self, ticket: int) -> None:
+        self.pool.withdraw(ticket)
+        self.pool.check()
+
+    def warm(self, ticket: int, key: str) -> int:
+        """An environment of the key that has been launched for the ticket and is busy with it."""
+        [launch] = self.ask(ticket, key)
+        assert self.idle(launch.environment) == [Assign(ticket, launch.environment)]
+        number: int = launch.environment
+        return number
+
+    def free(self, ticket: int, key: str) -> int:
+        """An idle environment of the key."""
+        number = self.warm(ticket, key)
+        assert self.idle(number) == []
+        return number
+
+
+@pytest.fixture
+def talk() -> "Talk":
+    return Talk()
+
+
+# mypy cannot see through `__getattr__`; the verbs are the pool's own.
+# mypy: disable-error-code="operator"
+
+
+def test_first_ticket_launches(talk: Talk) -> None:
+    """A key without environments gets one, and the ticket with it."""
+    assert talk.ask(1, "a") == [Launch(1, "a")]
+    assert talk.pool.place(1) is Place.LAUNCHING
+    assert talk.idle(1) == [Assign(1, 1)]
+    assert talk.pool.place(1) is Place.BUSY
+
+
+def test_every_ticket_launches(talk: Talk) -> None:
+    """Tickets that wait each have a launch under way."""
+    assert [talk.ask(number, "a") for number in (1, 2, 3)] == [
+        [Launch(1, "a")],
+        [Launch(2, "a")],
+        [Launch(3, "a")],
+    ]
+
+
+def test_first_come_first_served(talk: Talk) -> None:
+    """Whichever environment comes up first serves the ticket that waits longest."""
+    talk.ask(1, "a")
+    talk.ask(2, "a")
+    assert talk.idle(2) == [Assign(1, 2)]
+    assert talk.idle(1) == [Assign(2, 1)]
+
+
+def test_most_recently_used_first(talk: Talk) -> None:
+    """Of several idle environments the one used last serves, so that the others age."""
+    talk.ask(1, "a")
+    talk.ask(2, "a")
+    talk.idle(1)
+    talk.idle(2)
+    talk.idle(2)
+    talk.idle(1)
+    assert talk.ask(3, "a") == [Assign(3, 1)]
+    assert talk.ask(4, "a") == [Assign(4, 2)]
+
+
+def test_keys_do_not_mix(talk: Talk) -> None:
+    """An idle environment serves its own key only."""
+    talk.free(1, "a")
+    assert talk.ask(2, "b") == [Launch(2, "b")]
+
+
+@pytest.mark.parametrize("key", ["", 0, None, ()])
+def test_any_key_will_do(talk: Talk, key: object) -> None:
+    """Keys are only compared: one that counts as false is a key like any other."""
+    talk.ask(1, key)
+    talk.withdraw(1)
+    assert talk.idle(1) == []
+    assert talk.ask(2, key) == [Assign(2, 1)]
+
+
+class TestGrace:
+    """A client in a tight loop does not open a second environment."""
+
+    def test_hold(self, talk: Talk) -> None:
+        """While an environment is about to finish, a ticket waits for it."""
+        number = talk.warm(1, "a")
+        talk.responded(number)
+        assert talk.pool.place(number) is Place.FINISHING
+        assert talk.ask(2, "a") == [Hold(2, talk.now + GRACE)]
+        assert talk.idle(number) == [Assign(2, number)]
+        assert talk.grace_over(2) == []
+
+    def test_one_hold_for_each_environment(self, talk: Talk) -> None:
+        """Two tickets do not hope for the same environment."""
+        talk.responded(talk.warm(1, "a"))
+        assert talk.ask(2, "a") == [Hold(2, talk.now + GRACE)]
+        assert talk.ask(3, "a") == [Launch(2, "a")]
+
+    def test_over(self, talk: Talk) -> None:
+        """After its grace a ticket gets a launch, like any other."""
+        talk.responded(talk.warm(1, "a"))
+        talk.ask(2, "a")
+        assert talk.grace_over(2) == [Launch(2, "a")]
+        assert talk.grace_over(2) == []
+
+    def test_over_with_a_launch_to_spare(self, talk: Talk) -> None:
+        """A launch that an older ticket no longer needs serves the one whose grace is over."""
+        first = talk.warm(1, "a")
+        assert talk.ask(2, "a") == [Launch(2, "a")]
+        talk.responded(first)
+        assert talk.ask(3, "a") == [Hold(3, talk.now + GRACE)]
+        assert talk.idle(first) == [Assign(2, first)]
+        assert talk.grace_over(3) == []
+        assert talk.idle(2) == [Assign(3, 2)]
+
+    def test_death_instead(self, talk: Talk) -> None:
+        """The environment dies instead of becoming idle: the end of the grace brings another."""
+        number = talk.warm(1, "a")
+        talk.responded(number)
+        talk.ask(2, "a")
+        assert talk.gone(number) == []
+        assert talk.grace_over(2) == [Launch(2, "a")]
+
+    def test_withdrawn(self, talk: Talk) -> None:
+        """A ticket that is withdrawn in its grace leaves nothing behind."""
+        talk.responded(talk.warm(1, "a"))
+        talk.ask(2, "a")
+        talk.withdraw(2)
+        assert talk.grace_over(2) == []
+        assert talk.ask(3, "a") == [Hold(3, talk.now + GRACE)]
+
+    def test_unasked_answer(self, talk: Talk) -> None:
+        """An answer of an environment that is not busy changes nothing."""
+        number = talk.free(1, "a")
+        talk.responded(number)
+        talk.responded(99)
+        assert talk.pool.place(number) is Place.IDLE
+
+
+class TestCapacity:
+    """No more live environments than the capacity; what waits is served in order."""
+
+    def test_least_recently_used_makes_room(self) -> None:
+        """At capacity the idle environment that has been idle longest goes."""
+        talk = Talk(2)
+        first, second = talk.free(1, "a"), talk.free(2, "b")
+        assert talk.ask(3, "c") == [Destroy(first), Launch(3, "c")]
+        assert talk.ask(4, "d") == [Destroy(second), Launch(4, "d")]
+        assert talk.ask(5, "e") == []
+
+    def test_wait_for_a_death(self) -> None:
+        """Room that an end makes goes to who waits."""
+        talk = Talk(1)
+        number = talk.warm(1, "a")
+        assert talk.ask(2, "b") == []
+        assert talk.gone(number) == [Launch(2, "b")]
+
+    def test_wait_for_idleness(self) -> None:
+        """An environment that nobody of its own key wants makes room."""
+        talk = Talk(1)
+        number = talk.warm(1, "a")
+        talk.ask(2, "b")
+        assert talk.idle(number) == [Destroy(number), Launch(2, "b")]
+
+    def test_room_is_given_in_order_of_arrival(self) -> None:
+        """Room goes to the oldest tickets, not to all tickets of the oldest one's key."""
+        talk = Talk(2)
+        first, second = talk.warm(1, "x"), talk.warm(2, "x")
+        for ticket, key in ((3, "a"), (4, "b"), (5, "a")):
+            assert talk.ask(ticket, key) == []
+        assert talk.gone(first) == [Launch(3, "a")]
+        assert talk.gone(second) == [Launch(4, "b")]
+
+    def test_own_key_first(self) -> None:
+        """An environment that becomes free serves its own key: that costs no launch."""
+        talk = Talk(1)
+        number = talk.warm(1, "a")
+        talk.ask(2, "b")
+        talk.ask(3, "a")
+        assert talk.idle(number) == [Assign(3, number)]
+
+    def test_patience(self) -> None:
+        """A key with steady work does not keep another one out for ever."""
+        talk = Talk(1)
+        number = talk.warm(1, "a")
+        talk.ask(2, "b")
+        talk.now += PATIENCE
+        talk.ask(3, "a")
+        assert talk.idle(number) == [Destroy(number), Launch(2, "b")]
+        assert talk.idle(2) == [Assign(2, 2)]
+        assert talk.idle(2) == [Destroy(2), Launch(3, "a")]
+
+    def test_patience_counts_from_the_oldest(self) -> None:
+        """The own key's ticket is served where it has waited longer."""
+        talk = Talk(1)
+        number = talk.warm(1, "a")
+        talk.ask(2, "a")
+        talk.ask(3, "b")
+        talk.now += PATIENCE
+        assert talk.idle(number) == [Assign(2, number)]
+
+    def test_ending_ones_do_not_count(self) -> None:
+        """One that is being ended holds no place, and is not ended twice."""
+        talk = Talk(1)
+        number = talk.free(1, "a")
+        assert talk.ask(2, "b") == [Destroy(number), Launch(2, "b")]
+        assert talk.idle(number) == []
+        assert talk.gone(number) == []
+        assert talk.gone(number) == []
+
+
+class TestRetire:
+    """What is out of date drains."""
+
+    def test_idle(self, talk: Talk) -> None:
+        """Idle environments end at once."""
+        number = talk.free(1, "a")
+        assert talk.retire("a") == [Destroy(number)]
+
+    def test_busy(self, talk: Talk) -> None:
+        """Busy ones end when they are done."""
+        number = talk.warm(1, "a")
+        assert talk.retire("a") == []
+        assert talk.idle(number) == [Destroy(number)]
+
+    def test_waiting_tickets_are_served(self, talk: Talk) -> None:
+        """Who asked before is served before it ends."""
+        talk.ask(1, "a")
+        talk.retire("a")
+        assert talk.idle(1) == [Assign(1, 1)]
+        assert talk.idle(1) == [Destroy(1)]
+
+    def test_launched_later(self) -> None:
+        """An environment launched for a ticket that waited then is out of date as well."""
+        talk = Talk(1)
+        number = talk.warm(1, "x")
+        talk.ask(2, "a")
+        talk.retire("a")
+        assert talk.gone(number) == [Launch(2, "a")]
+        assert talk.idle(2) == [Assign(2, 2)]
+        assert talk.idle(2) == [Destroy(2)]
+
+    def test_room_of_a_retired_one(self) -> None:
+        """The end of a retired environment makes room for whoever waits."""
+        talk = Talk(1)
+        number = talk.warm(1, "a")
+        talk.retire("a")
+        talk.ask(2, "b")
+        assert talk.idle(number) == [Destroy(number), Launch(2, "b")]
+
+    def test_restore(self, talk: Talk) -> None:
+        """An update that is taken back makes environments fit again."""
+        number = talk.warm(1, "a")
+        talk.retire("a")
+        talk.pool.restore("a")
+        assert talk.idle(number) == []
+        assert talk.ask(2, "a") == [Assign(2, number)]
+
+    def test_unknown(self, talk: Talk) -> None:
+        """Keys that nobody uses are not remembered."""
+        assert talk.retire("a") == []
+        talk.pool.restore("a")
+        assert talk.pool.keys() == []
+
+    def test_forgotten(self, talk: Talk) -> None:
+        """With the last environment of a key goes what was known of it, its retirement included."""
+        number = talk.warm(1, "a")
+        talk.retire("a")
+        talk.idle(number)
+        talk.gone(number)
+        assert talk.pool.keys() == []
+        assert talk.idle(talk.warm(2, "a")) == []
+
+
+def test_expire(talk: Talk) -> None:
+    """Environments idle since the given time go, younger ones stay."""
+    old = talk.free(1, "a")
+    talk.now += 10
+    young = talk.free(2, "b")
+    assert talk.expire(talk.now - 5) == [Destroy(old)]
+    assert talk.expire(talk.now - 5) == []
+    assert talk.expire(talk.now) == [Destroy(young)]
+
+
+def test_use_makes_young(talk: Talk) -> None:
+    """Age counts from the last use."""
+    number = talk.free(1, "a")
+    talk.now += 10
+    talk.ask(2, "a")
+    talk.idle(number)
+    assert talk.pool.since(number) == talk.now
+    assert talk.expire(talk.now - 5) == []
+
+
+class TestFailedLaunch:
+    def test_fails_one_ticket(self, talk: Talk) -> None:
+        """The ticket that waits longest fails; the others keep their launches."""
+        talk.ask(1, "a")
+        talk.ask(2, "a")
+        assert talk.failed(1) == [Fail(1)]
+        assert talk.idle(2) == [Assign(2, 2)]
+
+    def test_without_a_ticket(self, talk: Talk) -> None:
+        """Nobody waits any more: nobody fails."""
+        talk.ask(1, "a")
+        talk.withdraw(1)
+        assert talk.failed(1) == []
+        assert talk.failed(1) == []
+
+    def test_makes_room(self) -> None:
+        """The room of a failed launch goes to who waits for it."""
+        talk = Talk(1)
+        talk.ask(1, "a")
+        talk.ask(2, "b")
+        assert talk.failed(1) == [Fail(1), Launch(2, "b")]
+
+    def test_later_failure_is_an_end(self, talk: Talk) -> None:
+        """What fails after its launch takes no ticket with it: they get another."""
+        number = talk.warm(1, "a")
+        talk.responded(number)
+        talk.ask(2, "a")
+        talk.grace_over(2)
+        assert talk.failed(number) == []
+        assert talk.idle(2) == [Assign(2, 2)]
+
+
+class TestWithdraw:
+    def test_launch_goes_on(self, talk: Talk) -> None:
+        """What was launched for it becomes idle and serves the next."""
+        talk.ask(1, "a")
+        talk.withdraw(1)
+        talk.withdraw(1)
+        assert talk.idle(1) == []
+        assert talk.ask(2, "a") == [Assign(2, 1)]
+
+    def test_spare_launch_is_used(self, talk: Talk) -> None:
+        """A new ticket takes over the launch of one that was withdrawn."""
+        talk.ask(1, "a")
+        talk.withdraw(1)
+        assert talk.ask(2, "a") == []
+        assert talk.idle(1) == [Assign(2, 1)]
+
+    def test_in_the_middle(self) -> None:
+        """The order of the others stays."""
+        talk = Talk(1)
+        number = talk.warm(1, "a")
+        for ticket in (2, 3, 4):
+            talk.ask(ticket, "a")
+        talk.withdraw(3)
+        assert talk.idle(number) == [Assign(2, number)]
+        assert talk.idle(number) == [Assign(4, number)]
+
+
+def test_relaunch_after_a_death(talk: Talk) -> None:
+    """A ticket whose environment dies while it initialises gets another launch."""
+    talk.ask(1, "a")
+    assert talk.gone(1) == [Launch(2, "a")]
+
+
+def test_end_all(talk: Talk) -> None:
+    """Everything ends, whatever it does, and nothing is launched for tickets that still wait."""
+    idle, busy = talk.free(1, "a"), talk.warm(2, "b")
+    [launch] = talk.ask(3, "c")
+    assert talk.end_all() == [Destroy(idle), Destroy(busy), Destroy(launch.environment)]
+    assert talk.end_all() == []
+    assert talk.gone(launch.environment) == []
+    assert talk.ask(4, "d") == []
+
+
+def test_repr(talk: Talk) -> None:
+    """It says what matters for a log."""
+    talk.ask(1, "a")
+    assert repr(talk.pool) == "<Pool 1/10 environments, 1 waiting>"
+
+
+def test_unknown_environments(talk: Talk) -> None:
+    """Late words about environments that are gone change nothing."""
+    assert (talk.idle(9), talk.gone(9), talk.failed(9), talk.pool.place(9)) == ([], [], [], None)
