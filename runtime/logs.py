@@ -33,7 +33,7 @@ _BATCH_BYTES = 1024 * 1024
 _OVERHEAD = 200  # what an event costs in memory beside its text, about
 _log = logging.getLogger(__name__)
 _echo = logging.getLogger("berth.functions")
-"""What functions log, for a terminal; silent unless somebody sets its level to INFO."""
+"""What functions log, for a terminal; silent unless its own level is set to INFO."""
 _Noted = tuple[Place, int, bytes]
 
 
@@ -156,7 +156,7 @@ class LogStore:
         for place, timestamp, text in batch:
             lines.setdefault(place, []).append(encode(timestamp, text))
             newest[place] = timestamp
-        if _echo.isEnabledFor(logging.INFO):
+        if 0 < _echo.level <= logging.INFO:  # its own level: a talkative root logger does not mean functions
             _repeat(batch)
         for place, each in lines.items():
             try:

@@ -249,8 +249,9 @@ async def test_shared_group_can_be_read_by_stream(store: LogStore) -> None:
 
 async def test_terminal_may_listen(store: LogStore, caplog: pytest.LogCaptureFixture) -> None:
     """With the level of `berth.functions` at INFO, what functions log is repeated there with its group."""
-    write(store, "unheard")
-    await store.flush()
+    with caplog.at_level("DEBUG"):
+        write(store, "unheard")
+        await store.flush()
     with caplog.at_level("INFO", "berth.functions"):
         write(store, "one\rtwo")
         await store.flush()
