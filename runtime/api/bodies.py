@@ -1,5 +1,7 @@
 """Reading request bodies under AWS's limits: refused early by their stated length, else as soon as they exceed it."""
 
+from io import BytesIO
+
 from aiohttp import web
 
 from runtime.errors import LambdaError
@@ -28,13 +30,21 @@ async def read_body(request: web.BaseRequest, limit: int, operation: str) -> byt
         return b""
     if "Expect" in request.headers:
         await _invite(request)
-    chunks, size = [], 0
-    async for chunk in request.content.iter_any():
-        size += len(chunk)
-        if size > limit:
+    first = await request.content.readany()
+    if len(first) > limit:
+        raise _too_large(limit, operation)
+    return first if request.content.at_eof() else await _rest(request, first, limit, operation)
+
+
+async def _rest(request: web.BaseRequest, first: bytes, limit: int, operation: str) -> bytes:
+    """What comes in several pieces. A BytesIO grows in place, where joining would copy everything at once."""
+    whole = BytesIO()
+    whole.write(first)
+    async for piece in request.content.iter_any():
+        if whole.tell() + len(piece) > limit:
             raise _too_large(limit, operation)
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        whole.write(piece)
+    return whole.getvalue()
 
 
 async def _invite(request: web.BaseRequest) -> None:

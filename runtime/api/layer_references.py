@@ -46,12 +46,13 @@ def _refuse_other_regions(names: Sequence[LayerName], scope: Scope) -> None:
 def _refuse_repetition(arns: Sequence[str], names: Sequence[LayerName]) -> None:
     seen: dict[tuple[Scope, str], str] = {}
     for arn, name in zip(arns, names, strict=True):
-        first = seen.setdefault((name.scope, name.name), arn)
-        if first is not arn:
+        key = (name.scope, name.name)
+        if key in seen:
             raise invalid_parameter(
                 "Two different versions of the same layer are not allowed to be referenced in the same function. "
-                f"{first} and {arn} are versions of the same layer."
+                f"{seen[key]} and {arn} are versions of the same layer."
             )
+        seen[key] = arn
 
 
 def _reference(catalog: Catalog, arn: str, name: LayerName) -> LayerReference:

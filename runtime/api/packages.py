@@ -4,6 +4,7 @@ Knows AWS's limits and texts. How a zip is read and where bytes are kept belongs
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from runtime.model import Code
 from runtime.store import Store
 from runtime.zips import MAX_UNZIPPED
 
+_log = logging.getLogger(__name__)
 ZIPPED_LIMIT = 52_428_800
 
 
@@ -32,6 +34,7 @@ async def inspect_package(members: Mapping[str, Any]) -> tuple[bytes, int]:
     try:
         facts = await asyncio.to_thread(inspect_zip, data)
     except BadZip as error:
+        _log.info("A package was refused: %s", error.detail)
         raise invalid_parameter(str(error)) from None
     return data, facts.unzipped_size
 

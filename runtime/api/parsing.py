@@ -6,20 +6,23 @@ Types are checked here (a wrong one is a SerializationException, as on AWS); whe
 
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from typing import Any
 
 import orjson
 from botocore.model import OperationModel, Shape
 from multidict import MultiMapping
 
+from runtime.api import big_json
 from runtime.errors import LambdaError
 
 _INTEGER_BITS = {"integer": 31, "long": 63}
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
+_PADDING = ord("=")
 _BASE64_CHUNK = 1 << 18
 """Large packages are decoded piece by piece, so that the event loop gets the interpreter in between."""
 
@@ -56,7 +59,7 @@ def _object(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        document = orjson.loads(body)
+        document = big_json.loads(body)
     except orjson.JSONDecodeError as error:
         raise serialization_error(f"Could not parse request body into json: {error}") from None
     if not isinstance(document, dict):
@@ -205,20 +208,24 @@ def _boolean(shape: Shape, value: Any) -> bool:
 
 
 def _blob(shape: Shape, value: Any) -> bytes:
-    text = _string(shape, value)
+    """Strict base64, from a string or from the text that `big_json` left where it was."""
     try:
-        return b"".join(_decoded(text.encode("ascii")))
+        if isinstance(value, memoryview):
+            return _decoded(value)
+        return _decoded(memoryview(_string(shape, value).encode("ascii")))
     except (UnicodeEncodeError, binascii.Error):
         raise serialization_error("A blob is not valid base64") from None
 
 
-def _decoded(encoded: bytes) -> Iterator[bytes]:
-    """Strict base64; the last piece carries the padding, so pieces of whole quadruples stand alone."""
+def _decoded(encoded: memoryview) -> bytes:
+    """Decode piece by piece: each piece has whole quadruples and so stands alone; only the last may be padded."""
+    target = BytesIO()
     for start in range(0, len(encoded), _BASE64_CHUNK):
         piece = encoded[start : start + _BASE64_CHUNK]
-        if piece.endswith(b"=") and start + len(piece) < len(encoded):
+        if piece[-1] == _PADDING and start + len(piece) < len(encoded):
             raise binascii.Error("padding inside")
-        yield binascii.a2b_base64(piece, strict_mode=True)
+        target.write(binascii.a2b_base64(piece, strict_mode=True))
+    return target.getvalue()
 
 
 def _json_timestamp(shape: Shape, value: Any) -> datetime:
@@ -261,7 +268,7 @@ def _unexpected(value: Any, shape: Shape | None = None) -> LambdaError:
 def _token(value: Any) -> str:
     if isinstance(value, bool):
         return "TRUE_VALUE" if value else "FALSE_VALUE"
-    return "STRING_VALUE" if isinstance(value, str) else "NUMBER_VALUE"
+    return "STRING_VALUE" if isinstance(value, str | memoryview) else "NUMBER_VALUE"
 
 
 def _unconvertible(token: str, shape: Shape | None) -> LambdaError:

@@ -106,6 +106,8 @@ class Api:
         query: MultiMapping[str] = _NO_QUERY
         if "Origin" in headers:
             raise _browser_refused()
+        if not path.startswith("/"):
+            path = request.rel_url.raw_path_qs  # a proxy's form, with scheme and host
         if "?" in path:
             path, query = path.partition("?")[0], request.query
         identity = self._identities.of(headers, query)
