@@ -24,6 +24,13 @@ def limit_of(operation: str) -> int:
 
 async def read_body(request: web.BaseRequest, limit: int, operation: str) -> bytes:
     """The whole body; `operation` as AWS names it in the refusal."""
+    try:
+        return await _read(request, limit, operation)
+    except (ConnectionError, web.RequestPayloadError):
+        raise LambdaError("SerializationException", "The request body did not arrive whole.") from None
+
+
+async def _read(request: web.BaseRequest, limit: int, operation: str) -> bytes:
     if (request.content_length or 0) > limit:
         raise _too_large(limit, operation)
     if not request.can_read_body:

@@ -94,12 +94,10 @@ class Api:
             return _response(render(error), request_id)
         except StorageFull as error:
             return _response(render(LambdaError("CodeStorageExceededException", str(error))), request_id)
-        except (ConnectionError, web.HTTPException):
+        except web.HTTPException:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the reason
-            _log.exception("%s %s (request %s) failed", request.method, request.raw_path, request_id)
-            text = f"Berth failed to answer; its log says why, under request id {request_id}."
-            return _response(render(LambdaError("ServiceException", text)), request_id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the reason
+            return _unexpected(error, request, request_id)
 
     async def _respond(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         headers, path = request.headers, request.raw_path
@@ -182,6 +180,15 @@ def refusal(operation: OperationModel) -> LambdaError:
 
 
 _REFUSALS = ("InvalidParameterValueException", "InvalidRequestContentException", "ResourceConflictException")
+
+
+def _unexpected(error: Exception, request: web.BaseRequest, request_id: str) -> web.Response:
+    if isinstance(error, ConnectionError) and request.transport is None:
+        _log.debug("The client of %s %s left", request.method, request.raw_path)
+    else:
+        _log.error("%s %s (request %s) failed", request.method, request.raw_path, request_id, exc_info=error)
+    text = f"Berth failed to answer; its log says why, under request id {request_id}."
+    return _response(render(LambdaError("ServiceException", text)), request_id)
 
 
 def _browser_refused() -> LambdaError:

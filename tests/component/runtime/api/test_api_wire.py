@@ -193,3 +193,73 @@ async def test_no_body_breaks_the_door(door: Any) -> None:
     loop = asyncio.get_running_loop()
     await door.aside(post)
     assert statuses
+
+
+async def connected(door: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = door.url.removeprefix("http://").split(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        (f"{FUNCTIONS}/%ff/invocations", 400),
+        (f"{FUNCTIONS}/%/invocations", 400),
+        (f"{FUNCTIONS}/f/invocations?Qualifier=%ff", 400),
+        (f"{FUNCTIONS}/f/invocations?%", 404),
+        (f"{FUNCTIONS}/f/invocations?Qualifier=", 400),
+        (f"{FUNCTIONS}/..%2f/invocations", 400),
+        (f"{FUNCTIONS}//invocations", 404),
+        ("//", 404),
+        ("http://localhost/2015-03-31/functions/f/invocations", 404),
+        ("http://localhost/nothing", 404),
+    ],
+)
+async def test_odd_targets(door: Any, caplog: Any, target: str, status: int) -> None:
+    """Request lines of all sorts are answered, and never with a 500."""
+    reader, writer = await connected(door)
+    writer.write(
+        f"POST {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    assert not caplog.records
+
+
+async def test_no_host(door: Any) -> None:
+    """HTTP/1.0 without a Host is served."""
+    reader, writer = await connected(door)
+    writer.write(f"GET {FUNCTIONS}/ HTTP/1.0\r\n\r\n".encode())
+    assert (await reader.read()).endswith(b'{"Functions":[]}')
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        b"POST %s/f/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ],
+)
+async def test_bodies_that_end_early(door: Any, caplog: Any, sent: bytes) -> None:
+    """A client that leaves while it sends is its own trouble: nothing is logged, the door stays open."""
+    reader, writer = await connected(door)
+    writer.write(sent % FUNCTIONS.encode())
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+    assert (await door.raw("GET", FUNCTIONS))[0] == 200
+    assert not caplog.records
+
+
+async def test_broken_chunks(door: Any) -> None:
+    """Bytes that are no chunked body are refused, and the door stays open."""
+    reader, writer = await connected(door)
+    head = f"POST {FUNCTIONS} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head.encode())
+    writer.write(b"no chunk\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    assert (await door.raw("GET", FUNCTIONS))[0] == 200
