@@ -110,6 +110,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     )
     parts.push_async_callback(api.close)
     address = await _listen(api, settings, parts)
+    parts.callback(logs.end_followers)
     await api.resume_pending()
     return address
 
@@ -164,6 +165,7 @@ async def _listen(api: Api, settings: Settings, parts: AsyncExitStack) -> str:
 
 
 async def _drain(server: web.Server) -> None:
-    """Let requests under way finish."""
+    """Let requests under way finish; connections that carry none go at once."""
+    server.pre_shutdown()
     with suppress(TimeoutError):
         await server.shutdown(PATIENCE)
