@@ -9,9 +9,10 @@ import functools
 import io
 import os
 import re
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -74,6 +75,7 @@ class Engine:
         self.facts = facts
         self._client = client
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
+        self._under_way: set[Future[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<Engine [{self.facts.title} at {self.endpoint.url}]>"
@@ -96,8 +98,11 @@ class Engine:
         raise NoEngine(looked)
 
     async def close(self) -> None:
-        self._client.close()
+        """Let go of the engine; calls under way get a moment, for an engine that hangs not more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._under_way:
+            await asyncio.wait([asyncio.wrap_future(call) for call in self._under_way], timeout=PING_LIMIT)
+        self._client.close()
 
     # Containers
 
@@ -231,9 +236,12 @@ class Engine:
             with _renamed(self.endpoint.url):
                 return job()
 
+        call = self._pool.submit(run)
+        self._under_way.add(call)
+        call.add_done_callback(self._under_way.discard)
         try:
             async with asyncio.timeout(limit):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+                return await asyncio.wrap_future(call)
         except TimeoutError:
             raise EngineError(
                 f"the engine at {self.endpoint.url} did not answer within {limit:g} s"
@@ -320,6 +328,7 @@ def _load(client: docker.APIClient, tar: Path | bytes, repository: str, tag: str
 
 def _open(endpoint: Endpoint) -> tuple[docker.APIClient, EngineFacts]:
     with _renamed(endpoint.url):
+        _knock(endpoint.url)
         tls = endpoint.certificates is not None and _tls(endpoint.certificates)
         client = docker.APIClient(
             endpoint.url, version="auto", timeout=int(PING_LIMIT), tls=tls, max_pool_size=THREADS
@@ -327,6 +336,14 @@ def _open(endpoint: Endpoint) -> tuple[docker.APIClient, EngineFacts]:
         facts = facts_of(client.version(), client.info())
         client.timeout = int(CALL_LIMIT)
     return client, facts
+
+
+def _knock(url: str) -> None:
+    """Fail at once, and with the system's own words, where no one listens; the SDK would leave its socket open."""
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(PING_LIMIT)
+            door.connect(url.removeprefix("unix://"))
 
 
 def _tls(directory: Path) -> docker.tls.TLSConfig:
