@@ -43,7 +43,12 @@ class BaseImages:
     async def ensure(self, suite: str, progress: Progress) -> str:
         """A base that the engine holds. A fixed one is the setting's to be right: it is pulled if missing."""
         if self._fixed:
-            await self._fetch(_tagged(self._fixed), progress)
+            try:
+                await self._fetch(_tagged(self._fixed), progress)
+            except EngineError as error:
+                raise StepFailed(
+                    f"base_image is {self._fixed}, which is not here and cannot be pulled: {error}"
+                ) from error
             return self._fixed
         debian, own = f"debian:{suite}-slim", f"berth/base:{suite}"
         for reference in (debian, own):

@@ -354,15 +354,17 @@ def _tls(directory: Path) -> docker.tls.TLSConfig:
 def _lines(steps: Iterable[Document], what: str) -> Iterator[str]:
     """The text of an operation's steps, line by line; a step that is an error becomes `StepFailed`."""
     seen: list[str] = []
-    for step in steps:
-        if "error" in step:
-            raise StepFailed("\n".join([f"{what} failed: {step['error']}", *seen[-TAIL:]]))
+    failure = None
+    for step in steps:  # to the end, even after a failure: only then is the connection free again
+        failure = failure or step.get("error")
         # Without `progressDetail`: those lines redraw bars.
         text = step.get("stream") or ("" if step.get("progressDetail") else step.get("status", ""))
         for line in COLOURS.sub("", text).splitlines():
             if line.strip():
                 seen.append(line)
                 yield line
+    if failure:
+        raise StepFailed("\n".join([f"{what} failed: {failure}", *seen[-TAIL:]]))
 
 
 @contextmanager

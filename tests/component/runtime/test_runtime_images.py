@@ -1,0 +1,292 @@
+import asyncio
+import io
+import tarfile
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime import base_image
+from runtime.images import RuntimeImages, UnknownRuntime, main
+from runtime.spawners.engine import Engine, StepFailed
+
+
+@pytest.fixture
+async def images(engine: Engine) -> AsyncIterator[RuntimeImages]:
+    images = RuntimeImages(engine)
+    yield images
+    await images.close()
+
+
+@pytest.fixture
+def with_base(fake_engine: Any) -> None:
+    fake_engine.add_image("debian:bookworm-slim")
+
+
+def quiet(line: str) -> None:
+    pass
+
+
+async def test_an_unknown_runtime_names_the_known(images: RuntimeImages) -> None:
+    """Whoever asks for nodejs sees what there is."""
+    with pytest.raises(UnknownRuntime, match=r"nodejs22\.x; there are .*python3\.11"):
+        await images.ensure("nodejs22.x", quiet)
+    assert "python3.11" in images.runtimes
+
+
+async def test_an_image_is_built_once(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
+    """On first need, under the name that says what it is made of."""
+    reference = await images.ensure("python3.11", quiet)
+    assert await images.ensure("python3.11", quiet) == reference == images.reference("python3.11")
+    [build] = fake_engine.builds
+    assert build["t"] == reference
+    assert build["buildargs"]["BASE"] == "debian:bookworm-slim"
+    assert fake_engine.images[reference]["Labels"] == {"berth.image": "python3.11"}
+
+
+async def test_the_context_holds_agent_and_bootstrap(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """And no CA bundle that nobody asked for."""
+    await images.ensure("python3.11", quiet)
+    with tarfile.open(fileobj=io.BytesIO(fake_engine.builds[0]["context"])) as tar:
+        names = set(tar.getnames())
+    assert {"Dockerfile", "bootstrap", "rapid/agent.py", "ca/.keep"} <= names
+    assert "ca/ca.crt" not in names
+
+
+async def test_a_ca_bundle_goes_into_the_context_only(
+    engine: Engine, fake_engine: Any, with_base: None, tmp_path: Path
+) -> None:
+    """It serves the download, so it changes nothing about the image's name."""
+    (tmp_path / "ca.pem").write_bytes(b"CERTIFICATE")
+    images = RuntimeImages(engine, build_ca=tmp_path / "ca.pem")
+    assert await images.ensure("python3.11", quiet) == RuntimeImages(engine).reference("python3.11")
+    with tarfile.open(fileobj=io.BytesIO(fake_engine.builds[0]["context"])) as tar:
+        member = tar.extractfile("ca/ca.crt")
+        assert member
+        assert member.read() == b"CERTIFICATE"
+
+
+async def test_concurrent_callers_share_a_build(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """All hear its progress, and one that leaves does not end it."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(request: str) -> None:
+        if request == "POST /build":
+            reached.set()
+            go_on.wait(10)
+
+    fake_engine.before = hold
+    heard: list[list[str]] = [[], [], []]
+    callers = [asyncio.create_task(images.ensure("python3.11", lines.append)) for lines in heard]
+    await asyncio.to_thread(reached.wait, 10)
+    assert "building: python3.11" in repr(images)
+    callers[0].cancel()
+    go_on.set()
+    await asyncio.gather(*callers[1:])
+    assert len(fake_engine.builds) == 1
+    assert heard[1] == heard[2]
+    assert heard[1][-1] == "Step 1/1 : FROM x"
+    assert heard[0][-1] != heard[1][-1]
+
+
+async def test_an_image_removed_behind_our_back_is_built_again(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """`docker image prune -a` must not break a running Berth."""
+    reference = await images.ensure("python3.11", quiet)
+    del fake_engine.images[reference]
+    await images.ensure("python3.11", quiet)
+    assert len(fake_engine.builds) == 2
+
+
+async def test_fresh_builds_in_any_case(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
+    """For security updates of what lies below."""
+    await images.ensure("python3.11", quiet)
+    await images.ensure("python3.11", quiet, fresh=True)
+    assert [build["nocache"] for build in fake_engine.builds] == ["False", "True"]
+
+
+async def test_what_a_build_replaces_is_removed(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """Older images of the same runtime and older build stages go; others stay."""
+    fake_engine.add_image("berth/python3.11:old", {"berth.image": "python3.11"})
+    fake_engine.add_image("berth/python3.9:old", {"berth.image": "python3.9"})
+    fake_engine.add_image("sha256:stage", {"berth.stage": "python3.11"})
+    fake_engine.images["sha256:stage"]["Id"] = "sha256:stage"
+    fake_engine.add_image("sha256:newer", {"berth.stage": "python3.11"})
+    reference = await images.ensure("python3.11", quiet)
+    left = set(fake_engine.images) - {"debian:bookworm-slim"}
+    assert left == {reference, "berth/python3.9:old", "sha256:newer"}
+
+
+async def test_an_older_image_in_use_stays(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
+    """The engine refuses, and that is fine."""
+    fake_engine.add_image("berth/python3.11:old", {"berth.image": "python3.11"})
+    fake_engine.failures.append(("DELETE /images/berth/python3.11:old", 409, "image is being used"))
+    await images.ensure("python3.11", quiet)
+    assert "berth/python3.11:old" in fake_engine.images
+
+
+async def test_a_failed_build_can_be_tried_again(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """The error shows the builder's last lines; nothing remembers the failure."""
+    fake_engine.build_steps = [{"stream": "no space left\n"}, {"error": "code 1"}]
+    with pytest.raises(StepFailed, match="code 1\nno space left"):
+        await images.ensure("python3.11", quiet)
+    fake_engine.build_steps = []
+    await images.ensure("python3.11", quiet)
+
+
+async def test_a_certificate_that_does_not_verify_brings_advice(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """pip's own text does not say what to set."""
+    fake_engine.build_steps = [{"stream": "SSLError(CERTIFICATE_VERIFY_FAILED)\n"}, {"error": "code 1"}]
+    with pytest.raises(StepFailed, match="BERTH_BUILD_CA"):
+        await images.ensure("python3.11", quiet)
+
+
+async def test_closing_gives_up_a_build(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
+    """Whoever waits for it is told."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hold(request: str) -> None:
+        if request == "POST /build":
+            reached.set()
+            go_on.wait(10)
+
+    fake_engine.before = hold
+    caller = asyncio.create_task(images.ensure("python3.11", quiet))
+    await asyncio.to_thread(reached.wait, 10)
+    await images.close()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+async def test_a_debian_image_that_is_there_is_the_base(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """No registry is asked."""
+    await images.ensure("python3.11", quiet)
+    assert fake_engine.pulls == []
+
+
+async def test_an_own_base_is_used_before_a_registry_is_asked(
+    images: RuntimeImages, fake_engine: Any
+) -> None:
+    """It was built because none could be reached."""
+    fake_engine.add_image("berth/base:bookworm")
+    await images.ensure("python3.11", quiet)
+    assert fake_engine.builds[0]["buildargs"]["BASE"] == "berth/base:bookworm"
+    assert fake_engine.pulls == []
+
+
+async def test_a_base_is_pulled_where_that_works(images: RuntimeImages, fake_engine: Any) -> None:
+    """The usual case on a connected machine."""
+    fake_engine.registry.add("debian:bookworm-slim")
+    await images.ensure("python3.11", quiet)
+    assert fake_engine.pulls == ["debian:bookworm-slim"]
+    assert fake_engine.builds[0]["buildargs"]["BASE"] == "debian:bookworm-slim"
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for the builder of root file systems, and mmdebstrap is installed."""
+    program = tmp_path / "images" / "debian" / "build"
+    program.parent.mkdir(parents=True)
+    say(program, 'echo "unpacking $1"; printf tar >"$2"')
+    program.chmod(0o755)
+    monkeypatch.setattr("runtime.base_image.shutil.which", lambda name: f"/usr/bin/{name}")
+    return program
+
+
+def say(program: Path, script: str) -> None:
+    program.write_text(f"#!/bin/sh\n{script}\n")
+
+
+async def test_a_base_is_built_where_none_can_be_pulled(
+    engine: Engine, fake_engine: Any, builder: Path
+) -> None:
+    """From Debian's packages, with what the builder says as progress."""
+    lines: list[str] = []
+    bases = base_image.BaseImages(engine, builder)
+    assert await bases.ensure("trixie", lines.append) == "berth/base:trixie"
+    assert "unpacking trixie" in lines
+    assert "debian:trixie-slim cannot be pulled (dial tcp: lookup registry: no such host)" in lines[1]
+    assert await engine.image("berth/base:trixie")
+
+
+async def test_a_builder_that_fails_shows_its_last_lines(engine: Engine, builder: Path) -> None:
+    """Its own words are the best explanation."""
+    say(builder, "echo 'E: no mirror'; exit 25")
+    with pytest.raises(StepFailed, match="ended with status 25\nE: no mirror"):
+        await base_image.BaseImages(engine, builder).ensure("trixie", quiet)
+
+
+async def test_a_builder_that_hangs_is_ended(
+    engine: Engine, builder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it started with it."""
+    monkeypatch.setattr(base_image, "BUILD_LIMIT", 0.05)
+    say(builder, "sleep 60")
+    with pytest.raises(StepFailed, match="took longer"):
+        await base_image.BaseImages(engine, builder).ensure("trixie", quiet)
+
+
+async def test_without_the_tool_and_the_right_to_install_it_the_ways_out_are_named(
+    engine: Engine, builder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are three."""
+    monkeypatch.setattr("runtime.base_image.shutil.which", lambda name: None)
+    with pytest.raises(StepFailed, match=r"apt-get install mmdebstrap.*docker load.*base_image"):
+        await base_image.BaseImages(engine, builder).ensure("trixie", quiet)
+
+
+async def test_root_installs_the_tool(engine: Engine, builder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Debian and Ubuntu, with visible progress."""
+    monkeypatch.setattr(
+        "runtime.base_image.shutil.which", lambda name: None if name == "mmdebstrap" else "/x"
+    )
+    monkeypatch.setattr("runtime.base_image.os.geteuid", lambda: 0)
+    monkeypatch.setattr(base_image, "INSTALL", (("echo", "installing it"),))
+    lines: list[str] = []
+    await base_image.BaseImages(engine, builder).ensure("trixie", lines.append)
+    assert "installing it" in lines
+
+
+async def test_a_fixed_base_is_what_its_setting_says(engine: Engine, fake_engine: Any) -> None:
+    """Pulled if it is missing, never replaced by another; it is part of the images' names."""
+    fake_engine.registry.add("my/base:latest")
+    images = RuntimeImages(engine, base_image="my/base")
+    await images.ensure("python3.11", quiet)
+    assert fake_engine.pulls == ["my/base:latest"]
+    assert fake_engine.builds[0]["buildargs"]["BASE"] == "my/base"
+    assert images.reference("python3.11") != RuntimeImages(engine).reference("python3.11")
+
+
+async def test_a_fixed_base_that_cannot_be_had_is_an_error(engine: Engine) -> None:
+    """Its registry knows why."""
+    with pytest.raises(StepFailed, match="no such host"):
+        await RuntimeImages(engine, base_image="my/base:1").ensure("python3.11", quiet)
+
+
+def test_the_command_builds_and_says_what(fake_engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m runtime.images build RUNTIME…`."""
+    fake_engine.add_image("debian:bookworm-slim")
+    assert main(["build", "python3.11", "--docker-host", fake_engine.url]) == 0
+    assert "python3.11: berth/python3.11:" in capsys.readouterr().out
+
+
+def test_the_command_fails_with_one_clear_text(fake_engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """No traceback."""
+    assert main(["build", "perl5", "--docker-host", fake_engine.url]) == 1
+    assert capsys.readouterr().err.startswith("there is no image for the runtime perl5; there are python3.9")

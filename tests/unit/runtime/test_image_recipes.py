@@ -1,0 +1,86 @@
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rapid.agent import FILES
+from runtime.images import Files, Runtime, content_address, files_under, image_sources, read_table, tar_of
+
+ROW = Runtime("python3.11", "python", "bookworm", {"PACKAGES": "awslambdaric==4.2.2"})
+WHAT: Files = {"Dockerfile": (b"FROM x", 0o644), "bootstrap": (b"#!", 0o755)}
+BACKWARDS: Files = {name: WHAT[name] for name in sorted(WHAT, reverse=True)}
+TABLE = read_table(image_sources())
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+def test_every_row_has_its_files(row: Runtime) -> None:
+    """The table names what is there, and arguments that its Dockerfile takes."""
+    dockerfile = (image_sources() / row.context / "Dockerfile").read_text()
+    assert {"Dockerfile", "bootstrap", "bootstrap.py"} <= set(files_under(image_sources() / row.context))
+    assert all(f"ARG {name}\n" in dockerfile for name in row.arguments)
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+def test_versions_are_pinned(row: Runtime) -> None:
+    """The same row gives the same image, next year too."""
+    assert all("==" in package for package in row.arguments["PACKAGES"].split())
+
+
+def test_dockerfiles_stay_in_the_common_subset() -> None:
+    """The engine's API offers the classic builder only."""
+    for path in image_sources().glob("*/Dockerfile"):
+        text = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("# "))
+        assert not any(word in text for word in ("--mount", "--chmod", "<<", "TARGETARCH", "# syntax"))
+
+
+def test_the_same_content_has_the_same_address() -> None:
+    """Whatever the order in which it was read."""
+    assert content_address(WHAT, ROW, "debian:bookworm") == content_address(BACKWARDS, ROW, "debian:bookworm")
+
+
+@pytest.mark.parametrize(
+    ("files", "row", "base"),
+    [
+        ({**WHAT, "bootstrap": (b"#!x", 0o755)}, ROW, "b"),
+        ({**WHAT, "bootstrap": (b"#!", 0o644)}, ROW, "b"),
+        ({**WHAT, "more": (b"", 0o644)}, ROW, "b"),
+        (WHAT, replace(ROW, arguments={"PACKAGES": "awslambdaric==4.2.1"}), "b"),
+        (WHAT, replace(ROW, suite="trixie"), "b"),
+        (WHAT, ROW, "other"),
+    ],
+)
+def test_any_change_is_another_address(files: Files, row: Runtime, base: str) -> None:
+    """Content, mode, presence, arguments, suite and base all count."""
+    assert content_address(files, row, base) != content_address(WHAT, ROW, "b")
+
+
+def test_a_context_is_the_same_whenever_it_is_made() -> None:
+    """No times, no owners: the builder's cache goes by content."""
+    assert tar_of(WHAT) == tar_of(BACKWARDS)
+    with tarfile.open(fileobj=io.BytesIO(tar_of(WHAT))) as tar:
+        assert [(each.name, each.mode, each.mtime, each.uid) for each in tar] == [
+            ("Dockerfile", 0o644, 0, 0),
+            ("bootstrap", 0o755, 0, 0),
+        ]
+
+
+def test_only_files_go_into_a_context(tmp_path: Path) -> None:
+    """Their modes are reduced to what matters, whatever the umask of the checkout; caches stay out."""
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "x.pyc").touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "run").write_text("x")
+    (tmp_path / "sub" / "run").chmod(0o700)
+    (tmp_path / "note").write_text("y")
+    (tmp_path / "note").chmod(0o600)
+    assert files_under(tmp_path) == {"sub/run": (b"x", 0o755), "note": (b"y", 0o644)}
+    assert files_under(tmp_path, "p/", ["note"]) == {"p/note": (b"y", 0o644)}
+
+
+def test_the_agent_s_files_exist() -> None:
+    """What the image copies is what the agent says that it consists of."""
+    import rapid
+
+    assert set(files_under(Path(rapid.__file__).parent, "", FILES)) == set(FILES)
