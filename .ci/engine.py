@@ -29,6 +29,7 @@ LOG = Path("/var/log/dockerd.log")
 SYSTEMD = Path("/run/systemd/system")
 PATIENCE = 60.0
 """Seconds that a freshly started engine gets until it answers."""
+PAUSE = 0.2
 SECOND = 10.0
 """Seconds more when ours ended: the package may have started one by itself, and that one is still on its way."""
 
@@ -89,11 +90,7 @@ def ask(endpoint: Endpoint) -> str:
 def connect(endpoint: Endpoint) -> http.client.HTTPConnection:
     url = urlsplit(endpoint.url)
     if url.scheme == "unix":
-        connection = http.client.HTTPConnection("localhost", timeout=5)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(5)
-        connection.sock.connect(url.path)
-        return connection
+        return UnixConnection(url.path)
     if url.scheme not in ("tcp", "http", "https") or not url.hostname:
         raise ValueError("only unix and tcp addresses are understood")
     if endpoint.certificates:
@@ -101,6 +98,17 @@ def connect(endpoint: Endpoint) -> http.client.HTTPConnection:
         context.load_cert_chain(endpoint.certificates / "cert.pem", endpoint.certificates / "key.pem")
         return http.client.HTTPSConnection(url.hostname, url.port or 2376, timeout=5, context=context)
     return http.client.HTTPConnection(url.hostname, url.port or 2375, timeout=5)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=5)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
 
 
 def install_and_start(environ: Mapping[str, str]) -> None:
@@ -159,7 +167,7 @@ def wait_until_it_answers(engine: "subprocess.Popen[bytes] | None") -> None:
         if engine is not None and engine.poll() is not None:
             deadline = min(deadline, time.monotonic() + SECOND)
             engine = None
-        time.sleep(0.2)
+        time.sleep(PAUSE)
     raise Stuck(f"Docker was started but does not answer. {LOG} ends with:\n{last_lines(LOG)}")
 
 

@@ -1,0 +1,217 @@
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from runtime.spawners import endpoints
+
+SCRIPT = Path(__file__).parents[3] / ".ci" / "engine.py"
+
+ENGINE = f"""#!{sys.executable}
+import http.server, os, socketserver, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{{"Version": "20.10.24"}}')
+
+    def address_string(self):
+        return "unix"
+
+print("engine started", file=sys.stderr, flush=True)
+server = socketserver.UnixStreamServer("SOCKET", Handler)
+server.timeout = 30
+for _ in range(REQUESTS):
+    server.handle_request()
+"""
+"""An engine that knows its version and ends after some requests."""
+
+
+class Machine:
+    """A machine of which this directory is everything: its commands, its socket, its log."""
+
+    def __init__(self, root: Path, script: ModuleType) -> None:
+        self.script = script
+        self.root = root
+        self.bin = root / "bin"
+        self.bin.mkdir()
+        self.socket = root / "docker.sock"
+        self.done = root / "done"
+        self.done.touch()
+
+    def command(self, name: str, text: str) -> Path:
+        """Install a command that notes that it ran."""
+        path = self.bin / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >>{self.done}\n{text}\n')
+        path.chmod(0o755)
+        return path
+
+    def engine(self, name: str, requests: int) -> Path:
+        path = self.bin / name
+        path.write_text(ENGINE.replace("SOCKET", str(self.socket)).replace("REQUESTS", str(requests)))
+        path.chmod(0o755)
+        return path
+
+    def run(self, **environ: str) -> int:
+        code: int = self.script.main({"PATH": os.environ["PATH"], "HOME": str(self.root), **environ})
+        return code
+
+    @property
+    def ran(self) -> list[str]:
+        return self.done.read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    """A machine without systemd, as root. The engines that the script leaves running end with it."""
+    specification = importlib.util.spec_from_file_location("engine_script", SCRIPT)
+    assert specification
+    assert specification.loader
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    machine = Machine(tmp_path, script)
+    monkeypatch.setenv("PATH", f"{machine.bin}:/usr/bin:/bin")
+    monkeypatch.setattr(script.shutil, "which", lambda name: which(machine, name))
+    monkeypatch.setattr(script.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(script, "SYSTEMD", tmp_path / "no-systemd")
+    monkeypatch.setattr(script, "LOG", tmp_path / "dockerd.log")
+    monkeypatch.setattr(script, "DEFAULT_SOCKET", f"unix://{machine.socket}")
+    monkeypatch.setattr(script, "has_cgroups", lambda: True)
+    monkeypatch.setattr(script, "PAUSE", 0.01)
+    monkeypatch.setattr(endpoints, "SYSTEM_SOCKETS", ((machine.socket, "Docker's socket"),))
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def start(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(script.subprocess, "Popen", start)
+    yield machine
+    for engine in started:
+        engine.kill()
+        engine.wait()
+
+
+def which(machine: Machine, name: str) -> str | None:
+    path = machine.bin / name
+    return str(path) if path.exists() else None
+
+
+def test_an_engine_that_answers_is_enough(
+    machine: Machine, capsys: pytest.CaptureFixture[str], fake_url: str
+) -> None:
+    """It is named, and nothing is installed or started."""
+    assert machine.run(DOCKER_HOST=fake_url) == 0
+    assert f"engine 20.10.24 answers at {fake_url}" in capsys.readouterr().out
+    assert machine.ran == []
+
+
+@pytest.fixture
+def fake_url(machine: Machine) -> str:
+    """An engine that was started by someone else."""
+    machine.engine("dockerd", requests=10)
+    machine.script.start()
+    return f"unix://{machine.socket}"
+
+
+def test_an_address_that_does_not_answer_is_not_replaced(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever set DOCKER_HOST would not use what was installed."""
+    machine.command("apt-get", "exit 1")
+    assert machine.run(DOCKER_HOST="tcp://127.0.0.1:1") == 3
+    assert "correct it, or unset it" in capsys.readouterr().out
+    assert machine.ran == []
+
+
+def test_docker_is_installed_and_started(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """On Debian and Ubuntu, as root; its log has a place."""
+    hidden = machine.engine("packaged", requests=2)
+    machine.command("apt-get", f'[ "$1" = update ] || cp {hidden} {machine.bin}/dockerd')
+    assert machine.run() == 0
+    assert machine.ran == [
+        "apt-get update",
+        "apt-get install -y --no-install-recommends docker.io ca-certificates xz-utils",
+    ]
+    assert "engine 20.10.24 answers" in capsys.readouterr().out
+    assert "engine started" in machine.script.LOG.read_text()
+
+
+def test_an_installed_docker_is_only_started(machine: Machine) -> None:
+    """After a restart of a machine without services."""
+    machine.engine("dockerd", requests=2)
+    machine.command("apt-get", "exit 1")
+    assert machine.run() == 0
+    assert machine.ran == []
+
+
+def test_systemd_starts_what_it_manages(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is a service there."""
+    monkeypatch.setattr(machine.script, "SYSTEMD", machine.root)
+    hidden = machine.engine("service", requests=2)
+    machine.command("dockerd", "exit 1")
+    machine.command("systemctl", f"setsid {hidden} >/dev/null 2>&1 &")
+    assert machine.run() == 0
+    assert machine.ran == ["systemctl start docker"]
+
+
+def test_an_engine_that_ends_shows_its_last_lines(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log knows why."""
+    monkeypatch.setattr(machine.script, "SECOND", 0.1)
+    machine.command("dockerd", "echo 'failed to mount cgroups' >&2; exit 1")
+    assert machine.run() == 3
+    out = capsys.readouterr().out
+    assert "failed to mount cgroups" in out
+    assert "spawner=process" in out
+
+
+def test_without_root_the_ways_out_are_named(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is tried that cannot work."""
+    monkeypatch.setattr(machine.script.os, "geteuid", lambda: 1000)
+    machine.command("apt-get", "exit 1")
+    assert machine.run() == 3
+    assert "sudo make engine" in capsys.readouterr().out
+    assert machine.ran == []
+
+
+def test_elsewhere_than_on_debian_the_ways_out_are_named(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other systems install their own way."""
+    assert machine.run() == 3
+    assert "https://docs.docker.com/engine/install/" in capsys.readouterr().out
+
+
+def test_an_installation_that_fails_is_the_reason(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No network, say."""
+    machine.command("apt-get", "exit 100")
+    assert machine.run() == 3
+    assert "`apt-get update` failed" in capsys.readouterr().out
+
+
+def test_a_socket_that_may_not_be_opened_is_told_apart(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is there; the user lacks a group."""
+
+    def refuse(endpoint: object) -> str:
+        raise PermissionError
+
+    monkeypatch.setattr(machine.script, "ask", refuse)
+    machine.socket.touch()
+    assert machine.run() == 3
+    assert "usermod -aG docker" in capsys.readouterr().out
