@@ -102,6 +102,7 @@ def _system(shared: Shared) -> list[str]:
             words += ["--symlink", str(place.readlink()), name]
         elif place.is_dir():
             words += ["--ro-bind", name, name]
+    words += ["--perms", "0755", "--dir", "/etc"]
     for name in ETC:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for name in ("passwd", "group"):
