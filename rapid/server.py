@@ -18,6 +18,11 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE = 24 * 3600.0
 """Seconds that an idle connection is kept: a handler may run for 15 minutes between two calls, and sleep frozen."""
 
+MAX_HEADER = 1024 * 1024
+"""Longest header: clients send the cause of an error, stack and all, in `Lambda-Runtime-Function-XRay-Error-Cause`."""
+LINGER = 0.05
+"""Seconds that calls under way get to end by themselves when the listener closes. Not 0, which means no limit."""
+
 
 class Listener:
     """Listens on `host` at a port that the system chooses, from `open` to `close`."""
@@ -27,7 +32,13 @@ class Listener:
         #: Set once the port is known, which the environment's variables name.
         self._host = host
         self._peer = peer
-        self._web = web.Server(self._handle, access_log=None, keepalive_timeout=KEEP_ALIVE)
+        self._web = web.Server(
+            self._handle,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE,
+            max_field_size=MAX_HEADER,
+            auto_decompress=False,
+        )
         self._server: Server | None = None
         self.port = 0
 
@@ -40,7 +51,7 @@ class Listener:
         """Stop listening and drop what is connected."""
         if self._server is not None:
             self._server.close()
-        await self._web.shutdown(0)
+        await self._web.shutdown(LINGER)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport

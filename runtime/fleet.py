@@ -8,20 +8,20 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from rapid.environment import Ticket
-from rapid.invocation import Invocation
+from rapid.invocation import Invocation, Outcome
 from rapid.lifecycle import Phase
 from rapid.records import Report
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
-from runtime.spawners.base import SandboxDeath, Spawner, SpawnerError
+from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class Key:
     name: str
     version: str
     code: str
-    config: Hashable
-    record: FunctionVersion = field(compare=False)
+    config: str
+    record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
 
 
@@ -69,19 +69,17 @@ class Fleet:
         self._pool = Pool(capacity)
         self._launching = asyncio.Semaphore(parallel_launches)
         self._hosted: dict[int, Hosted] = {}
-        self._by_sandbox: dict[str, Hosted] = {}
         self._wanted: dict[int, Future[Hosted]] = {}
         #: By ticket: who waits for an environment.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._used: dict[tuple[Scope, str], set[Key]] = {}
-        #: By function: the keys that have been asked for and are not out of date.
-        self._keys: dict[str, Key] = {}
-        #: By revision: keys that have been computed.
+        self._keys: dict[tuple[str, str], Key] = {}
+        #: By revision and version: keys that have been computed.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
+        self._closing = False
         self._loop = asyncio.get_running_loop()
 
     def __repr__(self) -> str:
@@ -91,16 +89,18 @@ class Fleet:
         """Begin the chores; preparation goes on in the background, and whoever needs it waits for it."""
         self._chores = [
             asyncio.create_task(self._prepare_ahead(), name="prepare"),
+            asyncio.create_task(self._watch_deaths(), name="deaths"),
             asyncio.create_task(self._expire(), name="expire"),
         ]
 
     async def close(self, patience: float) -> None:
-        """End every environment; invocations under way get `patience` seconds to finish."""
+        """End every environment and take no more work; invocations under way get `patience` seconds to finish."""
+        self._closing = True
         if self._running and patience:
             logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
             await asyncio.wait(self._running, timeout=patience)
         for future in self._wanted.values():
-            _refuse(future, LambdaError("ServiceException", "Berth is shutting down."))
+            _refuse(future, _shutting_down())
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
@@ -116,40 +116,41 @@ class Fleet:
         hosted.invocations += 1
         ticket = hosted.environment.invoke(invocation, version.config.timeout)
         number = hosted.number
-        ticket.outcome.add_done_callback(lambda _: self._pool.responded(number, self._loop.time()))
+        ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
     async def _claim(self, version: FunctionVersion) -> Hosted:
-        key = self._key(version)
-        self._used.setdefault((version.scope, version.name), set()).add(key)
+        if self._closing:
+            raise _shutting_down()
         self._last_ticket = number = self._last_ticket + 1
         future: Future[Hosted] = self._loop.create_future()
         self._wanted[number] = future
+        hosted: Hosted | None = None
         try:
-            self._act(self._pool.ask(number, key, self._loop.time()))
-            if future.done():
-                return future.result()
-            async with asyncio.timeout(WAIT_LIMIT):
-                return await future
-        except TimeoutError:
-            raise LambdaError(
-                "TooManyRequestsException",
-                f"No execution environment became free within {WAIT_LIMIT:.0f} s: see the server's log.",
-                reason="ConcurrentInvocationLimitExceeded",
-            ) from None
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._act(self._pool.idle(future.result().number, self._loop.time()))  # got it, cannot use it
-            raise
+            self._act(self._pool.ask(number, self._key(version), self._loop.time()))
+            hosted = future.result() if future.done() else await _in_time(future)
+            return hosted
         finally:
             del self._wanted[number]
             self._pool.withdraw(number)
+            if hosted is None:
+                self._give_back(future)
+
+    def _give_back(self, future: Future[Hosted]) -> None:
+        """Whoever waited has left: an environment that came in the same moment is free again."""
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self._idle(future.result())
+
+    def _responded(self, number: int, outcome: Future[Outcome]) -> None:
+        if not outcome.cancelled():  # that is a client that left: the function still works
+            self._pool.responded(number, self._loop.time())
 
     def _key(self, version: FunctionVersion) -> Key:
         """The version's key; computed once for each of its revisions."""
-        key = self._keys.get(version.revision_id)
+        revision = (version.revision_id, version.version)
+        key = self._keys.get(revision)
         if key is None:
             if len(self._keys) >= KEYS:
                 self._keys.clear()
@@ -161,8 +162,13 @@ class Fleet:
                 repr(version.config),
                 version,
             )
-            self._keys[version.revision_id] = key
+            self._keys[revision] = key
         return key
+
+    def _is_current(self, key: Key) -> bool:
+        """Whether the key is that of a function as it is now."""
+        current = self._catalog().function(key.scope, key.name, key.version)
+        return current is not None and self._key(current) == key
 
     # What the API is to call
 
@@ -175,15 +181,13 @@ class Fleet:
 
     def retired(self, scope: Scope, name: str) -> None:
         """The function has been changed or deleted: environments of what it was drain."""
-        catalog = self._catalog()
-        used = self._used.get((scope, name), set())
-        for key in list(used):
-            current = catalog.function(scope, name, key.version)
-            if current is None or self._key(current) != key:
-                used.discard(key)
+        for key in cast("list[Key]", self._pool.keys()):
+            if (key.scope, key.name) != (scope, name):
+                continue
+            if self._is_current(key):
+                self._pool.restore(key)
+            else:
                 self._act(self._pool.retire(key, self._loop.time()))
-        if not used:
-            self._used.pop((scope, name), None)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
@@ -218,22 +222,30 @@ class Fleet:
         for action in actions:
             match action:
                 case Assign(ticket, number):
-                    self._wanted[ticket].set_result(self._hosted[number])
+                    self._assign(self._wanted[ticket], self._hosted[number])
                 case Hold(ticket, until):
                     self._loop.call_at(until, self._grace_over, ticket)
                 case Launch(number, key):
-                    self._launch(number, cast("Key", key).record)
+                    self._launch(number, cast("Key", key))
                 case Destroy(number):
                     self._end(number)
                 case Fail():  # only from `failed`, whose caller knows the reason
                     raise AssertionError(action)
 
+    def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
+        if future.done():  # cancelled in this moment
+            self._idle(hosted)
+        else:
+            future.set_result(hosted)
+
     def _grace_over(self, ticket: int) -> None:
         self._act(self._pool.grace_over(ticket, self._loop.time()))
 
-    def _launch(self, number: int, version: FunctionVersion) -> None:
+    def _launch(self, number: int, key: Key) -> None:
+        if not self._is_current(key):  # asked for before a change
+            self._act(self._pool.retire(key, self._loop.time()))
         self._lives[number] = task = asyncio.create_task(
-            self._live(number, version), name=f"environment {number}"
+            self._live(number, key.record), name=f"environment {number}"
         )
         task.add_done_callback(lambda _: self._lives.pop(number))
 
@@ -266,13 +278,11 @@ class Fleet:
 
     async def _host(self, hosted: Hosted) -> None:
         self._hosted[hosted.number] = hosted
-        self._by_sandbox[hosted.handle.sandbox_id] = hosted
         try:
             hosted.environment.begin()
             await hosted.ended
         finally:
             del self._hosted[hosted.number]
-            del self._by_sandbox[hosted.handle.sandbox_id]
 
     def _idle(self, hosted: Hosted) -> None:
         self._act(self._pool.idle(hosted.number, self._loop.time()))
@@ -280,6 +290,9 @@ class Fleet:
     def _ended(self, hosted: Hosted) -> None:
         if not hosted.ended.done():
             hosted.ended.set_result(None)
+        if self._pool.place(hosted.number) is Place.LAUNCHING:  # launching another could go on for ever
+            error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
+            self._launch_failed(hosted.number, hosted.version, error)
         self._act(self._pool.gone(hosted.number, self._loop.time()))
 
     def _launch_failed(self, number: int, version: FunctionVersion, error: Exception) -> None:
@@ -300,22 +313,33 @@ class Fleet:
             await self._launcher.prepare()
         except SpawnerError as error:
             logger.error("functions cannot run: %s", error)  # noqa: TRY400  the text says what to do
-            return
-        async for death in self._spawner.deaths():
-            self._died(death)
 
-    def _died(self, death: SandboxDeath) -> None:
-        hosted = self._by_sandbox.get(death.sandbox_id)
-        if hosted is None:
-            self._launcher.died(death.sandbox_id, death.reason)
-        else:
-            hosted.environment.lost(death.reason, out_of_memory=death.out_of_memory)
+    async def _watch_deaths(self) -> None:
+        await self._launcher.prepared.wait()  # by whoever succeeds with it
+        async for death in self._spawner.deaths():
+            self._launcher.died(death)
 
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL)
             now = self._loop.time()
             self._act(self._pool.expire(now - self._idle_timeout, now))
+
+
+async def _in_time(future: Future[Hosted]) -> Hosted:
+    try:
+        async with asyncio.timeout(WAIT_LIMIT):
+            return await future
+    except TimeoutError:
+        raise LambdaError(
+            "TooManyRequestsException",
+            f"No execution environment became free within {WAIT_LIMIT:.0f} s: see the server's log.",
+            reason="ConcurrentInvocationLimitExceeded",
+        ) from None
+
+
+def _shutting_down() -> LambdaError:
+    return LambdaError("ServiceException", "Berth is shutting down.")
 
 
 def _refuse(future: Future[Hosted], error: LambdaError) -> None:

@@ -20,17 +20,28 @@ from rapid.environment import Environment, Program
 from rapid.lifecycle import Settings as LifecycleSettings
 from rapid.runtime_api import RuntimeApi
 from rapid.server import Listener
+from rapid.supervisor import SupervisorLost
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion
-from runtime.spawners.base import Delivery, SandboxHandle, SandboxSpec, Spawner, SpawnerError, SpawnerFacts
+from runtime.spawners.base import (
+    Delivery,
+    SandboxDeath,
+    SandboxHandle,
+    SandboxSpec,
+    Spawner,
+    SpawnerError,
+    SpawnerFacts,
+)
 from runtime.variables import Credentials, log_group, runtime_variables
 
 logger = logging.getLogger(__name__)
 
 DIAL_LIMIT = 30.0
 """Seconds in which the agent of a started sandbox must dial in."""
+COPY_LIMIT = 120.0
+"""Seconds in which a function's files must have been copied into its sandbox."""
 
 
 class Images(Protocol):
@@ -84,9 +95,13 @@ class Launcher:
         self._freeze = freeze
         self._links = LinkServer()
         self._credentials = _session_credentials()
-        self._dialling: dict[str, asyncio.Future[Link]] = {}
-        #: Sandboxes that have been started and whose agent has not dialled in yet.
+        self._dialled: dict[str, asyncio.Future[Link]] = {}
+        #: By sandbox, from before its start to its end: its link, once its agent has dialled in.
+        self._removals: set[asyncio.Task[None]] = set()
+        #: Sandboxes being destroyed: whoever asked for it may be cancelled, that work not.
         self._prepared: asyncio.Task[SpawnerFacts] | None = None
+        self.prepared = asyncio.Event()
+        #: Set once preparation has succeeded.
 
     async def prepare(self) -> SpawnerFacts:
         """Find out about the surroundings, once; remove what an earlier control plane left. Raises `SpawnerError`."""
@@ -96,13 +111,17 @@ class Launcher:
 
     async def _prepare(self) -> SpawnerFacts:
         facts = await self._spawner.prepare()
-        await self._links.open(facts.link_host)
         leftovers = await self._spawner.list()
         if leftovers:
             logger.info("removing %d sandboxes that an earlier run left", len(leftovers))
-        async with asyncio.TaskGroup() as tasks:
-            for handle in leftovers:
-                tasks.create_task(self._spawner.destroy(handle))
+        await asyncio.gather(*(self._destroy(handle) for handle in leftovers))
+        try:
+            await self._links.open(facts.link_host)
+        except OSError as error:
+            raise SpawnerError(
+                f"cannot listen on {facts.link_host} for sandboxes: {error} (setting link_host)"
+            ) from error
+        self.prepared.set()
         logger.info("sandboxes: %s", facts.description)
         return facts
 
@@ -121,6 +140,8 @@ class Launcher:
         if self._prepared is not None:
             self._prepared.cancel()
             await asyncio.wait([self._prepared])
+        if self._removals:
+            await asyncio.wait(self._removals)
         await self._links.close()
         await self._spawner.close()
 
@@ -130,11 +151,16 @@ class Launcher:
         await self._images.ensure(version.config.runtime or "", progress)
         await self._trees(version)
 
-    def died(self, sandbox_id: str, reason: str) -> None:
-        """The spawner says that a sandbox is dead; matters while its agent has not dialled in."""
-        dialled = self._dialling.get(sandbox_id)
-        if dialled is not None and not dialled.done():
-            dialled.set_exception(SpawnerError(f"the sandbox ended before its agent dialled in: {reason}"))
+    def died(self, death: SandboxDeath) -> None:
+        """The spawner says that a sandbox is dead."""
+        dialled = self._dialled.get(death.sandbox_id)
+        if dialled is None or dialled.cancelled():
+            return
+        if not dialled.done():
+            text = f"the sandbox ended before its agent dialled in: {death.reason}"
+            dialled.set_exception(SpawnerError(text))
+        elif dialled.exception() is None:
+            dialled.result().cut(death.reason, out_of_memory=death.out_of_memory)
 
     @asynccontextmanager
     async def launch(
@@ -161,6 +187,8 @@ class Launcher:
             listener = Listener(facts.link_host, link.peer)
             await listener.open()
             held.push_async_callback(listener.close)
+            if link.lost is not None:  # before there was an environment to be told
+                raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
             api = f"{facts.dial_host}:{listener.port}"
             hosted = self._hosted(
                 number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
@@ -192,27 +220,52 @@ class Launcher:
         )
 
     async def _start(self, spec: SandboxSpec, held: AsyncExitStack) -> tuple[SandboxHandle, Link]:
-        dialled = self._links.expect(spec.sandbox_id, spec.token)
-        self._dialling[spec.sandbox_id] = dialled
+        dialled = self._dialled[spec.sandbox_id] = self._links.expect(spec.sandbox_id, spec.token)
+        held.callback(self._forget, spec.sandbox_id)
+        handle = await self._spawner.launch(spec)
+        held.push_async_callback(self._remove, handle)
         try:
-            handle = await self._spawner.launch(spec)
-            held.push_async_callback(self._spawner.destroy, handle)
-            link = await asyncio.wait_for(dialled, DIAL_LIMIT)
+            async with asyncio.timeout(DIAL_LIMIT):  # not `wait_for`, which may swallow a cancellation
+                link = await dialled
         except TimeoutError:
             raise SpawnerError(
                 f"the sandbox's agent did not dial {spec.link} within {DIAL_LIMIT:.0f} s; "
                 "check that containers can reach this address (`berth doctor`, setting link_host)"
             ) from None
-        finally:
-            dialled.cancel()
-            del self._dialling[spec.sandbox_id]
         held.callback(link.cut, "the environment was ended")
         return handle, link
 
+    def _forget(self, sandbox_id: str) -> None:
+        """Wait for its agent no more; cut off one that has dialled in although its launch failed."""
+        dialled = self._dialled.pop(sandbox_id)
+        if not dialled.cancel() and not dialled.cancelled() and dialled.exception() is None:
+            dialled.result().cut("the environment was ended")
+
+    async def _remove(self, handle: SandboxHandle) -> None:
+        """Destroy a sandbox, even if the caller is cancelled."""
+        removal = asyncio.create_task(self._destroy(handle), name=f"removal of {handle.sandbox_id}")
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+        await asyncio.shield(removal)
+
+    async def _destroy(self, handle: SandboxHandle) -> None:
+        try:
+            await self._spawner.destroy(handle)
+        except SpawnerError as error:
+            logger.error("sandbox %s could not be removed: %s", handle.sandbox_id, error)  # noqa: TRY400
+
     async def _copy(self, link: Link, handle: SandboxHandle, task_root: Path, opt: Path | None) -> None:
-        await link.deliver(handle.layout.task_root, await self._bundles.archive(task_root))
-        if opt is not None:
-            await link.deliver(handle.layout.opt, await self._bundles.archive(opt))
+        try:
+            async with asyncio.timeout(COPY_LIMIT):
+                await link.deliver(handle.layout.task_root, await self._bundles.archive(task_root))
+                if opt is not None:
+                    await link.deliver(handle.layout.opt, await self._bundles.archive(opt))
+        except SupervisorLost as error:
+            raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
+        except TimeoutError:
+            raise SpawnerError(
+                f"the function's files were not copied into the sandbox within {COPY_LIMIT:.0f} s"
+            ) from None
 
     def _hosted(
         self,

@@ -7,6 +7,7 @@ says anything else is cut off. This module knows frames and processes, not funct
 import asyncio
 import hmac
 import logging
+import struct
 from asyncio import Future, TimerHandle, Transport
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ HELLO_LIMIT = 10.0
 """Seconds in which a new connection must say who it is."""
 ANSWER_LIMIT = 30.0
 """Seconds in which an agent must answer; one that does not is lost."""
+NAMELESS = 256
+"""Connections that may be waited for to say hello at a time; any process that reaches the port can open them."""
 
 
 class Link(asyncio.Protocol):
@@ -50,7 +53,8 @@ class Link(asyncio.Protocol):
         self._token = 0
         self._writable = asyncio.Event()
         self._writable.set()
-        self._lost: str | None = None
+        self.lost: str | None = None
+        #: Why the link is gone, once it is.
         self.sandbox_id: str | None = None
         self.peer = ""
         #: The address that the sandbox speaks from.
@@ -63,14 +67,15 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("Transport", transport)  # uvloop's do not inherit asyncio's
-        self.peer = transport.get_extra_info("peername")[0]
+        self.peer = (transport.get_extra_info("peername") or [""])[0]  # none where it has hung up already
         self._hello = self._loop.call_later(HELLO_LIMIT, self.cut, "it did not say hello")
+        self._server.met(self)
 
     def data_received(self, data: bytes) -> None:
         try:
             for kind, payload in self._frames.feed(data):
                 self._hear(kind, payload)
-        except (WireError, KeyError, ValueError) as error:
+        except (WireError, KeyError, ValueError, struct.error) as error:
             logger.warning("%r: cut off: %s", self, error)
             self.cut(f"it broke the link's protocol: {error}")
 
@@ -83,19 +88,18 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(str(exc) if exc else "the sandbox hung up")
 
-    def cut(self, reason: str) -> None:
+    def cut(self, reason: str, *, out_of_memory: bool = False) -> None:
         """End the connection from this side; the agent then ends its sandbox."""
         if self._transport is not None:
             self._transport.abort()
-        self._lose(reason)
+        self._lose(reason, out_of_memory=out_of_memory)
 
     def _lose(self, reason: str, *, out_of_memory: bool = False) -> None:
-        if self._lost is not None:
+        if self.lost is not None:
             return
-        self._lost = reason
+        self.lost = reason
         self._writable.set()
-        if self._hello is not None:
-            self._hello.cancel()
+        self._known()
         waiting: list[Future[int] | Future[None]] = [*self._answers.values(), *self._starts.values()]
         for future in [*waiting, *self._trees.values()]:
             if not future.done():
@@ -149,8 +153,14 @@ class Link(asyncio.Protocol):
         if not self._server.admit(sandbox_id, str(said["token"]), self):
             raise WireError(f"no sandbox {sandbox_id!r} with this token is awaited")
         self.sandbox_id = sandbox_id
+        self._known()
+
+    def _known(self) -> None:
+        """Nothing is to be waited for any more before the link can be used, or given up."""
+        self._server.forget(self)
         if self._hello is not None:
             self._hello.cancel()
+            self._hello = None
 
     # The supervisor's side
 
@@ -188,7 +198,7 @@ class Link(asyncio.Protocol):
             self._trees[path] = done
             self._send(message(Kind.TREE, path=path))
             with await asyncio.to_thread(archive.open, "rb") as source:
-                while self._lost is None and (data := await asyncio.to_thread(source.read, CHUNK)):
+                while self.lost is None and (data := await asyncio.to_thread(source.read, CHUNK)):
                     self._send(frame(Kind.TREE_DATA, data))
                     await self._writable.wait()
             self._send(frame(Kind.TREE_END))
@@ -207,13 +217,13 @@ class Link(asyncio.Protocol):
 
     def _refused(self, future: "Future[int] | Future[None]") -> bool:
         """Fail `future` where the link is gone."""
-        if self._lost is not None:
-            future.set_exception(SupervisorLost(self._lost))
+        if self.lost is not None:
+            future.set_exception(SupervisorLost(self.lost))
             future.exception()
-        return self._lost is not None
+        return self.lost is not None
 
     def _send(self, data: bytes) -> None:
-        if self._lost is None and self._transport is not None:
+        if self.lost is None and self._transport is not None:
             self._transport.write(data)
 
 
@@ -233,6 +243,8 @@ class LinkServer:
 
     def __init__(self) -> None:
         self._awaited: dict[str, tuple[str, Future[Link]]] = {}
+        self._nameless: dict[Link, None] = {}
+        #: Connections that have not said hello yet, oldest first.
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -242,8 +254,21 @@ class LinkServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
+        """Wait for nobody any more. Links that have been given out are their owners' to cut."""
         if self._server is not None:
             self._server.close()
+        for link in list(self._nameless):
+            link.cut("nobody is awaited any more")
+
+    def met(self, link: Link) -> None:
+        """Somebody has dialled. Of too many that stay silent, the oldest is cut off."""
+        self._nameless[link] = None
+        if len(self._nameless) > NAMELESS:
+            next(iter(self._nameless)).cut("it did not say hello, and others are waiting")
+
+    def forget(self, link: Link) -> None:
+        """It has said hello, or hung up."""
+        self._nameless.pop(link, None)
 
     def expect(self, sandbox_id: str, token: str) -> Future[Link]:
         """The link of the sandbox that will present `token`. Cancel the future to stop waiting."""

@@ -1,0 +1,991 @@
+"""Fleet, launcher, links and Runtime API together, over real sockets; sandboxes are tasks that speak the link's protocol.
+
+A runtime is a script: a coroutine that calls the Runtime API. Misbehaving sandboxes are subclasses of the one that
+behaves.
+"""
+
+import asyncio
+import logging
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from rapid import wire
+from rapid.environment import Ticket
+from rapid.invocation import Invocation
+from rapid.wire import Kind
+from runtime import fleet as fleet_module
+from runtime import launcher as launcher_module
+from runtime.core import pool as pool_module
+from runtime.core.pool import Place
+from runtime.errors import LambdaError, PreparationFailed
+from runtime.fleet import Fleet
+from runtime.launcher import Launcher, NoImages
+from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.spawners.base import (
+    Delivery,
+    SandboxDeath,
+    SandboxHandle,
+    SandboxSpec,
+    SpawnerError,
+    SpawnerFacts,
+)
+
+SCOPE = Scope("123456789012", "us-east-1")
+
+
+def function(name: str = "f", *, code: str = "a", **config: Any) -> FunctionVersion:
+    return FunctionVersion(
+        scope=SCOPE,
+        name=name,
+        config=FunctionConfig(role="r", runtime="python3.11", handler="app.handler", **config),
+        code=Code(code * 64, 1, 1),
+        revision_id=f"{name}-{code}-{config}",
+        last_modified="",
+        state=State.ACTIVE,
+    )
+
+
+class Runtime:
+    """A runtime's side of the Runtime API."""
+
+    def __init__(self, sandbox: "Sandbox", env: dict[str, str], session: aiohttp.ClientSession) -> None:
+        self.sandbox = sandbox
+        self.env = env
+        self._base = f"http://{env['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime"
+        self._session = session
+        self.request_id = ""
+
+    async def next(self) -> bytes:
+        async with self._session.get(f"{self._base}/invocation/next") as answer:
+            assert answer.status == 200
+            self.request_id = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+            return await answer.read()
+
+    async def respond(self, payload: bytes) -> int:
+        return await self._post(f"invocation/{self.request_id}/response", payload)
+
+    async def error(self, payload: bytes) -> int:
+        return await self._post(f"invocation/{self.request_id}/error", payload)
+
+    async def init_error(self, payload: bytes) -> int:
+        return await self._post("init/error", payload)
+
+    async def _post(self, path: str, payload: bytes) -> int:
+        async with self._session.post(f"{self._base}/{path}", data=payload) as answer:
+            return answer.status
+
+    def print(self, text: str) -> None:
+        self.sandbox.output(text.encode())
+
+
+Script = Callable[[Runtime], Awaitable[int]]
+
+
+async def echo(runtime: Runtime) -> int:
+    while True:
+        await runtime.respond(await runtime.next())
+
+
+class Sandbox:
+    """An agent with one process at most, all of it one task."""
+
+    def __init__(self, spec: SandboxSpec, script: Script) -> None:
+        self.spec = spec
+        self.script = script
+        self.heard: list[Kind] = []
+        self.runtime: asyncio.Task[int] | None = None
+        self.process = 0
+        self.writer: asyncio.StreamWriter | None = None
+        self.task = asyncio.create_task(self.run())
+
+    async def run(self) -> None:
+        try:
+            await self.dial()
+            await self.obey()
+        except ConnectionError:
+            return
+        finally:
+            self.kill()
+            if self.writer is not None:
+                self.writer.close()
+
+    async def dial(self) -> None:
+        host, _, port = self.spec.link.rpartition(":")
+        self.reader, self.writer = await asyncio.open_connection(host, int(port))
+        self.writer.write(wire.message(Kind.HELLO, sandbox=self.spec.sandbox_id, token=self.spec.token))
+
+    async def obey(self) -> None:
+        frames = wire.Frames()
+        while data := await self.reader.read(65536):
+            for kind, payload in frames.feed(data):
+                self.heard.append(kind)
+                self.hear(kind, payload)
+
+    def hear(self, kind: Kind, payload: bytes) -> None:
+        match kind:
+            case Kind.START:
+                said = wire.fields(payload)
+                self.process = said["process"]
+                self.send(wire.message(Kind.STARTED, process=self.process, pid=1))
+                self.runtime = asyncio.create_task(self.execute(self.process, said["env"]))
+            case Kind.SETTLE:
+                self.send(wire.frame(Kind.SETTLED, payload + struct.pack("!Q", 40 << 20)))
+            case Kind.CLEAR:
+                self.kill()
+                self.send(wire.frame(Kind.CLEARED, payload + struct.pack("!Q", 41 << 20)))
+
+    async def execute(self, process: int, env: dict[str, str]) -> int:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(None)) as session:
+            try:
+                status = await self.script(Runtime(self, env, session))
+            except aiohttp.ClientError:
+                return 1
+        self.send(wire.message(Kind.EXITED, process=process, status=status, out_of_memory=False))
+        return status
+
+    def output(self, data: bytes) -> None:
+        self.send(wire.frame(Kind.OUTPUT, wire.OUTPUT_HEADER.pack(self.process, 1) + data))
+
+    def send(self, data: bytes) -> None:
+        if self.writer is not None and not self.writer.is_closing():
+            self.writer.write(data)
+
+    def kill(self) -> None:
+        if self.runtime is not None:
+            self.runtime.cancel()
+
+    def vanish(self) -> None:
+        """The machine under it is gone."""
+        assert self.writer is not None
+        self.writer.transport.abort()
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(*filter(None, (self.task, self.runtime)), return_exceptions=True)
+
+
+class Silent(Sandbox):
+    """Never dials."""
+
+    async def dial(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Stillborn(Sandbox):
+    """Ends before it dials."""
+
+    async def dial(self) -> None:
+        raise ConnectionResetError
+
+
+class Fleeting(Sandbox):
+    """Says hello and hangs up."""
+
+    async def obey(self) -> None:
+        assert self.writer is not None
+        await self.writer.drain()
+
+
+class Fragile(Sandbox):
+    """Vanishes when its runtime is started."""
+
+    def hear(self, kind: Kind, payload: bytes) -> None:
+        self.vanish()
+
+
+class Stubborn(Sandbox):
+    """Does not kill anything, and holds on to a half-posted response."""
+
+    def hear(self, kind: Kind, payload: bytes) -> None:
+        if kind is not Kind.CLEAR:
+            super().hear(kind, payload)
+
+
+class Spawner:
+    """Starts sandboxes as tasks."""
+
+    name = "tasks"
+
+    def __init__(self) -> None:
+        self.script: Script = echo
+        self.kinds: list[type[Sandbox]] = []
+        #: What the next sandboxes are; then ordinary ones.
+        self.failures: list[Exception] = []
+        #: With which the next launches fail.
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.launched: list[Sandbox] = []
+        self.leftovers: list[SandboxHandle] = []
+        self.under_way = self.most_under_way = 0
+        self.may_launch = asyncio.Event()
+        self.may_launch.set()
+        self.delivery = Delivery.BIND
+        self.events: asyncio.Queue[SandboxDeath] = asyncio.Queue()
+        self.preparations: list[Exception] = []
+        #: With which the next preparations fail.
+        self.closed = False
+
+    async def prepare(self) -> SpawnerFacts:
+        if self.preparations:
+            raise self.preparations.pop(0)
+        return SpawnerFacts("127.0.0.1", self.delivery, "tasks")
+
+    async def launch(self, spec: SandboxSpec) -> SandboxHandle:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await self.may_launch.wait()
+        finally:
+            self.under_way -= 1
+        if self.failures:
+            raise self.failures.pop(0)
+        kind = self.kinds.pop(0) if self.kinds else Sandbox
+        sandbox = self.sandboxes[spec.sandbox_id] = kind(spec, self.script)
+        self.launched.append(sandbox)
+        return SandboxHandle(self.name, spec.sandbox_id, spec.sandbox_id)
+
+    async def destroy(self, handle: SandboxHandle) -> None:
+        if sandbox := self.sandboxes.get(handle.sandbox_id):
+            await sandbox.end()
+            self.sandboxes.pop(handle.sandbox_id, None)
+        self.leftovers = [each for each in self.leftovers if each != handle]
+
+    async def list(self) -> "list[SandboxHandle]":
+        return list(self.leftovers)
+
+    async def deaths(self) -> AsyncIterator[SandboxDeath]:
+        while True:
+            yield await self.events.get()
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Files:
+    """Bundles of nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def task_root(self, code: Code) -> Path:
+        return self.path
+
+    async def opt(self, layers: Sequence[Code]) -> Path:
+        return self.path
+
+    async def archive(self, tree: Path) -> Path:
+        archive = self.path / "tree.tar"
+        archive.write_bytes(b"x" * 100_000)
+        return archive
+
+
+class Logs:
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+
+    def write(self, scope: Scope, group: str, stream: str, timestamp_ms: int, line: bytes) -> None:
+        self.lines.append(line)
+
+
+class World:
+    """A fleet, and everything around it at hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.spawner = Spawner()
+        self.logs = Logs()
+        self.functions: dict[tuple[str, str], FunctionVersion] = {}
+        self.launcher = Launcher(
+            spawner=self.spawner,
+            images=NoImages(),
+            bundles=Files(path),  # type: ignore[arg-type]
+            logs=self.logs,  # type: ignore[arg-type]
+            freeze=True,
+        )
+        self.fleet = self.make()
+        self.count = 0
+
+    def make(self, *, capacity: int = 10, parallel: int = 4, idle_timeout: float = 600.0) -> Fleet:
+        self.fleet = Fleet(
+            launcher=self.launcher,
+            spawner=self.spawner,
+            catalog=lambda: self,  # type: ignore[arg-type,return-value]
+            capacity=capacity,
+            parallel_launches=parallel,
+            idle_timeout=idle_timeout,
+        )
+        return self.fleet
+
+    async def close(self) -> None:
+        await self.fleet.close(0)
+        await self.launcher.close()
+
+    async def remake(self, **differently: Any) -> None:
+        """Another fleet instead."""
+        await self.fleet.close(0)
+        await self.make(**differently).open()
+
+    def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
+        return self.functions.get((name, version))
+
+    def put(self, version: FunctionVersion) -> FunctionVersion:
+        self.functions[version.name, version.version] = version
+        self.fleet.retired(version.scope, version.name)
+        return version
+
+    async def start(self, version: FunctionVersion, payload: bytes = b"{}") -> Ticket:
+        self.count += 1
+        invocation = Invocation(
+            request_id=f"r{self.count}", arn=version.arn, payload=payload, trace_id="Root=1"
+        )
+        return await self.fleet.run(version, invocation)
+
+    async def invoke(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
+        return (await (await self.start(version, payload)).outcome).payload
+
+    async def invoke_whole(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
+        """Until the environment is free again."""
+        ticket = await self.start(version, payload)
+        await ticket.completed
+        return ticket.outcome.result().payload
+
+    def states(self) -> list[str]:
+        return sorted(each["state"] for each in self.fleet.snapshot())
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the loop turn until the condition holds; what it waits for comes over sockets of this process."""
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0)  # a turn of the loop, no time
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    world = World(tmp_path)
+    await world.fleet.open()
+    yield world
+    await world.close()
+    assert not world.spawner.sandboxes, "sandboxes are left"
+    assert world.fleet._lives == {}
+    assert world.fleet._wanted == {}
+    assert world.fleet._pool.keys() == []
+    assert world.spawner.closed
+
+
+@pytest.fixture
+def f(world: World) -> FunctionVersion:
+    return world.put(function())
+
+
+class Gate:
+    """A script that answers when it is let."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.arrived = 0
+
+    async def __call__(self, runtime: Runtime) -> int:
+        while True:
+            payload = await runtime.next()
+            self.arrived += 1
+            await self.open.wait()
+            await runtime.respond(payload)
+
+
+async def test_cold_and_warm(world: World, f: FunctionVersion) -> None:
+    """The first invocation launches an environment, the next one uses it again."""
+    assert await world.invoke_whole(f, b'"a"') == b'"a"'
+    assert await world.invoke_whole(f, b'"b"') == b'"b"'
+    assert len(world.spawner.launched) == 1
+    text = b"".join(world.logs.lines).decode()
+    assert [line.partition(" ")[0] for line in text.splitlines()] == [
+        "INIT_START", "START", "END", "REPORT", "START", "END", "REPORT",
+    ]  # fmt: skip
+
+
+async def test_parallel(world: World, f: FunctionVersion) -> None:
+    """N invocations at a time get N environments, each one at a time."""
+    world.spawner.script = gate = Gate()
+    calls = [asyncio.create_task(world.invoke(f, b"%d" % number)) for number in range(5)]
+    await world.until(lambda: gate.arrived == 5)
+    assert world.states() == ["busy"] * 5
+    gate.open.set()
+    assert await asyncio.gather(*calls) == [b"0", b"1", b"2", b"3", b"4"]
+    await world.until(lambda: world.states() == ["idle"] * 5)
+
+
+async def test_most_recently_used(world: World, f: FunctionVersion) -> None:
+    """Work goes to the environment that was used last."""
+    world.spawner.script = gate = Gate()
+    calls = [asyncio.create_task(world.invoke_whole(f)) for _ in range(3)]
+    await world.until(lambda: gate.arrived == 3)
+    gate.open.set()
+    await asyncio.gather(*calls)
+    for _ in range(4):
+        await world.invoke_whole(f)
+    assert sorted(each["invocations"] for each in world.fleet.snapshot()) == [1, 1, 5]
+
+
+async def test_tight_loop(world: World, f: FunctionVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks again as soon as it has its answer stays on one environment."""
+    monkeypatch.setattr(pool_module, "GRACE", 10.0)
+    for number in range(50):
+        assert await world.invoke(f, b"%d" % number) == b"%d" % number
+    assert len(world.spawner.launched) == 1
+
+
+async def test_busy_clients(world: World, f: FunctionVersion) -> None:
+    """Many clients in tight loops: every answer is the right one."""
+
+    async def client(number: int) -> None:
+        for turn in range(25):
+            payload = b"%d.%d" % (number, turn)
+            assert await world.invoke(f, payload) == payload
+
+    await asyncio.gather(*(client(number) for number in range(8)))
+
+
+async def test_idle_eviction(world: World, f: FunctionVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that nobody uses goes."""
+    monkeypatch.setattr(fleet_module, "EXPIRY_INTERVAL", 0.001)
+    await world.remake(idle_timeout=0.0)
+    await world.invoke(f)
+    await world.until(lambda: not world.spawner.sandboxes)
+
+
+class TestUpdates:
+    async def test_idle_ones_go(self, world: World, f: FunctionVersion) -> None:
+        """Environments of the old code end, the new code gets its own."""
+        await world.invoke_whole(f)
+        new = world.put(function(code="b"))
+        await world.until(lambda: not world.spawner.sandboxes)
+        await world.invoke(new)
+        assert len(world.spawner.launched) == 2
+
+    async def test_busy_ones_finish(self, world: World, f: FunctionVersion) -> None:
+        """An invocation under way ends on the code that it began on."""
+        world.spawner.script = gate = Gate()
+        ticket = await world.start(f, b"1")
+        world.put(function(code="b"))
+        gate.open.set()
+        assert (await ticket.outcome).payload == b"1"
+        await world.until(lambda: not world.spawner.sandboxes)
+
+    async def test_never_the_old_code(self, world: World, f: FunctionVersion) -> None:
+        """After an update no invocation meets the old environments, though one is launching and one is busy."""
+        world.spawner.script = gate = Gate()
+        gate.open.set()
+        await world.invoke_whole(f)
+        world.spawner.may_launch.clear()
+        gate.open.clear()
+        busy = await world.start(f)
+        waiting = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.spawner.under_way)
+        new = world.put(function(code="b"))
+        fresh = asyncio.create_task(world.start(new))
+        gate.open.set()
+        world.spawner.may_launch.set()
+        await asyncio.gather(busy.completed, waiting)
+        await fresh
+        await world.until(lambda: len(world.spawner.sandboxes) == 1)
+        [left] = world.fleet.snapshot()
+        assert left["invocations"] == 1
+        assert {key.code for key in list(world.fleet._pool.keys())} == {new.code.digest}  # type: ignore[attr-defined]
+
+    async def test_waiting_at_capacity(self, world: World) -> None:
+        """Who waits for room while its function is updated is served, and nothing of the old code is left."""
+        await world.remake(capacity=1)
+        world.spawner.script = gate = Gate()
+        first, second = world.put(function("x")), world.put(function("f"))
+        await world.start(first)
+        waiting = asyncio.create_task(world.invoke_whole(second, b"2"))
+        await world.until(lambda: world.fleet._wanted)
+        world.put(function("f", code="b"))
+        gate.open.set()
+        assert await waiting == b"2"
+        await world.until(lambda: not world.spawner.sandboxes)
+
+    async def test_deleted(self, world: World, f: FunctionVersion) -> None:
+        """A deleted function keeps no environments."""
+        await world.invoke_whole(f)
+        world.functions.clear()
+        world.fleet.retired(f.scope, f.name)
+        await world.until(lambda: not world.spawner.sandboxes)
+
+    async def test_new_state_is_no_change(self, world: World, f: FunctionVersion) -> None:
+        """A new revision with the same code and configuration keeps the environments."""
+        await world.invoke_whole(f)
+        await world.invoke_whole(world.put(replace(f, revision_id="other", state_reason="ok")))
+        assert len(world.spawner.launched) == 1
+
+    async def test_taken_back(self, world: World, f: FunctionVersion) -> None:
+        """A change that is taken back while an environment is busy does not make it useless."""
+        world.spawner.script = gate = Gate()
+        ticket = await world.start(f)
+        world.put(function(code="b"))
+        world.put(f)
+        gate.open.set()
+        await ticket.completed
+        await world.invoke_whole(f)
+        assert len(world.spawner.launched) == 1
+
+
+class TestCapacity:
+    async def test_wait(self, world: World) -> None:
+        """At capacity an invocation waits for an environment to become free."""
+        await world.remake(capacity=2)
+        f = world.put(function())
+        world.spawner.script = gate = Gate()
+        calls = [asyncio.create_task(world.invoke(f, b"%d" % number)) for number in range(6)]
+        await world.until(lambda: gate.arrived == 2)
+        gate.open.set()
+        assert await asyncio.gather(*calls) == [b"%d" % number for number in range(6)]
+        assert len(world.spawner.launched) == 2
+
+    async def test_room_from_others(self, world: World) -> None:
+        """An idle environment of another function makes room."""
+        await world.remake(capacity=1)
+        for name in ("a", "b", "a"):
+            await world.invoke_whole(world.put(function(name)))
+        assert len(world.spawner.launched) == 3
+        await world.until(lambda: len(world.spawner.sandboxes) == 1)
+
+    async def test_no_room_in_time(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who waits too long is told that there are too many requests."""
+        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
+        await world.remake(capacity=1)
+        f = world.put(function())
+        world.spawner.script = gate = Gate()
+        world.spawner.may_launch.set()
+        with pytest.raises(LambdaError) as caught:
+            await asyncio.gather(*(world.invoke(f) for _ in range(2)))
+        assert (caught.value.status, caught.value.reason) == (429, "ConcurrentInvocationLimitExceeded")
+        gate.open.set()
+        await world.fleet.close(1)
+
+    async def test_bounded_launches(self, world: World, f: FunctionVersion) -> None:
+        """No more launches at a time than are good."""
+        world.spawner.may_launch.clear()
+        calls = [asyncio.create_task(world.invoke(f)) for _ in range(8)]
+        await world.until(lambda: world.spawner.under_way == 4)
+        world.spawner.may_launch.set()
+        await asyncio.gather(*calls)
+        assert world.spawner.most_under_way == 4
+
+
+class TestLaunchFailures:
+    @pytest.mark.parametrize(
+        ("kind", "text"),
+        [
+            (Silent, "did not dial 127.0.0.1:"),
+            (Fleeting, "sandbox ended"),
+            (Fragile, "ended while it initialised"),
+        ],
+    )
+    async def test_bad_sandbox(  # noqa: PLR0917  fixtures
+        self,
+        world: World,
+        f: FunctionVersion,
+        kind: type[Sandbox],
+        text: str,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """A sandbox that does not come up fails its invocation with a reason, and only that one."""
+        monkeypatch.setattr(launcher_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
+        world.spawner.kinds = [kind]
+        with pytest.raises(LambdaError, match=text) as caught:
+            await world.invoke(f)
+        assert caught.value.code == "ServiceException"
+        assert text in caplog.text
+        await world.until(lambda: not world.spawner.sandboxes)
+        assert await world.invoke(f, b"7") == b"7"
+
+    async def test_refused(self, world: World, f: FunctionVersion) -> None:
+        """The spawner's reason reaches the caller; other invocations are not touched."""
+        world.spawner.may_launch.clear()
+        calls = [asyncio.create_task(world.invoke(f)) for _ in range(3)]
+        await world.until(lambda: world.spawner.under_way == 3)
+        world.spawner.failures = [SpawnerError("no space left on the engine")]
+        world.spawner.may_launch.set()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(each) for each in results if isinstance(each, Exception)] == [
+            "ServiceException: The execution environment could not be launched: no space left on the engine"
+        ]
+
+    async def test_bug(self, world: World, f: FunctionVersion, caplog: pytest.LogCaptureFixture) -> None:
+        """What nobody foresaw goes to the log whole, and to the caller as a hint."""
+        world.spawner.failures = [ZeroDivisionError("oops")]
+        with pytest.raises(LambdaError, match="see the server's log"):
+            await world.invoke(f)
+        assert "ZeroDivisionError: oops" in caplog.text
+
+    async def test_death_before_the_dial(self, world: World, f: FunctionVersion) -> None:
+        """The spawner's word that a sandbox is dead ends the wait for its agent."""
+        world.spawner.kinds = [Silent]
+        call = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.spawner.launched)
+        [sandbox] = world.spawner.launched
+        world.spawner.events.put_nowait(SandboxDeath(sandbox.spec.sandbox_id, "exit status 3"))
+        with pytest.raises(LambdaError, match="before its agent dialled in: exit status 3"):
+            await call
+
+    async def test_death_during_a_failing_launch(
+        self, world: World, f: FunctionVersion, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Both the death and the launch's own failure are told: one is enough, and nothing is left unseen."""
+        world.spawner.may_launch.clear()
+        call = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.spawner.under_way)
+        [sandbox_id] = world.launcher._dialled
+        world.spawner.failures = [SpawnerError("the engine says no")]
+        world.spawner.events.put_nowait(SandboxDeath(sandbox_id, "ended"))
+        await world.until(world.launcher._dialled[sandbox_id].done)
+        world.spawner.may_launch.set()
+        with pytest.raises(LambdaError, match="the engine says no"):
+            await call
+        assert "never retrieved" not in caplog.text
+
+    async def test_unpreparable(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Where nothing can run, invocations and preparations say why; and work as soon as it can."""
+        world = World(tmp_path)
+        f = world.put(function())
+        world.spawner.preparations = [SpawnerError("no engine") for _ in range(3)]
+        await world.fleet.open()
+        await world.until(lambda: "functions cannot run: no engine" in caplog.text)
+        with pytest.raises(LambdaError, match="no engine"):
+            await world.invoke(f)
+        with pytest.raises(PreparationFailed, match="no engine"):
+            await world.fleet.prepare(f)
+        assert await world.invoke(f, b"8") == b"8"
+        [sandbox] = world.spawner.launched
+        world.spawner.events.put_nowait(SandboxDeath(sandbox.spec.sandbox_id, "out of memory"))
+        await world.until(lambda: not world.spawner.sandboxes)
+        await world.close()
+
+
+class TestCancelledCallers:
+    async def test_while_launching(self, world: World, f: FunctionVersion) -> None:
+        """The launch goes on, and serves the next."""
+        world.spawner.may_launch.clear()
+        call = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.spawner.under_way)
+        call.cancel()
+        await asyncio.wait([call])
+        world.spawner.may_launch.set()
+        assert await world.invoke(f, b"1") == b"1"
+        assert len(world.spawner.launched) == 1
+
+    async def test_while_running(self, world: World, f: FunctionVersion) -> None:
+        """The function goes on to its end, and its environment serves the next."""
+        world.spawner.script = gate = Gate()
+        call = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: gate.arrived)
+        call.cancel()
+        await asyncio.wait([call])
+        assert world.states() == ["busy"]
+        gate.open.set()
+        await world.until(lambda: world.states() == ["idle"])
+        assert any(line.startswith(b"REPORT") for line in world.logs.lines)
+        await world.invoke(f)
+        assert len(world.spawner.launched) == 1
+
+    @pytest.mark.parametrize("first", ["cancel", "idle"])
+    async def test_in_the_same_moment(self, world: World, f: FunctionVersion, first: str) -> None:
+        """A caller is cancelled in the turn of the loop in which its environment comes: it goes back."""
+        world.spawner.script = gate = Gate()
+        await world.start(f)
+        call = asyncio.create_task(world.start(f))
+        world.spawner.may_launch.clear()
+        await world.until(lambda: world.fleet._wanted)
+        [hosted] = world.fleet._hosted.values()
+        idle = world.fleet._idle
+        steps: list[Callable[[], object]] = [call.cancel, lambda: idle(hosted)]
+        gate.open.set()
+        await world.until(
+            lambda: world.fleet._pool.place(hosted.number) is not Place.BUSY or not world.fleet._running
+        )
+        if first == "idle":
+            steps.reverse()
+        for step in steps:
+            step()
+        await asyncio.wait([call])
+        world.spawner.may_launch.set()
+        await world.until(lambda: world.states() and set(world.states()) == {"idle"})
+
+    async def test_storm(self, world: World, f: FunctionVersion) -> None:
+        """Callers that are cancelled at every possible moment leave a fleet that works."""
+        for turns in range(60):
+            call = asyncio.create_task(world.invoke(f))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.wait([call])
+        await world.until(lambda: world.states() and set(world.states()) == {"idle"})
+        assert await world.invoke(f, b"9") == b"9"
+
+
+class TestDeaths:
+    async def test_while_idle(self, world: World, f: FunctionVersion) -> None:
+        """The next invocation gets another environment."""
+        await world.invoke_whole(f)
+        world.spawner.launched[0].vanish()
+        await world.until(lambda: not world.spawner.sandboxes)
+        assert await world.invoke(f, b"2") == b"2"
+
+    async def test_in_flight(self, world: World, f: FunctionVersion) -> None:
+        """The invocation fails with a function error that says so."""
+        world.spawner.script = gate = Gate()
+        ticket = await world.start(f)
+        await world.until(lambda: gate.arrived)
+        world.spawner.launched[0].vanish()
+        outcome = await ticket.outcome
+        assert outcome.function_error
+        assert b"Sandbox.Failure" in outcome.payload
+        await ticket.completed
+
+    async def test_out_of_memory(self, world: World, f: FunctionVersion) -> None:
+        """The spawner knows that it was for memory: the client sees a killed runtime, the log says why."""
+        world.spawner.script = gate = Gate()
+        ticket = await world.start(f)
+        await world.until(lambda: gate.arrived)
+        [sandbox] = world.spawner.launched
+        world.spawner.events.put_nowait(
+            SandboxDeath(sandbox.spec.sandbox_id, "out of memory", out_of_memory=True)
+        )
+        assert b"signal: killed" in (await ticket.outcome).payload
+        assert (await ticket.completed).error_type == "Runtime.OutOfMemory"
+
+    async def test_between_claim_and_use(self, world: World, f: FunctionVersion) -> None:
+        """An environment that ends before its claimer's turn comes is replaced."""
+        world.spawner.script = gate = Gate()
+        first = await world.start(f)
+        call = asyncio.create_task(world.invoke(f, b"2"))
+        world.spawner.may_launch.clear()
+        await world.until(lambda: world.fleet._wanted)
+        [hosted] = world.fleet._hosted.values()
+        gate.open.set()
+        await first.completed
+        if world.fleet._pool.place(hosted.number) is Place.BUSY:  # the call has been promised it just now
+            hosted.environment.lost("gone")
+        world.spawner.may_launch.set()
+        assert b"2" in await call
+
+    async def test_runtime_exits_while_idle(self, world: World, f: FunctionVersion) -> None:
+        """The environment stays; the next invocation starts the runtime anew, in the same sandbox."""
+        leave = asyncio.Event()
+
+        async def script(runtime: Runtime) -> int:
+            await runtime.respond(await runtime.next())
+            poll = asyncio.ensure_future(runtime.next())
+            left = asyncio.ensure_future(leave.wait())
+            await asyncio.wait([poll, left], return_when=asyncio.FIRST_COMPLETED)
+            left.cancel()
+            if poll.done():
+                await runtime.respond(poll.result())
+                return await echo(runtime)
+            poll.cancel()
+            await asyncio.wait([poll])
+            return 3
+
+        world.spawner.script = script
+        await world.invoke_whole(f)
+        leave.set()
+        await world.until(lambda: world.spawner.launched[0].heard.count(Kind.CLEAR) == 1)
+        leave.clear()
+        assert await world.invoke(f, b"2") == b"2"
+        assert len(world.spawner.launched) == 1
+
+
+class TestEnds:
+    async def test_refuses_to_end(
+        self, world: World, f: FunctionVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An agent that does not kill what it should is cut off; its sandbox is destroyed."""
+        monkeypatch.setattr(fleet_module, "END_LIMIT", 0.01)
+        world.spawner.kinds = [Stubborn]
+        await world.invoke_whole(f)
+        await world.fleet.close(0)
+        assert not world.spawner.sandboxes
+
+    async def test_half_a_response(
+        self, world: World, f: FunctionVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A runtime that hangs in the middle of a call does not keep its sandbox from being destroyed."""
+        monkeypatch.setattr(fleet_module, "END_LIMIT", 0.01)
+        posting = asyncio.Event()
+
+        async def script(runtime: Runtime) -> int:
+            await runtime.next()
+            host, _, port = runtime.env["AWS_LAMBDA_RUNTIME_API"].rpartition(":")
+            _, writer = await asyncio.open_connection(host, int(port))
+            path = f"/2018-06-01/runtime/invocation/{runtime.request_id}/response"
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf".encode())
+            await writer.drain()
+            posting.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                writer.close()
+            return 0
+
+        world.spawner.kinds = [Stubborn]
+        world.spawner.script = script
+        ticket = await world.start(f)
+        await posting.wait()
+        async with asyncio.timeout(5):
+            await world.fleet.close(0)
+        assert ticket.outcome.result().function_error
+
+    async def test_close_with_work_under_way(self, world: World, f: FunctionVersion) -> None:
+        """Invocations under way may finish; those that wait are refused, and later ones too."""
+        await world.remake(capacity=1)
+        world.spawner.script = gate = Gate()
+        running = await world.start(f, b"1")
+        waiting = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: gate.arrived == 1 and world.fleet._wanted)
+        closing = asyncio.create_task(world.fleet.close(30))
+        await asyncio.sleep(0)
+        with pytest.raises(LambdaError, match="shutting down"):
+            await world.invoke(f)
+        assert not closing.done()
+        waiting.cancel()
+        gate.open.set()
+        await closing
+        assert (await running.outcome).payload == b"1"
+
+    async def test_close_without_patience(self, world: World, f: FunctionVersion) -> None:
+        """What runs is killed, what waits or launches is refused."""
+        world.spawner.script = gate = Gate()
+        running = await world.start(f)
+        await world.until(lambda: gate.arrived)
+        world.spawner.may_launch.clear()
+        waiting = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.spawner.under_way)
+        await world.fleet.close(0)
+        assert b"shut down" in running.outcome.result().payload
+        with pytest.raises(LambdaError, match="shutting down"):
+            await waiting
+
+    async def test_cancelled_cleanup(self, world: World, f: FunctionVersion) -> None:
+        """Even when whoever cleans up is cancelled, the sandbox is destroyed."""
+        await world.invoke_whole(f)
+        [life] = world.fleet._lives.values()
+        life.cancel()
+        await world.until(lambda: world.launcher._removals)
+        life.cancel()
+        await asyncio.wait([life])
+        await world.launcher.close()
+        assert not world.spawner.sandboxes
+
+    async def test_failing_destruction(
+        self, world: World, f: FunctionVersion, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A sandbox that cannot be removed is logged, and fails nothing else."""
+
+        async def refuse(handle: SandboxHandle) -> None:
+            await world.spawner.sandboxes.pop(handle.sandbox_id).end()
+            raise SpawnerError("device or resource busy")
+
+        await world.invoke_whole(f)
+        world.spawner.destroy = refuse  # type: ignore[method-assign]
+        world.put(function(code="b"))
+        await world.until(lambda: "could not be removed: device or resource busy" in caplog.text)
+        assert "no environment" not in caplog.text
+
+
+async def test_leftovers(world: World, tmp_path: Path) -> None:
+    """Sandboxes that an earlier control plane left are removed first; one that resists is no reason to give up."""
+    other = World(tmp_path)
+    other.spawner.leftovers = [SandboxHandle("tasks", name, name) for name in ("a", "b")]
+    destroy = other.spawner.destroy
+
+    async def resist(handle: SandboxHandle) -> None:
+        if handle.sandbox_id == "a":
+            raise SpawnerError("busy")
+        await destroy(handle)
+
+    other.spawner.destroy = resist  # type: ignore[method-assign]
+    await other.launcher.prepare()
+    assert [each.sandbox_id for each in other.spawner.leftovers] == ["a"]
+    assert other.launcher.about()["spawner"] == "tasks"
+    await other.launcher.close()
+
+
+async def test_copy(tmp_path: Path) -> None:
+    """Where the engine does not see the control plane's files, they go over the link before anything starts."""
+
+    class Unpacking(Sandbox):
+        def hear(self, kind: Kind, payload: bytes) -> None:
+            if kind is Kind.TREE:
+                self.path = wire.fields(payload)["path"]
+            elif kind is Kind.TREE_END:
+                self.send(wire.message(Kind.TREE_DONE, path=self.path, error=None))
+            super().hear(kind, payload)
+
+    world = World(tmp_path)
+    f = world.put(function())
+    world.spawner.delivery = Delivery.COPY
+    world.spawner.kinds = [Unpacking, Fleeting]
+    assert await world.invoke_whole(f, b"1") == b"1"
+    heard = world.spawner.launched[0].heard
+    assert heard[0] is Kind.TREE
+    assert heard.index(Kind.TREE_END) < heard.index(Kind.START)
+    with pytest.raises(LambdaError, match="sandbox ended"):
+        await world.invoke(world.put(function("g")))
+    await world.close()
+
+
+async def test_init_error(world: World, f: FunctionVersion) -> None:
+    """An initialisation that fails is tried again inside the invocation, whose client gets the runtime's error."""
+
+    async def script(runtime: Runtime) -> int:
+        await runtime.init_error(b'{"errorMessage":"no","errorType":"Oops"}')
+        return 1
+
+    world.spawner.script = script
+    ticket = await world.start(f)
+    assert (await ticket.outcome).payload == b'{"errorMessage":"no","errorType":"Oops"}'
+    await ticket.completed
+    assert len(world.spawner.launched) == 1
+
+
+async def test_timeout(world: World) -> None:
+    """A function that takes too long is killed; its environment serves the next invocation with a new process."""
+    f = world.put(function(timeout=0.05))
+    world.spawner.script = Gate()
+    ticket = await world.start(f)
+    assert b"Task timed out after 0.05 seconds" in (await ticket.outcome).payload
+    await ticket.completed
+    [sandbox] = world.spawner.launched
+    sandbox.script = echo
+    assert await world.invoke(f, b"1") == b"1"
+    assert len(world.spawner.launched) == 1
+
+
+async def test_freeze(world: World, f: FunctionVersion) -> None:
+    """An idle environment is frozen, and thawed before its next event."""
+    await world.invoke_whole(f)
+    heard = world.spawner.launched[0].heard
+    await world.until(lambda: Kind.FREEZE in heard)
+    await world.invoke(f)
+    assert heard[-2:] in ([Kind.FREEZE, Kind.THAW], [Kind.THAW, Kind.SETTLE])
+
+
+async def test_snapshot(world: World, f: FunctionVersion) -> None:
+    """What `berth ps` shows."""
+    await world.invoke_whole(f)
+    [seen] = world.fleet.snapshot()
+    assert (seen["function"], seen["version"], seen["state"], seen["phase"]) == ("f", LATEST, "idle", "idle")
+    assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
+    assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")
+    assert repr(world.fleet) == "<Fleet <Pool 1/10 environments, 0 waiting>>"
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
