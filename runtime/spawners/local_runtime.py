@@ -5,6 +5,7 @@ names. The one runtime that can be had this way is the one whose version this in
 """
 
 import importlib.util
+import os
 import py_compile
 import shlex
 import shutil
@@ -41,10 +42,11 @@ def lay_out(place: Path) -> None:
     bootstrap(place / "runtime", "/var/lang/bin/python3")
     for name in ("python", "python3", IDENTIFIER):
         _program(place / "lang/bin" / name, NAME.format(python=shlex.quote(sys.executable)))
+    user, group = (USER, GROUP) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
     (place / "etc/passwd").write_text(
-        f"root:x:0:0:root:/root:/bin/sh\nsbx_user1051:x:{USER}:{GROUP}::/tmp:/usr/sbin/nologin\n"
+        f"root:x:0:0:root:/root:/bin/sh\nsbx_user1051:x:{user}:{group}::/tmp:/usr/sbin/nologin\n"
     )
-    (place / "etc/group").write_text(f"root:x:0:\nsbx_user1051:x:{GROUP}:\n")
+    (place / "etc/group").write_text(f"root:x:0:\nsbx_user1051:x:{group}:\n")
     _open_up(place)
 
 
