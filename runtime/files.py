@@ -4,12 +4,10 @@ Also the place where a full disk gets its name. Knows nothing of what the files 
 """
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 PRIVATE = 0o700
 """Directories that hold secrets: the database, the code as uploaded."""
@@ -21,10 +19,6 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 class StorageFull(Exception):
     """No space (or no quota) is left where the data directory lives; nothing was stored."""
-
-
-class DirectoryInUse(Exception):
-    """Another control plane works on this data directory."""
 
 
 @contextmanager
@@ -55,14 +49,3 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def lock_directory(path: Path) -> IO[bytes]:
-    """Claim a directory for this process until the returned file is closed, or the process dies."""
-    file = (path / "lock").open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise DirectoryInUse(f"Another berth process uses the data directory {path}") from error
-    return file

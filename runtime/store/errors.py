@@ -3,10 +3,9 @@
 The store speaks of records; which HTTP error a refusal becomes is the REST API's to say.
 """
 
-from runtime.files import DirectoryInUse, StorageFull
+from runtime.files import StorageFull
 
 __all__ = [
-    "DirectoryInUse",
     "RecordExists",
     "RecordMissing",
     "RecordUnreadable",

@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from runtime.files import PRIVATE, TRAVERSABLE, lock_directory, make_directory
+from runtime.files import PRIVATE, TRAVERSABLE, make_directory
 from runtime.model import FunctionVersion, LayerVersion, Scope
 from runtime.store import codec
 from runtime.store.blobs import BlobStore
@@ -43,30 +43,22 @@ class Store:
         catalog: Catalog,
         blobs: BlobStore,
         trees: Trees,
-        lock: IO[bytes],
     ) -> None:
         self.catalog = catalog
         """The current snapshot; replaced by the writer's thread only."""
         self.blobs = blobs
-        self._lock = lock
         self._trash = TrashCollection(trees)
         self._writer = Writer(connection, self._on_commit)
 
     @classmethod
     async def open(cls, data_dir: Path) -> Self:
         make_directory(data_dir, TRAVERSABLE)
-        lock = lock_directory(data_dir)
-        try:
-            return cls(*await asyncio.to_thread(_open, data_dir), lock)
-        except BaseException:
-            lock.close()
-            raise
+        return cls(*await asyncio.to_thread(_open, data_dir))
 
     async def close(self) -> None:
-        """Finish the writes that are queued, then let go of the data directory."""
+        """Finish the writes that are queued."""
         await self._writer.close()
         await self._trash.stop()
-        self._lock.close()
 
     async def put_function(self, record: FunctionVersion, *, expected_revision: str | None) -> None:
         """Create a version (nothing expected: RecordExists if it is there) or replace one at a known revision."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.files import DirectoryInUse, lock_directory, make_directory
+from runtime.files import make_directory
 
 
 @pytest.fixture
@@ -22,12 +22,3 @@ def test_a_directory_gets_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o711
     make_directory(tmp_path / "a" / "b", 0o700)
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o711
-
-
-def test_a_lock_has_one_holder(tmp_path: Path) -> None:
-    """A second claim is refused until the first is given up."""
-    first = lock_directory(tmp_path)
-    with pytest.raises(DirectoryInUse):
-        lock_directory(tmp_path)
-    first.close()
-    lock_directory(tmp_path).close()
