@@ -128,7 +128,6 @@ class Berth:
     environment: dict[str, str] = field(default_factory=dict)
     process: Process | None = None
     url: str = ""
-    owner: str = ""
 
     @property
     def pid(self) -> int:
@@ -151,15 +150,19 @@ class Berth:
     async def close(self) -> None:
         if self.process is None or self.process.returncode is not None:
             return
-        self.owner = (self.data_dir / "instance").read_text().strip()
-        self.process.send_signal(signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(self.process.wait(), STOP_LIMIT)
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
-            await sweep(self.bench.engine, f"berth={self.owner}")
+            await sweep(self.bench.engine, f"berth={self.owner()}")
             raise Failed(f"Berth had to be killed: {self.log_tail()}") from None
+
+    def owner(self) -> str:
+        """The label's value that its sandboxes carry."""
+        return (self.data_dir / "instance").read_text().strip()
 
     def log_tail(self) -> str:
         log = self.data_dir.parent / f"{self.data_dir.name}.log"
@@ -190,8 +193,7 @@ class Berth:
 
     async def agents(self) -> list[int]:
         """The process ids of its sandboxes' agents, as this machine sees them."""
-        owner = (self.data_dir / "instance").read_text().strip()
-        found = await self.bench.engine.containers(f"berth={owner}", "berth.sandbox")
+        found = await self.bench.engine.containers(f"berth={self.owner()}", "berth.sandbox")
         return [await pid_of(self.bench.engine, each["Id"]) for each in found]
 
 
