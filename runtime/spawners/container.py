@@ -23,6 +23,8 @@ OWNER = "berth"
 SANDBOX = "berth.sandbox"
 RUNTIME = "berth.runtime"
 PROBE = "berth.probe"
+PROCESS = "berth.process"
+"""The control plane's process, see `owners`."""
 
 AGENT_MEMORY_MB = 16
 """Added to a function's memory for the agent: 10 MB resident and the kernel's own bookkeeping for a sandbox."""
@@ -94,6 +96,8 @@ class Surroundings:
 
     owner: str
     network: str
+    process: str = ""
+    """The mark of the control plane's process."""
     extra_hosts: tuple[str, ...] = ()
     left_out: frozenset[str] = frozenset()
     """Names of options that the engine refuses."""
@@ -121,7 +125,12 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
         "User": "0:0",
         "WorkingDir": "/",
         "Hostname": spec.sandbox_id[:63],
-        "Labels": {OWNER: around.owner, SANDBOX: spec.sandbox_id, RUNTIME: spec.runtime},
+        "Labels": {
+            OWNER: around.owner,
+            PROCESS: around.process,
+            SANDBOX: spec.sandbox_id,
+            RUNTIME: spec.runtime,
+        },
         "StopTimeout": 0,
         "HostConfig": {
             "NetworkMode": around.network,

@@ -9,7 +9,7 @@ import io
 import logging
 import secrets
 import tarfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from runtime.spawners.container import (
     OPTIONS,
     OWNER,
     PROBE,
+    PROCESS,
     SANDBOX,
     Option,
     Surroundings,
@@ -30,6 +31,7 @@ from runtime.spawners.container import (
 from runtime.spawners.deaths import Deaths
 from runtime.spawners.engine import Engine, EngineError
 from runtime.spawners.network import Network
+from runtime.spawners.owners import gone, mark
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,9 @@ class DockerSpawner:
         self._data_dir = data_dir
         self._delivery = delivery
         self._link_host = link_host
-        self._network = Network(engine, owner)
-        self._around = Surroundings(owner, self._network.name, keep_output=keep_output)
+        process = mark()
+        self._network = Network(engine, owner, process)
+        self._around = Surroundings(owner, self._network.name, process, keep_output=keep_output)
         self._deaths = Deaths(engine, owner, keep_output=keep_output)
         self._refusals = _Refusals(engine, owner)
         self._said: set[str] = set()
@@ -175,9 +178,26 @@ class DockerSpawner:
         return await self._engine.remove(reference)
 
     async def _sweep(self) -> None:
-        """Probes that a killed control plane left; its sandboxes are the caller's, by `list`."""
-        for each in await self._engine.containers(f"{OWNER}={self._owner}", PROBE):
-            await self._engine.remove(each["Id"])
+        """Remove this owner's probes, and all that control planes left that will never come back.
+
+        This owner's own sandboxes are the caller's, by `list`.
+        """
+        for each in await self._engine.containers(OWNER):
+            labels = each["Labels"]
+            if (labels[OWNER] == self._owner and PROBE in labels) or self._abandoned(labels):
+                await self._swept(self._engine.remove, each["Id"])
+        for network in await self._engine.networks(OWNER):
+            if self._abandoned(network["Labels"]):
+                await self._swept(self._engine.remove_network, network["Id"])
+
+    def _abandoned(self, labels: Mapping[str, str]) -> bool:
+        return labels[OWNER] != self._owner and gone(labels.get(PROCESS, ""))
+
+    async def _swept(self, remove: Callable[[str], Awaitable[None]], reference: str) -> None:
+        try:
+            await remove(reference)
+        except EngineError as error:  # others sweep too
+            log.info("%s stays behind: %s", reference, error)
 
     # Probing
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runtime.spawners.base import SpawnerError
-from runtime.spawners.container import OWNER
+from runtime.spawners.container import OWNER, PROCESS
 from runtime.spawners.engine import Engine, EngineError
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,10 @@ class Meeting:
 class Network:
     """The owner's bridge network; this control plane's own container joins it where there is one."""
 
-    def __init__(self, engine: Engine, owner: str) -> None:
+    def __init__(self, engine: Engine, owner: str, process: str = "") -> None:
         self.name = f"berth-{owner}"
         self._engine = engine
-        self._owner = owner
+        self._labels = {OWNER: owner, PROCESS: process}
         self._own: str | None = None
 
     async def prepare(self, dial_host: str | None) -> Meeting:
@@ -69,7 +69,7 @@ class Network:
             log.warning("network %s stays behind: %s", self.name, error)
 
     async def _existing(self) -> list[dict[str, Any]]:
-        found = await self._engine.networks(f"{OWNER}={self._owner}")
+        found = await self._engine.networks(f"{OWNER}={self._labels[OWNER]}")
         return [network for network in found if network["Name"] == self.name]
 
     async def _found_or_created(self, icc: str) -> str:
@@ -78,7 +78,7 @@ class Network:
             if network.get("Options", {}).get(ICC) == icc or not await self._removed(network["Id"]):
                 return str(network["Id"])
         try:
-            return await self._engine.create_network(self.name, options, {OWNER: self._owner})
+            return await self._engine.create_network(self.name, options, self._labels)
         except EngineError as error:
             if "address pool" not in str(error):
                 raise

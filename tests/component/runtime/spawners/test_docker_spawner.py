@@ -13,6 +13,7 @@ from runtime.spawners import docker as module
 from runtime.spawners.base import Delivery, SandboxDeath, SandboxHandle, SandboxSpec
 from runtime.spawners.docker import DockerSpawner
 from runtime.spawners.engine import Engine, EngineError
+from runtime.spawners.owners import mark
 
 SPEC = SandboxSpec(
     sandbox_id="a1", runtime="python3.11", image="i:1", memory_mb=128, ephemeral_storage_mb=512,
@@ -44,7 +45,7 @@ async def test_preparing_finds_out_where_and_how(spawner: DockerSpawner, fake_en
     assert (facts.link_host, facts.dial_host, facts.delivery) == ("127.0.0.1", "127.0.0.1", Delivery.BIND)
     assert facts.description == "Docker Engine 20.10.24, bind delivery"
     [network] = fake_engine.networks.values()
-    assert (network["Name"], network["Labels"]) == ("berth-me", {"berth": "me"})
+    assert (network["Name"], network["Labels"]["berth"]) == ("berth-me", "me")
     assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
     assert leftovers(fake_engine) == []
     assert list(fake_engine.images) == ["i:1"]
@@ -74,6 +75,31 @@ async def test_probes_of_a_killed_control_plane_are_swept(spawner: DockerSpawner
     )
     await spawner.prepare()
     assert leftovers(fake_engine) == []
+
+
+async def test_what_a_vanished_control_plane_left_is_swept(
+    spawner: DockerSpawner, engine: Engine, fake_engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its directory may be gone, so nobody else would; what one that lives has stays."""
+    for owner, process in (("vanished", "this:place:1:0"), ("living", mark())):
+        monkeypatch.setattr(module, "mark", lambda process=process: process)
+        other = DockerSpawner(engine, owner=owner, data_dir=tmp_path)
+        await other.prepare()
+        await other.launch(SPEC)
+    monkeypatch.setattr(module, "gone", lambda process: process == "this:place:1:0")
+    await spawner.prepare()
+    assert leftovers(fake_engine) == ["/berth-living-a1"]
+    assert {each["Name"] for each in fake_engine.networks.values()} == {"berth-living", "berth-me"}
+
+
+async def test_what_cannot_be_swept_is_no_obstacle(
+    spawner: DockerSpawner, fake_engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two control planes that start at a time sweep the same things."""
+    monkeypatch.setattr(module, "gone", lambda process: True)
+    await spawner._engine.create_network("berth-other", {}, {"berth": "other", "berth.process": "x"})
+    fake_engine.failures.append(("DELETE /networks/.*", 404, "no such network"))
+    await spawner.prepare()
 
 
 async def test_a_sandbox_is_launched_listed_and_destroyed(spawner: DockerSpawner, fake_engine: Any) -> None:

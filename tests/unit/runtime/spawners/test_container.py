@@ -18,7 +18,7 @@ SPEC = SandboxSpec(
     sandbox_id="a1b2", runtime="python3.11", image="berth/python3.11:0", memory_mb=128, ephemeral_storage_mb=512,
     task_root=None, opt=None, link="172.18.0.1:4000", token="secret",
 )  # fmt: skip
-AROUND = Surroundings("me", "berth-me")
+AROUND = Surroundings("me", "berth-me", "me:1")
 
 
 def test_the_agent_gets_its_link_and_nothing_else() -> None:
@@ -31,6 +31,7 @@ def test_a_sandbox_is_found_again_by_its_labels() -> None:
     """Owner, sandbox and runtime are labels, so that a later control plane can list and remove."""
     assert container(SPEC, AROUND)["Labels"] == {
         "berth": "me",
+        "berth.process": "me:1",
         "berth.sandbox": "a1b2",
         "berth.runtime": "python3.11",
     }
