@@ -4,7 +4,9 @@ A `Cell` is one sandbox's control groups. The sandbox joins it before it becomes
 starts can be outside. Knows the two versions of the kernel's interface, and nothing of sandboxes beyond a name.
 """
 
+import errno
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ AGENT_MEMORY_MB = 16
 """Added to a function's memory for the agent and the kernel's bookkeeping."""
 MAX_PROCESSES = 1024
 MAX_FILES = 1024
+LEAVING_LIMIT = 1.0
+"""Seconds that the dead get to leave their groups."""
 DATA_SLACK_MB = 128
 """Added to a function's memory where only the data of each single process can be limited: thread stacks count whole."""
 
@@ -57,10 +61,10 @@ class Cell:
         return 0
 
     def remove(self) -> None:
-        """Possible when nobody is left in them."""
+        """Possible when nobody is left in them. Blocking."""
         for group in self.groups:
             with suppress(OSError):
-                group.rmdir()
+                _rmdir(group)
 
 
 class Limits:
@@ -90,9 +94,7 @@ class Limits:
             self._make("probe", 128).remove()
         except OSError as error:
             self._parents = ()
-            for group in found:
-                with suppress(OSError):
-                    group.rmdir()
+            Cell(tuple(found)).remove()
             return f"control groups cannot be written: {error}"
         return None
 
@@ -106,7 +108,10 @@ class Limits:
         return Cell(groups, groups[0] if groups else None)
 
     def close(self) -> None:
-        Cell(self._parents).remove()
+        """Remove what all cells share, unless there are some. Blocking."""
+        for parent in self._parents:
+            with suppress(OSError):
+                parent.rmdir()
 
     def shell_limits(self, memory_mb: int) -> list[str]:
         """What a shell is to do before it becomes the sandbox; each command may fail."""
@@ -123,6 +128,18 @@ class Limits:
             cell.remove()
             raise
         return cell
+
+
+def _rmdir(group: Path) -> None:
+    """Recent kernels count a process as a member for a moment after its end has been told."""
+    until = time.monotonic() + LEAVING_LIMIT
+    while True:
+        try:
+            return group.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.002)
 
 
 def _configure(group: Path, memory: int) -> None:

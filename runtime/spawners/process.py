@@ -93,9 +93,9 @@ class ProcessSpawner:
     async def prepare(self) -> SpawnerFacts:
         local_runtime.check_client()
         await asyncio.to_thread(self._lay_out)
+        await asyncio.to_thread(self._choose_isolation)
         if reason := await asyncio.to_thread(self._limits.prepare):
             log.warning("memory is limited for each process of a function by itself, because %s", reason)
-        await asyncio.to_thread(self._choose_isolation)
         wrapped = self._isolation == "bubblewrap"
         how = "in bubblewrap" if wrapped else "without any isolation of files and processes"
         description = f"local processes of {local_runtime.IDENTIFIER} {how}, bind delivery"
@@ -114,7 +114,7 @@ class ProcessSpawner:
         return sandbox.handle
 
     async def destroy(self, handle: SandboxHandle) -> None:
-        sandbox = self._sandboxes.get(handle.sandbox_id) or self._recover(handle.sandbox_id)
+        sandbox = self._sandboxes.get(handle.sandbox_id) or await self._recover(handle.sandbox_id)
         if sandbox is None:
             return
         sandbox.asked = True
@@ -123,7 +123,7 @@ class ProcessSpawner:
     async def list(self) -> list[SandboxHandle]:
         for record in sorted(self._records.glob("*.json")):
             if record.stem not in self._sandboxes:
-                self._recover(record.stem)
+                await self._recover(record.stem)
         return [sandbox.handle for sandbox in self._sandboxes.values()]
 
     async def deaths(self) -> AsyncIterator[SandboxDeath]:
@@ -274,7 +274,7 @@ class ProcessSpawner:
         draft.write_text(json.dumps(document))
         draft.replace(path)
 
-    def _recover(self, sandbox_id: str) -> _Sandbox | None:
+    async def _recover(self, sandbox_id: str) -> _Sandbox | None:
         """A sandbox that an earlier control plane of this owner started, if anything of it is left."""
         try:
             document = json.loads((self._records / f"{sandbox_id}.json").read_text())
@@ -285,13 +285,18 @@ class ProcessSpawner:
         handle = SandboxHandle.from_json(document["handle"])
         sandbox = _Sandbox(handle, Identity(**document["root"]), self._limits.existing(sandbox_id))
         fd = sandbox.root.open()
-        if fd is None and not self._strays(sandbox):
-            self._forget_files(sandbox_id, sandbox.cell)
+        if fd is None and not await asyncio.to_thread(self._strays, sandbox):
+            await asyncio.to_thread(self._forget_files, sandbox_id, sandbox.cell)
             return None
+        if known := self._sandboxes.get(sandbox_id):  # somebody else was quicker
+            if fd is not None:
+                os.close(fd)
+            return known
         self._watch(sandbox, fd)
         return sandbox
 
     def _forget_files(self, sandbox_id: str, cell: Cell) -> None:
+        """Blocking."""
         cell.remove()
         (self._records / f"{sandbox_id}.json").unlink(missing_ok=True)
         shutil.rmtree(self._records / sandbox_id, ignore_errors=True)
