@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from runtime.spawners.base import SandboxDeath
@@ -77,8 +77,7 @@ class Deaths:
         self._told.put_nowait(None)
         if self._listener:
             self._listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.wait({self._listener})
 
     async def _tell(self) -> AsyncIterator[SandboxDeath]:
         while (death := await self._told.get()) is not None:
@@ -133,6 +132,7 @@ def reason_of(status: str, *, out_of_memory: bool) -> str:
         return "out of memory"
     if not status.isdigit():
         return "ended"
-    if int(status) <= 128:
-        return f"exit status {status}"
-    return f"signal: {(signal.strsignal(int(status) - 128) or status).lower()}"
+    number = int(status) - 128
+    if number in signal.valid_signals():  # shells and engines alike say it so
+        return f"signal: {(signal.strsignal(number) or str(number)).lower()}"
+    return f"exit status {status}"
