@@ -1,7 +1,7 @@
 """Writes the parts of the documentation that follow from the code; a test fails when they are out of date.
 
-    python docs/generate.py           write them
-    python docs/generate.py --check   say which are out of date (exit status 1)
+python docs/generate.py           write them
+python docs/generate.py --check   say which are out of date (exit status 1)
 """
 
 import sys

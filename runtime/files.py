@@ -1,4 +1,4 @@
-"""Files that must not lie: directories with a stated mode, renames that last, one owner of a data directory.
+"""Files that must not lie: directories with a stated mode, renames that last.
 
 Also the place where a full disk gets its name. Knows nothing of what the files hold.
 """

@@ -32,7 +32,9 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("target", re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", (ROOT / "README.md").read_text(), re.M))
+@pytest.mark.parametrize(
+    "target", re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+)
 def test_make_targets_exist(target: tuple[str, str]) -> None:
     """Every make target that the README names is one."""
-    assert re.search(rf"^{''.join(target)}:", (ROOT / "Makefile").read_text(), re.M)
+    assert re.search(rf"^{''.join(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
