@@ -71,7 +71,7 @@ class BaseImages:
         await self._need_mmdebstrap(suite, progress)
         with tempfile.TemporaryDirectory(prefix="berth-base-") as directory:
             tar = Path(directory) / f"{suite}.tar"
-            await _command([str(self._builder), suite, str(tar)], progress)
+            await _command(["sh", str(self._builder), suite, str(tar)], progress)
             progress(f"importing {reference}")
             await self._engine.load_tree(tar, reference, ['CMD ["bash"]', f"LABEL berth.base={suite}"])
 

@@ -228,7 +228,7 @@ async def test_a_base_is_built_where_none_can_be_pulled(
 async def test_a_builder_that_fails_shows_its_last_lines(engine: Engine, builder: Path) -> None:
     """Its own words are the best explanation."""
     say(builder, "echo 'E: no mirror'; exit 25")
-    with pytest.raises(StepFailed, match="ended with status 25\nE: no mirror"):
+    with pytest.raises(StepFailed, match="sh ended with status 25\nE: no mirror"):
         await base_image.BaseImages(engine, builder).ensure("trixie", quiet)
 
 
