@@ -32,6 +32,7 @@ test: $(STAMP)  ## Run all tests (TESTS=path narrows them); those in containers 
 	@if $(PYTHON) .ci/engine.py; then $(MAKE) --no-print-directory images; \
 	 elif [ -n "$$CI" ]; then echo "make test: CI requires an engine" >&2; exit 1; \
 	 else echo "make test: no engine, so tests in containers are left out"; fi
+	@.ci/bubblewrap || [ -z "$$CI" ]
 	@$(BIN)/python -m pytest $(TESTS)
 
 check: $(STAMP)  ## Formatting, lint, types, import rules, generated docs

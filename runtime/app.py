@@ -21,12 +21,13 @@ from runtime.fleet import Fleet
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
-from runtime.launcher import Images, Launcher, NoImages
+from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
 from runtime.spawners.docker import DockerSpawner
 from runtime.spawners.engine import Engine, NoEngine
+from runtime.spawners.local_runtime import NoImages
 from runtime.spawners.process import ProcessSpawner
 from runtime.store import Store
 

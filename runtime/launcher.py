@@ -52,13 +52,6 @@ class Images(Protocol):
         ...
 
 
-class NoImages:
-    """For spawners that run functions without images."""
-
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:  # noqa: ARG002
-        return ""
-
-
 @dataclass(slots=True, kw_only=True)
 class Hosted:
     """An execution environment and the sandbox it lives in."""

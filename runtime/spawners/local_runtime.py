@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import rapid
@@ -32,6 +33,23 @@ NAME = """\
 #!/bin/sh
 exec {python} "$@"
 """
+
+
+def require(runtime: str) -> None:
+    """Raise `SpawnerError` for a runtime that this interpreter cannot serve."""
+    if runtime != IDENTIFIER:
+        raise SpawnerError(
+            f"{runtime or 'this kind of function'} cannot run here: local processes run on Berth's own "
+            f"interpreter and serve {IDENTIFIER} only; other runtimes need a Docker engine (`make engine`)"
+        )
+
+
+class NoImages:
+    """Stands where images would: there is nothing to build, and one runtime that can be had."""
+
+    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:  # noqa: ARG002
+        require(runtime)
+        return ""
 
 
 def lay_out(place: Path) -> None:

@@ -103,12 +103,7 @@ class ProcessSpawner:
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         """Launching what is there already gives the same handle again."""
-        if spec.runtime != local_runtime.IDENTIFIER:
-            raise SpawnerError(
-                f"{spec.runtime or 'this kind of function'} cannot run here: local processes run on Berth's own "
-                f"interpreter and serve {local_runtime.IDENTIFIER} only; "
-                "other runtimes need a Docker engine (`make engine`)"
-            )
+        local_runtime.require(spec.runtime)
         known = self._sandboxes.get(spec.sandbox_id)
         sandbox = known or self._start(spec)
         return sandbox.handle

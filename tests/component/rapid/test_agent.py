@@ -287,7 +287,8 @@ def test_signals_are_as_at_birth(peer: Peer) -> None:
     """A process ignores and blocks no signal, although the agent does."""
     out, _, _ = peer.run("/bin/cat", "/proc/self/status")
     ignored = dict(re.findall(r"^(Sig\w+):\s*(\w+)$", out.decode(), flags=re.MULTILINE))
-    assert (int(ignored["SigIgn"], 16), int(ignored["SigBlk"], 16)) == (0, 0)
+    internal = 0b11 << 31  # 32 and 33 belong to glibc, which leaves them ignored in what posix_spawn starts
+    assert (int(ignored["SigIgn"], 16) & ~internal, int(ignored["SigBlk"], 16)) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.fleet import Fleet
-from runtime.launcher import Launcher, NoImages
+from runtime.launcher import Launcher
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.spawners.base import (
     Delivery,
@@ -35,6 +35,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
+from runtime.spawners.local_runtime import NoImages
 
 SCOPE = Scope("123456789012", "us-east-1")
 
