@@ -18,17 +18,24 @@ class Lines:
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes."""
         *whole, rest = (self._rest + data).split(b"\n")  # not splitlines: "\r" joins the lines of one event
-        lines = [line + b"\n" for line in whole]
-        while len(rest) >= MAX_LINE:
-            lines.append(rest[:MAX_LINE])
-            rest = rest[MAX_LINE:]
-        self._rest = rest
-        return lines
+        lines: list[bytes] = []
+        for line in whole:
+            lines += _pieces(line)
+            lines[-1] += b"\n"
+        *cut, self._rest = _pieces(rest)
+        return lines + cut
 
     def flush(self) -> list[bytes]:
         """What has been fed since the last line end."""
         rest, self._rest = self._rest, b""
         return [rest] if rest else []
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    """The line, cut where it is too long; at least one piece."""
+    if len(line) <= MAX_LINE:
+        return [line]
+    return [line[start : start + MAX_LINE] for start in range(0, len(line), MAX_LINE)]
 
 
 class Tail:

@@ -273,7 +273,7 @@ class Environment:
                 return
             reason = future.exception()
             if isinstance(reason, StartFailed):
-                fault = Fault(START_FAULTS[reason.stage], str(reason))
+                fault = Fault(START_FAULTS.get(reason.stage, START_FAULTS["fork"]), str(reason))
                 self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
         program = self._program

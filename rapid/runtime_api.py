@@ -5,10 +5,12 @@ connect at all is the listener's business (`rapid.server`).
 """
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import PayloadEncodingError
 from multidict import CIMultiDict
 
 from rapid import errors
@@ -23,13 +25,20 @@ ERROR_TYPE_HEADER = "Lambda-Runtime-Function-Error-Type"
 MODE_HEADER = "Lambda-Runtime-Function-Response-Mode"
 
 _KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _JSON = {"Content-Type": "application/json"}
+
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class BodyTooLong(Exception):
     """A body exceeds the limit."""
+
+
+class BodyBroken(Exception):
+    """A body ended before it was whole."""
 
 
 class RuntimeApi:
@@ -51,6 +60,13 @@ class RuntimeApi:
             return _refuse(errors.INVALID_REQUEST_ID)
         except IllegalTransition as error:
             return _refuse(errors.illegal_transition(error.current, error.target))
+        except BodyTooLong:
+            return _refuse(errors.TOO_LARGE)
+        except BodyBroken:
+            return _refuse(errors.TRUNCATED)
+        except Exception:
+            logger.exception("%s %s of %r failed", request.method, request.path, self._environment)
+            return _refuse(errors.INTERNAL)
 
     def _handler(self, request: web.BaseRequest) -> Handler:
         path = request.path
@@ -77,11 +93,7 @@ class RuntimeApi:
         if mode not in (None, "streaming"):
             self._environment.break_response(request_id)
             return _refuse(errors.INVALID_MODE)
-        try:
-            body = await self._body(request, request_id)
-        except BodyTooLong:
-            self._environment.end_response(request_id, too_large(errors.MAX_RESPONSE))
-            return _refuse(errors.TOO_LARGE)
+        body = await self._body(request, request_id)
         content_type = request.headers.get("Content-Type", "application/json")
         self._environment.end_response(request_id, Outcome(body, content_type=content_type))
         return _accepted()
@@ -89,28 +101,22 @@ class RuntimeApi:
     async def _error(self, request: web.BaseRequest) -> web.Response:
         request_id = _request_id(request)
         self._environment.begin_response(request_id, RuntimeCall.ERROR)
-        try:
-            body = await self._body(request, request_id)
-        except BodyTooLong:
-            self._environment.end_response(request_id, too_large(errors.MAX_RESPONSE))
-            return _refuse(errors.TOO_LARGE)
+        body = await self._body(request, request_id)
         self._environment.end_response(request_id, Outcome(_client_error(request, body), function_error=True))
         return _accepted()
 
     async def _init_error(self, request: web.BaseRequest) -> web.Response:
-        try:
-            body = await read_body(request, errors.MAX_RESPONSE)
-        except BodyTooLong:
-            return _refuse(errors.TOO_LARGE)
+        body = await read_body(request, errors.MAX_RESPONSE)
         error_type = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
         self._environment.init_error(error_type, _client_error(request, body))
         return _accepted()
 
     async def _body(self, request: web.BaseRequest, request_id: str) -> bytes:
-        """The body of a result. When it breaks off, the runtime may post again."""
+        """The body of a result. One that is too long is the result; one that breaks off may be posted again."""
         try:
             return await read_body(request, errors.MAX_RESPONSE)
         except BodyTooLong:
+            self._environment.end_response(request_id, too_large(errors.MAX_RESPONSE))
             raise
         except BaseException:
             self._environment.break_response(request_id)
@@ -118,10 +124,16 @@ class RuntimeApi:
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """A request's body of at most `limit` bytes. Raises `BodyTooLong` before more than that is in memory."""
+    """A request's body. Raises `BodyTooLong` before much more than `limit` bytes are in memory, and `BodyBroken`."""
     if (request.content_length or 0) > limit:
         raise BodyTooLong
-    content = request.content
+    try:
+        return await _read(request.content, limit)
+    except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
+        raise BodyBroken from error
+
+
+async def _read(content: StreamReader, limit: int) -> bytes:
     first = await content.readany()
     if content.at_eof():
         return first
@@ -150,14 +162,20 @@ def _next_headers(delivery: Delivery) -> CIMultiDict[str]:
             "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
             "Lambda-Runtime-Deadline-Ms": str(delivery.deadline_ms),
             "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
-            "Lambda-Runtime-Trace-Id": invocation.trace_id,
         }
     )
+    if invocation.trace_id:
+        headers["Lambda-Runtime-Trace-Id"] = invocation.trace_id
     if invocation.client_context:
-        headers["Lambda-Runtime-Client-Context"] = invocation.client_context
+        headers["Lambda-Runtime-Client-Context"] = _one_line(invocation.client_context)
     if invocation.cognito_identity:
-        headers["Lambda-Runtime-Cognito-Identity"] = invocation.cognito_identity
+        headers["Lambda-Runtime-Cognito-Identity"] = _one_line(invocation.cognito_identity)
     return headers
+
+
+def _one_line(document: str) -> str:
+    """JSON as a header can hold it: white space between its parts may be line ends, which a header cannot."""
+    return _CONTROL.sub(" ", document)
 
 
 def _client_error(request: web.BaseRequest, body: bytes) -> bytes:
@@ -167,7 +185,7 @@ def _client_error(request: web.BaseRequest, body: bytes) -> bytes:
     try:
         document = json.loads(body)
         shown = {key: document[key] for key in ("errorMessage", "errorType", "stackTrace") if key in document}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         shown = {"errorMessage": "Invalid error body"}
     return json.dumps(shown, separators=(",", ":")).encode()
 

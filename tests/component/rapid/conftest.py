@@ -1,0 +1,205 @@
+"""One environment behind a real listener, a supervisor that behaves, and a client that says what it likes."""
+
+import asyncio
+import io
+from asyncio import Future
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from rapid.environment import Environment, Program, Ticket
+from rapid.invocation import Invocation
+from rapid.lifecycle import Settings
+from rapid.runtime_api import RuntimeApi
+from rapid.server import Listener
+from rapid.supervisor import Observer
+
+MB = 1024 * 1024
+SETTINGS = Settings("$LATEST", 128, "python:3.11.v1", "arn:aws:lambda:us-east-1::runtime:0", init_limit=10.0)
+
+
+class FakeSupervisor:
+    """Records what it is told, and answers at once unless it is held."""
+
+    def __init__(self) -> None:
+        self.observer: Observer | None = None
+        self.calls: list[str] = []
+        self.started: list[int] = []
+        self.hold = False
+        self.held: list[Future[int]] = []
+        self.start_failure: Exception | None = None
+        self.before_settled: list[bytes] = []
+        #: Output that arrives before the answer to `settle`.
+
+    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+        self.calls.append("start")
+        self.started.append(process)
+        future: Future[None] = asyncio.get_running_loop().create_future()
+        if self.start_failure is not None:
+            future.set_exception(self.start_failure)
+        else:
+            future.set_result(None)
+        return future
+
+    def settle(self) -> Future[int]:
+        assert self.observer is not None
+        for data in self.before_settled:
+            self.observer.output(self.started[-1], 1, data)
+        return self._answer("settle", 30 * MB)
+
+    def clear(self) -> Future[int]:
+        return self._answer("clear", 31 * MB)
+
+    def freeze(self) -> None:
+        self.calls.append("freeze")
+
+    def thaw(self) -> None:
+        self.calls.append("thaw")
+
+    def _answer(self, call: str, memory: int) -> Future[int]:
+        self.calls.append(call)
+        future: Future[int] = asyncio.get_running_loop().create_future()
+        if self.hold:
+            self.held.append(future)
+        else:
+            future.set_result(memory)
+        return future
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass
+class House:
+    """Everything at hand. `lines` is the log."""
+
+    supervisor: FakeSupervisor
+    environment: Environment
+    listener: Listener
+    client: aiohttp.ClientSession
+    lines: list[bytes] = field(default_factory=list)
+    idle: int = 0
+    ended: int = 0
+    turned: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.listener.port}/2018-06-01"
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(body, bytes) and len(body) > MB:
+            body = io.BytesIO(body)  # the client warns of long ones
+        async with self.client.request(method, self.url + path, data=body, headers=named) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def next(self) -> Answer:
+        return await self.call("GET", "/runtime/invocation/next")
+
+    async def respond(self, body: Any = b"{}", request_id: str = "r1", **headers: str) -> Answer:
+        return await self.call("POST", f"/runtime/invocation/{request_id}/response", body, **headers)
+
+    async def error(self, body: Any = b"{}", request_id: str = "r1", **headers: str) -> Answer:
+        return await self.call("POST", f"/runtime/invocation/{request_id}/error", body, **headers)
+
+    async def init_error(self, body: Any = b"{}", **headers: str) -> Answer:
+        return await self.call("POST", "/runtime/init/error", body, **headers)
+
+    def invoke(
+        self, payload: bytes = b"{}", request_id: str = "r1", timeout: float = 60, **members: Any
+    ) -> Ticket:
+        invocation = Invocation(
+            request_id=request_id,
+            arn="arn:aws:lambda:us-east-1:123456789012:function:f:live",
+            payload=payload,
+            **{"trace_id": "Root=1-00000000-000000000000000000000000;Sampled=0"} | members,
+        )
+        return self.environment.invoke(invocation, timeout)
+
+    async def poll(self) -> "asyncio.Task[Answer]":
+        """A `next` that has arrived and waits."""
+        before = self.environment._poll
+        task = asyncio.create_task(self.next())
+        await self.until(lambda: self.environment._poll not in (None, before))
+        return task
+
+    async def delivered(self, **members: Any) -> Ticket:
+        """An invocation that the runtime has fetched."""
+        poll = await self.poll()
+        ticket = self.invoke(**members)
+        await poll
+        return ticket
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the loop turn until the condition holds; what it waits for comes over a socket of this process."""
+        async with asyncio.timeout(3):
+            while not condition():  # noqa: ASYNC110
+                await asyncio.sleep(0)  # a turn of the loop, no time
+
+    async def become_idle(self, times: int) -> None:
+        """Wait for a runtime in another process."""
+        while self.idle < times:
+            self.turned.clear()
+            await self.turned.wait()
+
+    def log(self) -> str:
+        return b"".join(self.lines).decode()
+
+
+async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Settings = SETTINGS) -> House:
+    supervisor = FakeSupervisor()
+    lines: list[bytes] = []
+
+    def idle() -> None:
+        made.idle += 1
+        made.turned.set()
+
+    def ended() -> None:
+        made.ended += 1
+
+    environment = Environment(
+        settings=settings,
+        program=Program(argv=["/bootstrap"], env={}, cwd="/"),
+        supervisor=supervisor,
+        log=lines.append,
+        on_idle=idle,
+        on_ended=ended,
+        freeze=freeze,
+    )
+    listener = Listener("127.0.0.1", peer)
+    await listener.open()
+    listener.api = RuntimeApi(environment)
+    client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5), auto_decompress=False)
+    made = House(supervisor, environment, listener, client, lines)
+    return made
+
+
+@pytest.fixture
+async def make_house() -> AsyncIterator[Callable[..., Any]]:
+    houses: list[House] = []
+
+    async def make(**options: Any) -> House:
+        houses.append(await build(**options))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        house.supervisor.hold = False
+        house.environment.lost("the test is over")
+        await house.client.close()
+        await house.listener.close()
+
+
+@pytest.fixture
+async def house(make_house: Callable[..., Any]) -> House:
+    """An environment whose runtime has been started."""
+    house: House = await make_house()
+    house.environment.begin()
+    return house

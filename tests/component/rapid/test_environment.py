@@ -1,0 +1,258 @@
+"""An environment between its runtime and its supervisor: what it tells either, what it logs, what it holds."""
+
+import asyncio
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rapid import environment as environment_module
+from rapid.invocation import ExitStatus
+from rapid.lifecycle import Settings
+from rapid.supervisor import StartFailed, SupervisorLost
+
+MB = 1024 * 1024
+
+
+class TestFreezing:
+    """What a function does in its background stands still while nobody uses it."""
+
+    async def test_idle(self, house: Any) -> None:
+        """An idle environment is frozen a moment later."""
+        await house.poll()
+        await house.until(lambda: house.supervisor.calls[-1] == "freeze")
+        assert house.supervisor.calls == ["start", "freeze"]
+        assert "frozen" in repr(house.environment)
+
+    async def test_thaw_before_the_event(self, house: Any) -> None:
+        """A frozen environment is thawed before it gets its event, and frozen again after."""
+        poll = await house.poll()
+        await house.until(lambda: house.supervisor.calls[-1] == "freeze")
+        house.invoke()
+        assert house.supervisor.calls[-1] == "thaw"
+        assert house.environment._poll is None
+        await poll
+        await house.respond()
+        await house.poll()
+        await house.until(lambda: house.supervisor.calls[-1] == "freeze")
+        assert house.supervisor.calls == ["start", "freeze", "thaw", "settle", "freeze"]
+
+    async def test_back_to_back(self, house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Invocations that follow each other at once meet no freeze at all."""
+        monkeypatch.setattr(environment_module, "FREEZE_DELAY", 10.0)
+        poll = await house.poll()
+        for number in range(5):
+            ticket = house.invoke(request_id=f"r{number}")
+            await poll
+            await house.respond(request_id=f"r{number}")
+            poll = await house.poll()
+            await ticket.completed
+        assert house.supervisor.calls == ["start"] + ["settle"] * 5
+
+    async def test_never_while_working(self, house: Any) -> None:
+        """A freeze that was about to come does not hit the invocation that came first."""
+        poll = await house.poll()
+        house.invoke()
+        assert house.environment._freezing is None
+        await poll
+        assert "freeze" not in house.supervisor.calls
+
+    async def test_switched_off(self, make_house: Callable[..., Any]) -> None:
+        house = await make_house(freeze=False)
+        house.environment.begin()
+        await house.poll()
+        assert house.environment._freezing is None
+
+    @pytest.mark.parametrize("end", ["exit", "shut down", "lost"])
+    async def test_end_while_frozen(self, house: Any, end: str) -> None:
+        """What ends is thawed first; nothing is frozen afterwards."""
+        await house.poll()
+        await house.until(lambda: house.supervisor.calls[-1] == "freeze")
+        match end:
+            case "exit":
+                house.environment.exited(1, ExitStatus(0))
+            case "shut down":
+                house.environment.shut_down()
+            case "lost":
+                house.environment.lost("gone")
+        await house.until(lambda: house.idle == 2 or house.ended)
+        assert house.supervisor.calls[2] == "thaw"
+        assert house.environment._freezing is None
+
+
+class TestLog:
+    async def test_order(self, house: Any) -> None:
+        """All that an invocation writes stands between START and END, what comes last included."""
+        house.environment.output(1, 1, b"static\n")
+        poll = await house.poll()
+        house.supervisor.before_settled = [b"last words without an end"]
+        ticket = house.invoke()
+        await poll
+        house.environment.output(1, 1, b"one\ntw")
+        house.environment.output(1, 2, b"error\n")
+        house.environment.output(1, 1, b"o\rstill two\n")
+        await house.respond()
+        await house.poll()
+        report = await ticket.completed
+        kinds = [line.partition("RequestId")[0].strip() for line in house.log().splitlines()]
+        first, *rest = house.lines
+        assert first.startswith(b"INIT_START Runtime Version: python:3.11.v1\t")
+        assert rest[:7] == [
+            b"static\n",
+            b"START RequestId: r1 Version: $LATEST\n",
+            b"one\n",
+            b"error\n",
+            b"two\rstill two\n",
+            b"last words without an end",
+            b"END RequestId: r1\n",
+        ]
+        assert rest[7].startswith(b"REPORT RequestId: r1\tDuration: ")
+        assert b"Max Memory Used: 30 MB\tInit Duration: " in rest[7]
+        assert len(rest) == 8
+        assert kinds[0].startswith("INIT_START")
+        assert report.memory_used == 30
+        assert ticket.tail.content() == b"".join(rest[1:])
+
+    async def test_tail(self, house: Any) -> None:
+        """Of a long log the last 4 KB are kept, the report among them."""
+        ticket = await house.delivered()
+        for number in range(5000):
+            house.environment.output(1, 1, b"line %d\n" % number)
+        await house.respond()
+        await house.poll()
+        await ticket.completed
+        tail = ticket.tail.content()
+        assert len(tail) == 4096
+        assert b"line 4999\nEND RequestId: r1\nREPORT" in tail
+        assert b"".join(house.lines).endswith(tail)
+
+    async def test_between_invocations(self, house: Any) -> None:
+        """What a background process writes is logged, and is in nobody's tail."""
+        await house.poll()
+        house.environment.output(1, 1, b"background\n")
+        ticket = house.invoke()
+        assert house.lines[-2] == b"background\n"
+        assert b"background" not in ticket.tail.content()
+
+    async def test_memory(self, make_house: Callable[..., Any]) -> None:
+        """200 MB of output, with and without line ends, take no memory to speak of."""
+        house = await make_house()
+        house.environment._log = lambda _: None
+        house.environment.begin()
+        await house.delivered()
+        chunks = [b"x" * 65_535 + b"\n", b"y" * 65_536, (b"z" * 99 + b"\n") * 655]
+        tracemalloc.start()
+        for _ in range(200 * MB // 65_536 // len(chunks)):
+            for chunk in chunks:
+                house.environment.output(1, 1, chunk)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 4 * MB
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("stage", "error_type"),
+        [
+            ("exec", "Runtime.InvalidEntrypoint"),
+            ("chdir", "Runtime.InvalidWorkingDir"),
+            ("fork", "Runtime.InvalidTaskConfig"),
+            ("something new", "Runtime.InvalidTaskConfig"),
+        ],
+    )
+    async def test_not_started(self, make_house: Callable[..., Any], stage: str, error_type: str) -> None:
+        """A runtime that cannot be started fails the initialisation, and then the invocation."""
+        house = await make_house()
+        house.supervisor.start_failure = StartFailed(stage, "fork/exec /bootstrap: no such file or directory")
+        house.environment.begin()
+        await house.until(lambda: house.idle)
+        assert f"Phase: init\tStatus: error\tError Type: {error_type}\n" in house.log()
+        outcome = await house.invoke().outcome
+        assert outcome.payload.decode() == (
+            f'{{"errorType":"{error_type}","errorMessage":"RequestId: r1 Error: '
+            'fork/exec /bootstrap: no such file or directory"}'
+        )
+
+    async def test_exit(self, house: Any) -> None:
+        """The client hears of the exit at once, the log says why, the next invocation meets a new process."""
+        ticket = await house.delivered()
+        house.environment.exited(1, ExitStatus(-9, out_of_memory=True))
+        assert b"signal: killed" in ticket.outcome.result().payload
+        report = await ticket.completed
+        assert report.error_type == "Runtime.OutOfMemory"
+        again = house.invoke(request_id="r2")
+        assert house.supervisor.started == [1, 2]
+        assert (await house.next()).status == 200
+        await house.respond(b"2", "r2")
+        assert again.outcome.result().payload == b"2"
+
+    async def test_late_exit(self, house: Any) -> None:
+        """The exit of an earlier process is not that of the present one."""
+        house.environment.exited(1, ExitStatus(1))
+        await house.until(lambda: house.idle)
+        ticket = house.invoke()
+        house.environment.exited(1, ExitStatus(1))
+        assert not ticket.outcome.done()
+
+    async def test_init_limit(self, make_house: Callable[..., Any]) -> None:
+        """An initialisation that takes too long ahead of any invocation is stopped, and may take longer inside one."""
+        settings = Settings("$LATEST", 128, "v", "arn", init_limit=0.01)
+        house = await make_house(settings=settings)
+        house.environment.begin()
+        await house.until(lambda: house.idle)
+        assert "Phase: init\tStatus: timeout\n" in house.log()
+        ticket = house.invoke(timeout=60)
+        await house.next()
+        await house.respond(b"1")
+        assert ticket.outcome.result().payload == b"1"
+
+    async def test_invocation_while_clearing(self, house: Any) -> None:
+        """An invocation that comes while a dead runtime's leftovers are killed waits for that."""
+        await house.poll()
+        house.supervisor.hold = True
+        house.environment.exited(1, ExitStatus(0))
+        ticket = house.invoke()
+        assert house.supervisor.started == [1]
+        house.supervisor.held[0].set_result(1)
+        await house.until(lambda: house.supervisor.started == [1, 2])
+        house.supervisor.hold = False
+        await house.next()
+        await house.respond(b"1")
+        assert ticket.outcome.result().payload == b"1"
+
+    @pytest.mark.parametrize("how", ["lost", "shut down"])
+    async def test_end_with_work(self, house: Any, how: str) -> None:
+        """The client of an invocation under way hears of the end; the end is told once."""
+        ticket = await house.delivered()
+        if how == "lost":
+            house.environment.lost("the sandbox hung up")
+            house.environment.lost("again")
+        else:
+            house.environment.shut_down()
+        await house.until(lambda: house.ended)
+        assert b'"errorType":"Sandbox.Failure"' in ticket.outcome.result().payload
+        assert (await ticket.completed).status == "error"
+        house.environment.output(1, 1, b"too late\n")
+        house.environment.exited(1, ExitStatus(0))
+        house.environment.shut_down()
+        assert house.ended == 1
+
+    async def test_supervisor_gone(self, house: Any) -> None:
+        """Answers that never come because the supervisor is gone are its loss to tell, not ours to guess."""
+        ticket = await house.delivered()
+        house.supervisor.hold = True
+        await house.respond()
+        await house.poll()
+        house.supervisor.held[0].set_exception(SupervisorLost("gone"))
+        house.environment.lost("gone")
+        await asyncio.wait([ticket.completed])
+        assert house.ended == 1
+
+    async def test_client_left(self, house: Any) -> None:
+        """A client that does not want its answer any more changes nothing."""
+        ticket = await house.delivered()
+        ticket.outcome.cancel()
+        await house.respond()
+        await house.poll()
+        assert (await ticket.completed).status == "success"
