@@ -101,6 +101,6 @@ def _reserved(
     runtime = version.config.runtime or ""
     if runtime.startswith("python"):
         variables["LC_CTYPE"] = "C.UTF-8"
-    if not runtime.startswith("provided"):
+    if runtime and not runtime.startswith("provided"):  # images and `provided` bring their own
         variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
     return variables

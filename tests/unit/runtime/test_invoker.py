@@ -1,0 +1,157 @@
+"""The invoker between a catalog and a fleet that behave."""
+
+import asyncio
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rapid.environment import Ticket
+from rapid.invocation import Invocation, Outcome
+from rapid.records import Report
+from runtime.errors import LambdaError
+from runtime.invoker import Invoker, InvokeRequest, invoked_arn, trace_header
+from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
+
+SCOPE = Scope("123456789012", "us-east-1")
+FUNCTION = FunctionVersion(
+    scope=SCOPE,
+    name="f",
+    config=FunctionConfig(role="r"),
+    code=Code("0" * 64, 1, 1),
+    revision_id="r",
+    last_modified="",
+    state=State.ACTIVE,
+)
+REQUEST = InvokeRequest(scope=SCOPE, function="f", qualifier=None, payload=b"{}", request_id="id")
+
+
+class Around:
+    """Catalog and fleet at once."""
+
+    def __init__(self, function: FunctionVersion | None = FUNCTION) -> None:
+        self.known = function
+        self.asked: list[str] = []
+        self.runs: list[tuple[FunctionVersion, Invocation, Ticket]] = []
+        self.running = asyncio.Event()
+
+    def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
+        self.asked.append(version)
+        return self.known
+
+    async def run(self, version: FunctionVersion, invocation: Invocation) -> Ticket:
+        ticket = Ticket()
+        self.runs.append((version, invocation, ticket))
+        self.running.set()
+        return ticket
+
+    def invoker(self) -> Invoker:
+        return Invoker(lambda: self, self)  # type: ignore[arg-type,return-value]
+
+    async def start(self, **members: Any) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(self.invoker().invoke(replace(REQUEST, **members)))
+        await self.running.wait()
+        return task
+
+
+async def test_result() -> None:
+    """The runtime's answer, under the version that ran; what the request brought is in the event."""
+    around = Around(replace(FUNCTION, version="7"))
+    call = await around.start(
+        qualifier="7", payload=b"1", client_context="{}", trace_id=f"Root=1-{'0' * 8}-{'0' * 24}"
+    )
+    _, invocation, ticket = around.runs[0]
+    ticket.outcome.set_result(Outcome(b"2"))
+    result = await call
+    assert (result.payload, result.executed_version, result.function_error, result.log_tail) == (
+        b"2",
+        "7",
+        None,
+        b"",
+    )
+    assert result.trace_id == invocation.trace_id == f"Root=1-{'0' * 8}-{'0' * 24}"
+    assert (invocation.payload, invocation.client_context, invocation.content_type) == (
+        b"1",
+        "{}",
+        "application/json",
+    )
+    assert invocation.arn == "arn:aws:lambda:us-east-1:123456789012:function:f:7"
+    assert around.asked == ["7"]
+
+
+async def test_function_error() -> None:
+    """Every error of the function is `Unhandled`."""
+    around = Around()
+    call = await around.start()
+    around.runs[0][2].outcome.set_result(Outcome(b"{}", function_error=True))
+    assert (await call).function_error == "Unhandled"
+    assert around.asked == [LATEST]
+
+
+async def test_tail() -> None:
+    """Who wants the log waits for its end."""
+    around = Around()
+    call = await around.start(tail=True)
+    ticket = around.runs[0][2]
+    ticket.outcome.set_result(Outcome(b"{}"))
+    await asyncio.sleep(0)
+    ticket.tail.add(b"END\n")
+    assert not call.done()
+    ticket.completed.set_result(Report("id", 0.1, None, 128, 1))
+    assert (await call).log_tail == b"END\n"
+
+
+async def test_cancelled_while_waiting_for_the_log() -> None:
+    """A client that leaves does not take the environment's end of the invocation with it."""
+    around = Around()
+    call = await around.start(tail=True)
+    ticket = around.runs[0][2]
+    ticket.outcome.set_result(Outcome(b"{}"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait([call])
+    assert not ticket.completed.done()
+
+
+def test_unknown() -> None:
+    """A function that does not exist is named as it was asked for."""
+    around = Around.__new__(Around)
+    around.known, around.asked = None, []
+    with pytest.raises(LambdaError) as caught:
+        around.invoker().check(replace(REQUEST, qualifier="9"))
+    assert (caught.value.code, caught.value.message) == (
+        "ResourceNotFoundException",
+        "Function not found: arn:aws:lambda:us-east-1:123456789012:function:f:9",
+    )
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.FAILED, State.INACTIVE])
+async def test_not_active(state: State) -> None:
+    """Only an active function can run."""
+    with pytest.raises(LambdaError, match=f"currently in the following state: {state}") as caught:
+        await Around(replace(FUNCTION, state=state)).invoker().invoke(REQUEST)
+    assert caught.value.status == 409
+
+
+def test_arn() -> None:
+    """The ARN is unqualified unless a qualifier was given, `$LATEST` included."""
+    assert invoked_arn(REQUEST) == "arn:aws:lambda:us-east-1:123456789012:function:f"
+    assert invoked_arn(replace(REQUEST, qualifier="$LATEST")).endswith(":function:f:$LATEST")
+
+
+class TestTraceHeader:
+    def test_callers(self) -> None:
+        """One that names a root is passed on as it is."""
+        sent = (
+            "Self=1-2-3;Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=x"
+        )
+        assert trace_header(sent) == sent
+
+    @pytest.mark.parametrize("sent", [None, "", "Sampled=1", "Root=1-zz-1"])
+    def test_new(self, sent: str | None) -> None:
+        """Without one, a new trace begins that is not sampled."""
+        pattern = r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0"
+        assert re.fullmatch(pattern, trace_header(sent))
+        assert trace_header(sent) != trace_header(sent)

@@ -1,0 +1,116 @@
+"""The environment variables of a runtime, as recorded on AWS."""
+
+from typing import Any
+
+import pytest
+
+from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
+from runtime.spawners.base import Layout
+from runtime.variables import Credentials, log_group, runtime_variables
+
+LAYOUT = Layout()
+
+
+def function(*, version: str = LATEST, **config: Any) -> FunctionVersion:
+    return FunctionVersion(
+        scope=Scope("123456789012", "eu-central-1"),
+        name="f",
+        version=version,
+        config=FunctionConfig(**{"role": "r", "runtime": "python3.11", "handler": "app.handler"} | config),
+        code=Code("0" * 64, 1, 1),
+        revision_id="r",
+        last_modified="",
+    )
+
+
+def variables(version: FunctionVersion, layout: Layout = LAYOUT) -> dict[str, str]:
+    return runtime_variables(
+        version,
+        layout=layout,
+        runtime_api="169.254.100.1:9001",
+        log_stream="2026/01/01/[$LATEST]0",
+        credentials=Credentials("ASIA0", "secret", "token"),
+    )
+
+
+def test_all() -> None:
+    """Everything that a plain Python function sees, and nothing else."""
+    assert variables(function()) == {
+        "_HANDLER": "app.handler",
+        "AWS_ACCESS_KEY_ID": "ASIA0",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_EXECUTION_ENV": "AWS_Lambda_python3.11",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+        "AWS_LAMBDA_FUNCTION_NAME": "f",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/f",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/01/[$LATEST]0",
+        "AWS_LAMBDA_RUNTIME_API": "169.254.100.1:9001",
+        "AWS_REGION": "eu-central-1",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LANG": "en_US.UTF-8",
+        "LC_CTYPE": "C.UTF-8",
+        "LD_LIBRARY_PATH": (
+            "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib"
+        ),
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "PWD": "/var/task",
+        "PYTHONPATH": "/var/runtime",
+        "TZ": ":UTC",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["TZ", "LANG", "PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "AWS_XRAY_CONTEXT_MISSING", "MY"]
+)
+def test_customers_win(name: str) -> None:
+    """What the platform sets but does not reserve is the customer's to override."""
+    assert variables(function(environment={name: "mine"}))[name] == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["_HANDLER", "AWS_REGION", "AWS_LAMBDA_RUNTIME_API", "AWS_ACCESS_KEY_ID", "LAMBDA_TASK_ROOT"]
+)
+def test_reserved_ones_win(name: str) -> None:
+    """What is reserved is the platform's, even if it got into the configuration somehow."""
+    assert variables(function(environment={name: "mine"}))[name] != "mine"
+
+
+def test_logging() -> None:
+    """JSON logging tells the runtime's client to write JSON at the level wanted."""
+    logging = LoggingConfig(log_format="JSON", application_log_level="DEBUG", log_group="/shared")
+    seen = variables(function(logging=logging))
+    assert (seen["AWS_LAMBDA_LOG_FORMAT"], seen["AWS_LAMBDA_LOG_LEVEL"]) == ("JSON", "DEBUG")
+    assert seen["AWS_LAMBDA_LOG_GROUP_NAME"] == "/shared" == log_group(function(logging=logging))
+    assert "AWS_LAMBDA_LOG_FORMAT" not in variables(function(logging=LoggingConfig(log_group="/shared")))
+
+
+def test_executed_version() -> None:
+    """The version is the number that runs."""
+    assert variables(function(version="7"))["AWS_LAMBDA_FUNCTION_VERSION"] == "7"
+
+
+@pytest.mark.parametrize("runtime", ["provided", "provided.al2023", None])
+def test_no_execution_env(runtime: str | None) -> None:
+    """Functions that bring their own runtime see no name of one."""
+    seen = variables(function(runtime=runtime, handler=None))
+    assert "AWS_EXECUTION_ENV" not in seen
+    assert "LC_CTYPE" not in seen
+    assert seen["_HANDLER"] == ""
+
+
+def test_layout() -> None:
+    """Where things are elsewhere, the paths say so."""
+    seen = variables(function(), Layout(task_root="/s/task", opt="/s/opt", runtime_dir="/s/runtime"))
+    assert (seen["LAMBDA_TASK_ROOT"], seen["LAMBDA_RUNTIME_DIR"], seen["PWD"]) == (
+        "/s/task",
+        "/s/runtime",
+        "/s/task",
+    )
+    assert seen["PATH"].endswith(":/s/opt/bin")
+    assert "/var/task" not in " ".join(seen.values())
