@@ -167,7 +167,8 @@ async def test_memory_is_limited(home: Home) -> None:
     """Swap included: what takes more is killed, and the agent lives on to tell."""
     handle = await home.spawner.launch(replace(home.spec, memory_mb=16))
     await home.hellos.get()
-    assert (await inside(home, handle.reference, "python3 -c 'bytearray(10**8)'; echo $?")).endswith("137")
+    told = await inside(home, handle.reference, "python3 -c 'bytearray(10**8)' 2>/dev/null; echo $?")
+    assert "137" in told.split()  # beside the shell's own `Killed`
     assert (await home.engine.inspect(handle.reference))["State"]["Running"]
 
 
