@@ -71,6 +71,8 @@ class Fleet:
         self._hosted: dict[int, Hosted] = {}
         self._wanted: dict[int, Future[Hosted]] = {}
         #: By ticket: who waits for an environment.
+        self._graces: dict[int, asyncio.TimerHandle] = {}
+        #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
         self._keys: dict[tuple[str, str], Key] = {}
@@ -135,6 +137,8 @@ class Fleet:
         finally:
             del self._wanted[number]
             self._pool.withdraw(number)
+            if grace := self._graces.pop(number, None):
+                grace.cancel()
             if hosted is None:
                 self._give_back(future)
 
@@ -224,7 +228,7 @@ class Fleet:
                 case Assign(ticket, number):
                     self._assign(self._wanted[ticket], self._hosted[number])
                 case Hold(ticket, until):
-                    self._loop.call_at(until, self._grace_over, ticket)
+                    self._graces[ticket] = self._loop.call_at(until, self._grace_over, ticket)
                 case Launch(number, key):
                     self._launch(number, cast("Key", key))
                 case Destroy(number):

@@ -51,6 +51,8 @@ class Link(asyncio.Protocol):
         self._starts: dict[int, Future[None]] = {}
         self._trees: dict[str, Future[None]] = {}
         self._token = 0
+        self._patience: TimerHandle | None = None
+        #: Runs while questions are open.
         self._writable = asyncio.Event()
         self._writable.set()
         self.lost: str | None = None
@@ -100,6 +102,8 @@ class Link(asyncio.Protocol):
         self.lost = reason
         self._writable.set()
         self._known()
+        if self._patience is not None:
+            self._patience.cancel()
         waiting: list[Future[int] | Future[None]] = [*self._answers.values(), *self._starts.values()]
         for future in [*waiting, *self._trees.values()]:
             if not future.done():
@@ -210,10 +214,21 @@ class Link(asyncio.Protocol):
             return future
         self._token = token = (self._token + 1) & 0xFFFFFFFF
         self._answers[token] = future
-        limit = self._loop.call_later(ANSWER_LIMIT, self.cut, f"the agent did not answer {kind.name}")
-        future.add_done_callback(lambda _: limit.cancel())
+        if self._patience is None:
+            self._wait()
         self._send(frame(kind, TOKEN.pack(token)))
         return future
+
+    def _wait(self) -> None:
+        """Give the open questions time. One timer for all: one for each would be set and cancelled every invocation."""
+        open_now = list(self._answers)
+        self._patience = self._loop.call_later(ANSWER_LIMIT, self._waited, open_now) if open_now else None
+
+    def _waited(self, asked: Sequence[int]) -> None:
+        if any(token in self._answers for token in asked):
+            self.cut(f"the agent did not answer within {ANSWER_LIMIT:.0f} s")
+        else:
+            self._wait()
 
     def _refused(self, future: "Future[int] | Future[None]") -> bool:
         """Fail `future` where the link is gone."""

@@ -16,6 +16,7 @@ from aiohttp import web
 from botocore.model import OperationModel
 from multidict import MultiMapping
 
+from rapid.responses import answer
 from runtime.api.bodies import INVOKE_LIMIT, read_body
 from runtime.api.calls import not_implemented
 from runtime.api.parsing import RawRequest
@@ -57,7 +58,7 @@ class InvokeDoor:
 
     async def handle(
         self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         headers = request.headers
         kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
         log_type = headers.get("X-Amz-Log-Type")
@@ -78,7 +79,7 @@ class InvokeDoor:
         if kind == "DryRun":
             self._invoker.check(asked)
             return web.Response(status=204, headers=_common(request_id))
-        return _response(await self._invoker.invoke(asked), request_id, tail=asked.tail)
+        return _response(request, await self._invoker.invoke(asked), request_id, tail=asked.tail)
 
     def _target(
         self, encoded: str, query: MultiMapping[str], headers: Mapping[str, str], scope: Scope, *, usual: bool
@@ -140,7 +141,9 @@ def _plain(header: str | None) -> str | None:
     return header if header is not None and header.isascii() else None
 
 
-def _response(result: InvokeResult, request_id: str, *, tail: bool) -> web.Response:
+def _response(
+    request: web.BaseRequest, result: InvokeResult, request_id: str, *, tail: bool
+) -> web.StreamResponse:
     headers = _common(request_id)
     headers["X-Amz-Executed-Version"] = result.executed_version
     headers["X-Amzn-Trace-Id"] = result.trace_id
@@ -148,7 +151,7 @@ def _response(result: InvokeResult, request_id: str, *, tail: bool) -> web.Respo
         headers["X-Amz-Function-Error"] = result.function_error
     if tail:
         headers["X-Amz-Log-Result"] = base64.b64encode(result.log_tail).decode()
-    return web.Response(body=result.payload, headers=headers)
+    return answer(request, headers, result.payload)
 
 
 def _common(request_id: str) -> dict[str, str]:
