@@ -194,7 +194,9 @@ class Environment:
             self._perform(effect)
 
     def _perform(self, effect: Effect) -> None:
-        match effect:
+        match effect:  # the frequent ones first
+            case Do():
+                self._do(effect)
             case Deliver(invocation, deadline):
                 epoch_ms = int((time.time() + deadline - time.monotonic()) * 1000)
                 self._answer_poll(Delivery(invocation, epoch_ms))
@@ -209,8 +211,6 @@ class Environment:
                 self._arm(effect)
             case StartRuntime(generation):
                 self._start(generation)
-            case Do():
-                self._do(effect)
 
     def _do(self, effect: Do) -> None:
         match effect:

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import PayloadEncodingError
-from multidict import CIMultiDict
 
 from rapid import errors
 from rapid.environment import Delivery, Environment
 from rapid.events import RuntimeCall
 from rapid.invocation import Outcome, too_large
 from rapid.lifecycle import IllegalTransition, UnknownRequest
+from rapid.responses import answer
 
 PREFIX = "/2018-06-01"
 INVOCATION = f"{PREFIX}/runtime/invocation/"
@@ -80,13 +80,13 @@ class RuntimeApi:
     async def _ping(self, _: web.BaseRequest) -> web.Response:
         return web.Response(text="pong")
 
-    async def _next(self, request: web.BaseRequest) -> web.Response:
+    async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport
         poll = self._environment.next(lambda: transport is not None and not transport.is_closing())
         delivery = await poll
-        return web.Response(body=delivery.invocation.payload, headers=_next_headers(delivery))
+        return answer(request, _next_headers(delivery), delivery.invocation.payload)
 
-    async def _response(self, request: web.BaseRequest) -> web.Response:
+    async def _response(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
         self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
         mode = request.headers.get(MODE_HEADER)
@@ -96,20 +96,20 @@ class RuntimeApi:
         body = await self._body(request, request_id)
         content_type = request.headers.get("Content-Type", "application/json")
         self._environment.end_response(request_id, Outcome(body, content_type=content_type))
-        return _accepted()
+        return answer(request, _JSON, errors.ACCEPTED, status=202)
 
-    async def _error(self, request: web.BaseRequest) -> web.Response:
+    async def _error(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
         self._environment.begin_response(request_id, RuntimeCall.ERROR)
         body = await self._body(request, request_id)
         self._environment.end_response(request_id, Outcome(_client_error(request, body), function_error=True))
-        return _accepted()
+        return answer(request, _JSON, errors.ACCEPTED, status=202)
 
-    async def _init_error(self, request: web.BaseRequest) -> web.Response:
+    async def _init_error(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await read_body(request, errors.MAX_RESPONSE)
         error_type = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
         self._environment.init_error(error_type, _client_error(request, body))
-        return _accepted()
+        return answer(request, _JSON, errors.ACCEPTED, status=202)
 
     async def _body(self, request: web.BaseRequest, request_id: str) -> bytes:
         """The body of a result. One that is too long is the result; one that breaks off may be posted again."""
@@ -154,16 +154,14 @@ def known_error_type(text: str) -> str:
     return "Function.Unknown" if text.startswith("Function.") else "Runtime.Unknown"
 
 
-def _next_headers(delivery: Delivery) -> CIMultiDict[str]:
+def _next_headers(delivery: Delivery) -> dict[str, str]:
     invocation = delivery.invocation
-    headers = CIMultiDict(
-        {
-            "Content-Type": invocation.content_type,
-            "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
-            "Lambda-Runtime-Deadline-Ms": str(delivery.deadline_ms),
-            "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
-        }
-    )
+    headers = {
+        "Content-Type": invocation.content_type,
+        "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+        "Lambda-Runtime-Deadline-Ms": str(delivery.deadline_ms),
+        "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
+    }
     if invocation.trace_id:
         headers["Lambda-Runtime-Trace-Id"] = invocation.trace_id
     if invocation.client_context:
@@ -192,10 +190,6 @@ def _client_error(request: web.BaseRequest, body: bytes) -> bytes:
 
 def _request_id(request: web.BaseRequest) -> str:
     return request.path[len(INVOCATION) :].rpartition("/")[0]
-
-
-def _accepted() -> web.Response:
-    return web.Response(status=202, body=errors.ACCEPTED, headers=_JSON)
 
 
 def _refuse(refusal: errors.Refusal) -> web.Response:
