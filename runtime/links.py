@@ -201,10 +201,11 @@ class Link(asyncio.Protocol):
         if not self._refused(done):
             self._trees[path] = done
             self._send(message(Kind.TREE, path=path))
-            with await asyncio.to_thread(archive.open, "rb") as source:
-                while self.lost is None and (data := await asyncio.to_thread(source.read, CHUNK)):
-                    self._send(frame(Kind.TREE_DATA, data))
-                    await self._writable.wait()
+            sent = 0
+            while self.lost is None and (data := await asyncio.to_thread(_read, archive, sent)):
+                self._send(frame(Kind.TREE_DATA, data))
+                sent += len(data)
+                await self._writable.wait()
             self._send(frame(Kind.TREE_END))
         await done
 
@@ -246,6 +247,13 @@ T = TypeVar("T")
 
 _FREEZE = frame(Kind.FREEZE)
 _THAW = frame(Kind.THAW)
+
+
+def _read(path: Path, start: int) -> bytes:
+    """One piece of a file. Opened for each: an open file would be lost with a cancelled wait for it."""
+    with path.open("rb") as source:
+        source.seek(start)
+        return source.read(CHUNK)
 
 
 def _resolve(future: "Future[T] | None", value: T) -> None:
