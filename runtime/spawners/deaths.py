@@ -96,12 +96,24 @@ class Deaths:
             await asyncio.sleep(RECONNECT)
 
     async def _reconcile(self) -> None:
-        """Report what died unheard. What lived before the listing and is not in it is dead."""
+        """Report what died unheard. What lived before the listing and does not run in it is dead."""
         before = set(self._alive)
         found = await self._engine.containers(f"{OWNER}={self._owner}", SANDBOX)
-        running = {each["Labels"][SANDBOX] for each in found if each["State"] in ("running", "paused")}
-        for sandbox_id in before - running:
+        states = {each["Labels"][SANDBOX]: each for each in found}
+        for sandbox_id in before:
+            container = states.get(sandbox_id)
+            if container is None:
+                self.report(SandboxDeath(sandbox_id, "gone"))
+            elif container["State"] not in ("running", "paused"):
+                await self._post_mortem(sandbox_id, container["Id"])
+
+    async def _post_mortem(self, sandbox_id: str, container: str) -> None:
+        try:
+            state = (await self._engine.inspect(container))["State"]
+        except EngineError:  # removed meanwhile
             self.report(SandboxDeath(sandbox_id, "gone"))
+        else:
+            await self._dead(sandbox_id, container, str(state["ExitCode"]), oom=bool(state["OOMKilled"]))
 
     async def _hear(self, event: Mapping[str, Any]) -> None:
         attributes = event["Actor"]["Attributes"]
@@ -111,9 +123,13 @@ class Deaths:
         if event["Action"] == "oom":  # its victim may be one process of many: the container may live on
             self._out_of_memory.add(sandbox_id)
             return
-        status = str(attributes.get("exitCode", ""))
-        out_of_memory = status == KILLED and sandbox_id in self._out_of_memory
-        reason = reason_of(status, out_of_memory=out_of_memory) + await self._last_words(event["Actor"]["ID"])
+        oom = sandbox_id in self._out_of_memory
+        await self._dead(sandbox_id, event["Actor"]["ID"], str(attributes.get("exitCode", "")), oom=oom)
+
+    async def _dead(self, sandbox_id: str, container: str, status: str, *, oom: bool) -> None:
+        """Report a death by its exit status. Only a process that was killed died for lack of memory."""
+        out_of_memory = oom and status == KILLED
+        reason = reason_of(status, out_of_memory=out_of_memory) + await self._last_words(container)
         self.report(SandboxDeath(sandbox_id, reason, out_of_memory))
 
     async def _last_words(self, container: str) -> str:

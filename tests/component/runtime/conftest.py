@@ -59,7 +59,7 @@ class FakeEngine:
     def end(self, name: str, status: int = 0, *, oom: bool = False) -> None:
         """A container's first process ends by itself."""
         container = self.find(name)
-        container["State"]["Status"] = "exited"
+        container["State"] = {"Status": "exited", "ExitCode": status, "OOMKilled": oom}
         if oom:
             self.emit("oom", container)
         self.emit("die", container, exitCode=str(status))

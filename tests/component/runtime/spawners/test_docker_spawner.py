@@ -268,15 +268,18 @@ async def test_a_destroyed_sandbox_dies_once(spawner: DockerSpawner, fake_engine
 
 
 async def test_deaths_that_nobody_heard_of_are_found(spawner: DockerSpawner, fake_engine: Any) -> None:
-    """After the engine was away, and from before the first call."""
-    for name in ("a1", "a2"):
+    """After the engine was away, and from before the first call; with their reasons, as far as the engine knows."""
+    for name in ("a1", "a2", "a3", "a4"):
         await spawner.launch(replace(SPEC, sandbox_id=name))
-    fake_engine.end("berth-me-a1")
+    fake_engine.end("berth-me-a1", 137, oom=True)
     deaths = spawner.deaths()
-    assert await anext(deaths) == SandboxDeath("a1", "gone")
+    assert await anext(deaths) == SandboxDeath("a1", "out of memory", out_of_memory=True)
     fake_engine.hang_up()
-    fake_engine.end("berth-me-a2")
-    assert (await anext(deaths)).sandbox_id == "a2"
+    fake_engine.end("berth-me-a2", 3)
+    assert await anext(deaths) == SandboxDeath("a2", "exit status 3")
+    del fake_engine.containers[fake_engine.find("berth-me-a3")["Id"]]
+    fake_engine.hang_up()
+    assert await anext(deaths) == SandboxDeath("a3", "gone")
 
 
 async def test_a_listed_sandbox_s_death_is_told(
