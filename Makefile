@@ -50,7 +50,7 @@ docs: $(STAMP)  ## Write the generated parts of the documentation
 	@$(BIN)/python docs/generate.py
 
 image: $(STAMP)  ## Build the control plane's own image
-	@$(BIN)/python -m runtime.images control-plane
+	@$(BIN)/python .ci/image.py
 
 clean:  ## Remove what make and the demo left in this folder
 	@[ ! -x $(BIN)/berth ] || $(BIN)/berth down --data-dir .demo/data

@@ -146,6 +146,7 @@ async def _engine_spawner(
                 data_dir=settings.data_dir,
                 delivery=None if settings.delivery == "auto" else Delivery(settings.delivery),
                 link_host=settings.link_host,
+                keep_output=settings.log_level == "debug",
             ),
             images,
         )
