@@ -1,27 +1,60 @@
 """As many environments as there are parallel invocations; idle ones are reused; nothing sees old code."""
 
+import http.client
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MEETING = """
 import os, time
 
 def handler(event, context):
-    deadline = time.monotonic() + 30
-    mine = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
     time.sleep(event["seconds"])
-    return mine
+    return os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
+"""
+
+TOGETHER = """
+import os, urllib.request
+
+def handler(event, context):
+    urllib.request.urlopen(event["url"]).close()
+    return os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
 """
 
 
 def test_twenty_at_once(berth: Any, name: str) -> None:
-    """Twenty parallel invocations of a sleeping function run in twenty environments, and none fails."""
-    berth.deploy(name, MEETING, Timeout=60)
-    answers = berth.invoke_many(name, [{"seconds": 8}] * 20)
+    """Twenty parallel invocations run in twenty environments at the same time, and none fails."""
+    berth.deploy(name, TOGETHER, Timeout=120)
+    with barrier(berth, 20) as url:
+        answers = berth.invoke_many(name, [{"url": url}] * 20)
     assert {answer.error for answer in answers} == {None}
     assert len({answer.payload for answer in answers}) == 20
     assert len(berth.environments(name)) == 20
+
+
+@contextmanager
+def barrier(berth: Any, parties: int) -> Iterator[str]:
+    """An address that answers nobody before `parties` functions ask it at once."""
+    gate = threading.Barrier(parties, timeout=100)
+
+    class Gate(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            gate.wait()
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer((berth.function_host, 0), Gate) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://{berth.function_host}:{server.server_port}/"
+        server.shutdown()
+        thread.join()
 
 
 def test_idle_environments_are_reused(berth: Any, name: str) -> None:
@@ -91,9 +124,6 @@ def test_at_capacity_invocations_wait_their_turn(new_berth: Callable[..., Any], 
 
 def test_a_client_that_leaves_does_not_stop_the_function(berth: Any, name: str) -> None:
     """The invocation ends and is logged although nobody waits for it."""
-    import http.client
-    import json
-
     berth.deploy(name, "import time\ndef handler(event, context):\n    time.sleep(1)\n    print('went on')")
     berth.invoke(name)
     host, _, port = berth.url.removeprefix("http://").partition(":")
