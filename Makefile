@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup engine images image demo test check bench docs clean
 SHELL := /bin/bash
-PYTHON ?= python3
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,11 +16,11 @@ help:  ## Show this
 setup: $(STAMP)  ## Make the virtual environment with berth, its dependencies and the tools
 
 $(STAMP): pyproject.toml .ci/venv
-	@PYTHON=$(PYTHON) .ci/venv $(VENV)
+	@PYTHON='$(PYTHON)' .ci/venv $(VENV)
 	@touch $@
 
 engine:  ## Find a Docker engine, or install and start one
-	@$(PYTHON) .ci/engine.py
+	@$(or $(PYTHON),python3) .ci/engine.py
 
 images: $(STAMP)  ## Build the runtime image that demo and tests use
 	@$(BIN)/python -m runtime.images build python3.11
@@ -29,7 +29,7 @@ demo: $(STAMP)  ## A function with a layer, deployed by the AWS CLI, from nothin
 	@examples/layer-demo
 
 test: $(STAMP)  ## Run all tests (TESTS=path narrows them); those in containers need an engine
-	@if $(PYTHON) .ci/engine.py; then $(MAKE) --no-print-directory images; \
+	@if $(or $(PYTHON),python3) .ci/engine.py; then $(MAKE) --no-print-directory images; \
 	 elif [ -n "$$CI" ]; then echo "make test: CI requires an engine" >&2; exit 1; \
 	 else echo "make test: no engine, so tests in containers are left out"; fi
 	@.ci/bubblewrap || [ -z "$$CI" ]
@@ -42,7 +42,7 @@ check: $(STAMP)  ## Formatting, lint, types, import rules, generated docs
 	@$(BIN)/python -m pytest -q tests/unit/test_import_rules.py tests/unit/test_docs.py
 
 bench: $(STAMP)  ## Measure against the floor and against AWS's emulator
-	@$(PYTHON) .ci/engine.py
+	@$(or $(PYTHON),python3) .ci/engine.py
 	@$(MAKE) --no-print-directory images
 	@$(BIN)/python -m benchmarks
 

@@ -24,8 +24,9 @@ changes state; it returns effects, which the shell around the core carries out. 
 2. Nothing waits here: an effect that takes time (`StartRuntime`, `Settle`, `Clear`) comes back as a later event.
    Each start of a runtime has a number, its generation; events about an earlier generation are ignored.
 3. `Do.IDLE` and `Do.ENDED` are always the last effect: whoever hears of them may hand in the next event at once.
-4. A response reaches the client at once (`Respond`); the environment is free only when the runtime is back at `next`
-   and its output has been drained (`Settled`), because only then the logs of the invocation are whole.
+4. A response reaches the client at once (`Respond`). Then what had been written until then is drained (`Settle`),
+   while the runtime is on its way back to `next`; only when both have happened the environment is free, because only
+   then the log of the invocation is whole. Usually `Settled` comes first and SETTLING lasts no time.
 
 A failed environment is not thrown away: its processes are killed (`Clear`), `/tmp` and identity stay, and the next
 invocation starts a new runtime inside its own time. That one mechanism serves failed initialisations, crashes and
@@ -148,6 +149,8 @@ class _Current:
     started: bool = False
     #: START has been logged: the event was delivered, or failed before it could be.
     responded: bool = False
+    settled: int | None = None
+    #: The memory peak, once all that was written before the response has arrived.
     ended: float | None = None
     fault: Fault | None = None
 
@@ -270,7 +273,9 @@ class Lifecycle:
             return [Deliver(current.invocation, current.deadline)]
         self.phase = Phase.SETTLING
         current.ended = event.now
-        return [Do.DISARM, Do.SETTLE]
+        if current.settled is None:
+            return [Do.DISARM]
+        return [Do.DISARM, *self._finished(current.settled)]
 
     def _initialised(self, now: float) -> Effects:
         self.phase = Phase.IDLE
@@ -290,7 +295,7 @@ class Lifecycle:
         assert self._current is not None
         self.runtime = RuntimeState.RESPONSE_SENT
         self._current.responded = True
-        return [Respond(event.outcome)]
+        return [Respond(event.outcome), Do.SETTLE]
 
     def _response_broke(self, event: ResponseBroke) -> Effects:
         if self._is_responding(event.request_id):
@@ -350,9 +355,13 @@ class Lifecycle:
     # Ends
 
     def _settled(self, event: Settled) -> Effects:
-        if self.phase is not Phase.SETTLING:
+        if self.phase is Phase.INVOKE and self._current and self.runtime is RuntimeState.RESPONSE_SENT:
+            self._current.settled = event.memory_peak
             return []
-        completed = self._completed(event.memory_peak)
+        return self._finished(event.memory_peak) if self.phase is Phase.SETTLING else []
+
+    def _finished(self, memory_peak: int) -> Effects:
+        completed = self._completed(memory_peak)
         self.phase = Phase.IDLE
         return [*completed, Do.FREEZE, Do.IDLE]
 

@@ -190,8 +190,8 @@ def test_cold_success() -> None:
         Arm(Timer.INVOKE, 5, 1),
     ]
     assert environment.handle(ResponseBegan(2.5, "one", RuntimeCall.RESPONSE)) == []
-    assert environment.handle(ResponseEnded(2.6, "one", ANSWER)) == [Respond(ANSWER)]
-    assert environment.handle(NextCalled(3)) == [Do.DISARM, Do.SETTLE]
+    assert environment.handle(ResponseEnded(2.6, "one", ANSWER)) == [Respond(ANSWER), Do.SETTLE]
+    assert environment.handle(NextCalled(3)) == [Do.DISARM]
     report = replace(REPORT, init_duration=1)
     assert environment.handle(Settled(3.1, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
     assert environment.phase is Phase.IDLE
@@ -216,11 +216,20 @@ def test_warm_success() -> None:
     assert environment.handle(Settled(12, 31 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
 
 
+def test_output_that_has_arrived_before_next() -> None:
+    """Usually the output is there before the runtime is back at `next`, and the environment is idle at once."""
+    environment = responded()
+    assert environment.handle(Settled(2.5, 30 * MB)) == []
+    report = replace(REPORT, init_duration=1)
+    assert environment.handle(NextCalled(3)) == [Do.DISARM, *over(report), Do.FREEZE, Do.IDLE]
+    assert environment.phase is Phase.IDLE
+
+
 def test_error_posted_by_the_runtime() -> None:
     """An error that the function raised is its answer; the environment lives on and the report has no status."""
     environment = erring()
     raised = Outcome(b'{"errorType":"ValueError"}', function_error=True)
-    assert environment.handle(ResponseEnded(2, "one", raised)) == [Respond(raised)]
+    assert environment.handle(ResponseEnded(2, "one", raised)) == [Respond(raised), Do.SETTLE]
     tell(environment, NextCalled(3))
     report = replace(REPORT, init_duration=1)
     assert environment.handle(Settled(3, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
@@ -237,7 +246,7 @@ def test_response_cut_off() -> None:
     assert environment.handle(ResponseBroke(2, "one")) == []
     assert environment.runtime is RuntimeState.RUNNING
     tell(environment, ResponseBegan(2, "one", RuntimeCall.ERROR))
-    assert environment.handle(ResponseEnded(2, "one", ANSWER)) == [Respond(ANSWER)]
+    assert environment.handle(ResponseEnded(2, "one", ANSWER)) == [Respond(ANSWER), Do.SETTLE]
 
 
 def test_memory_peak_never_falls() -> None:
@@ -586,7 +595,8 @@ def test_late_timer(stage: str, timer: Timer) -> None:
 )
 def test_answers_nobody_waits_for(anywhere: Lifecycle, event: Event) -> None:
     """Answers to what is no longer asked, and the ends of other requests' responses, change nothing."""
-    if anywhere.phase is not Phase.SETTLING or not isinstance(event, Settled):
+    draining = anywhere.phase is Phase.SETTLING or anywhere.runtime is RuntimeState.RESPONSE_SENT
+    if not (draining and isinstance(event, Settled)):
         assert ignores(anywhere, event)
 
 

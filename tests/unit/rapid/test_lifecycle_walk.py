@@ -154,7 +154,9 @@ class Walker:
                 return [lambda: Settled(self.now, self.draw.randrange(10**9))]
             case ((Phase.CLEARING | Phase.SHUTDOWN), _):
                 return [lambda: Cleared(self.now, self.draw.randrange(10**9))]
-            case _, (RuntimeState.STARTED | RuntimeState.RESPONSE_SENT):
+            case _, RuntimeState.RESPONSE_SENT:
+                return [lambda: NextCalled(self.now), lambda: Settled(self.now, self.draw.randrange(10**9))]
+            case _, RuntimeState.STARTED:
                 return [lambda: NextCalled(self.now)]
             case _, RuntimeState.RUNNING:
                 return [self.response]
