@@ -43,6 +43,7 @@ from rapid.events import (
 )
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle, Phase, RuntimeState, Settings
+from rapid.log_format import LogFormat
 from rapid.records import Report
 from rapid.supervisor import StartFailed, Supervisor
 
@@ -98,6 +99,7 @@ class Environment:
         program: Program,
         supervisor: Supervisor,
         log: Callable[[bytes], None],
+        log_format: LogFormat,
         on_idle: Callable[[], None],
         on_ended: Callable[[], None],
         freeze: bool = True,
@@ -107,6 +109,7 @@ class Environment:
         self._program = program
         self._supervisor = supervisor
         self._log = log
+        self._format = log_format
         self._on_idle = on_idle
         self._on_ended = on_ended
         self._freeze = freeze
@@ -177,7 +180,8 @@ class Environment:
 
     def output(self, process: int, stream: int, data: bytes) -> None:  # noqa: ARG002  one process so far
         for line in self._lines[stream].feed(data):
-            self._write(line)
+            if self._format.keeps(line):
+                self._write(line)
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
@@ -205,7 +209,7 @@ class Environment:
             case Complete(report):
                 self._complete(report)
             case Write(record):
-                for line in record.text().encode().splitlines(keepends=True):
+                for line in self._format.platform(record, time.time()):
                     self._write(line)
             case Arm():
                 self._arm(effect)
@@ -314,7 +318,8 @@ class Environment:
     def _flush(self) -> None:
         for lines in self._lines.values():
             for line in lines.flush():
-                self._write(line)
+                if self._format.keeps(line):
+                    self._write(line)
 
 
 def _nobody() -> bool:

@@ -149,6 +149,8 @@ class _Current:
     started: bool = False
     #: START has been logged: the event was delivered, or failed before it could be.
     responded: bool = False
+    failed: bool = False
+    #: The function answered with an error.
     settled: int | None = None
     #: The memory peak, once all that was written before the response has arrived.
     ended: float | None = None
@@ -251,7 +253,8 @@ class Lifecycle:
         if current.started:
             return []
         current.started = True
-        return [Write(Start(current.invocation.request_id, self._settings.version))]
+        invocation = current.invocation
+        return [Write(Start(invocation.request_id, self._settings.version, invocation.arn))]
 
     # Calls of the runtime
 
@@ -295,6 +298,7 @@ class Lifecycle:
         assert self._current is not None
         self.runtime = RuntimeState.RESPONSE_SENT
         self._current.responded = True
+        self._current.failed = event.outcome.function_error
         return [Respond(event.outcome), Do.SETTLE]
 
     def _response_broke(self, event: ResponseBroke) -> Effects:
@@ -395,6 +399,7 @@ class Lifecycle:
             init_duration=self._init_duration,
             memory_size=self._settings.memory_size,
             memory_peak=self._memory_peak,
+            status="failure" if current.failed else "success",
         )
         self._init_duration = None
         if fault := current.fault:

@@ -37,6 +37,8 @@ class InitReport:
 class Start:
     request_id: str
     version: str
+    arn: str = ""
+    """The function's ARN as invoked."""
 
     def text(self) -> str:
         return f"START RequestId: {self.request_id} Version: {self.version}\n"
@@ -52,6 +54,7 @@ class Report:
     memory_size: int
     memory_peak: int
     status: str = "success"
+    """`success`; `failure` when the function answered with an error; `error` and `timeout` for faults."""
     error_type: str | None = None
 
     @property
@@ -75,7 +78,7 @@ class Report:
         if self.init_duration is not None:
             parts.append(f"Init Duration: {_ms(self.init_duration)} ms")
         line = "\t".join(parts) + "\t"
-        if self.status != "success":
+        if self.status not in ("success", "failure"):
             line += f"Status: {self.status}"
             line += f"\tError Type: {self.error_type}" if self.status == "error" else ""
         return line + "\n"

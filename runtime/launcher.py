@@ -18,6 +18,7 @@ from typing import Protocol
 
 from rapid.environment import Environment, Program
 from rapid.lifecycle import Settings as LifecycleSettings
+from rapid.log_format import Identity, Level, LogFormat
 from rapid.runtime_api import RuntimeApi
 from rapid.server import Listener
 from rapid.supervisor import SupervisorLost
@@ -288,6 +289,7 @@ class Launcher:
             ),
             supervisor=link,
             log=self._log_to(version, stream),
+            log_format=_log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
             freeze=self._freeze,
@@ -316,6 +318,19 @@ def _log_stream(version: FunctionVersion) -> str:
     day = datetime.now(UTC).strftime("%Y/%m/%d")
     name = version.name if version.config.logging.log_group else ""
     return f"{day}/{name}[{version.version}]{secrets.token_hex(16)}"
+
+
+def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
+    config = version.config
+    identity = Identity(
+        function=version.name, version=version.version, instance=stream, memory_size=config.memory_size
+    )
+    return LogFormat(
+        identity,
+        json=config.logging.log_format == "JSON",
+        system=Level[config.logging.system_log_level or "INFO"],
+        application=Level[config.logging.application_log_level or "INFO"],
+    )
 
 
 def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:

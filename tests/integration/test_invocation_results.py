@@ -227,3 +227,26 @@ def test_out_of_memory(new_berth: Callable[..., Any], name: str) -> None:
     assert answer.payload["errorMessage"].endswith("Runtime exited with error: signal: killed")
     assert answer.log.rstrip().endswith("Error Type: Runtime.OutOfMemory")
     assert berth.invoke(name, {"mb": 10}).payload == 10 << 20
+
+
+def test_json_logs(berth: Any, name: str) -> None:
+    """With the JSON format every event is a document, and the runtime client leaves out what is below the level."""
+    code = """
+import logging
+
+def handler(event, context):
+    logging.getLogger().info("not said")
+    logging.getLogger().warning("said")
+    print('{"level": "DEBUG", "message": "not kept"}')
+"""
+    berth.deploy(name, code, LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN"})
+    answer = berth.invoke(name)
+    documents = [json.loads(line) for line in answer.log.splitlines()]
+    assert [each.get("type") or each["message"] for each in documents] == [
+        "platform.start",
+        "said",
+        "platform.report",
+    ]
+    assert documents[1]["level"] == "WARN"
+    assert documents[1]["requestId"] == answer.request_id
+    assert documents[2]["record"]["metrics"]["memorySizeMB"] == 128

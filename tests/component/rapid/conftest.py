@@ -13,6 +13,7 @@ import pytest
 from rapid.environment import Environment, Program, Ticket
 from rapid.invocation import Invocation
 from rapid.lifecycle import Settings
+from rapid.log_format import Identity, LogFormat
 from rapid.runtime_api import RuntimeApi
 from rapid.server import Listener
 from rapid.supervisor import Observer
@@ -169,6 +170,7 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
         program=Program(argv=["/bootstrap"], env={}, cwd="/"),
         supervisor=supervisor,
         log=lines.append,
+        log_format=LogFormat(Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)),
         on_idle=idle,
         on_ended=ended,
         freeze=freeze,

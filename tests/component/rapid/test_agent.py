@@ -174,6 +174,11 @@ class Peer:
         wait_until(children.read_text)
         return int(children.read_text())
 
+    def await_life(self) -> None:
+        """Until a process is seen: one that daemonises changes its parent while `/proc` is walked."""
+        while not self.alive():
+            pass
+
     def alive(self) -> list[int]:
         """The sandbox's processes but the agent, as this machine sees them; all carry a mark in their environment."""
         found = []
@@ -398,7 +403,7 @@ def test_clear(peer: Peer, kind: str) -> None:
     """Whatever a process does, CLEAR ends it and all that came from it; the agent is then as new."""
     peer.shell(PERSISTENT[kind])
     peer.await_output(b"up")
-    assert peer.alive()
+    peer.await_life()
     peer.ask(Kind.CLEAR)
     assert peer.alive() == []
     assert peer.run("/bin/echo", "again", process=2)[0] == b"again\n"
@@ -631,7 +636,7 @@ def test_end(peer: Peer, way: str, kind: str) -> None:
     """However the end comes, every process is dead and the agent gone, without a complaint."""
     peer.shell(PERSISTENT[kind])
     peer.await_output(b"up")
-    assert peer.alive()
+    peer.await_life()
     ENDS[way](peer)
     assert peer.process.wait(LIMIT) == 0
     assert peer.alive() == []

@@ -62,7 +62,7 @@ REPORT = Report("one", duration=1, init_duration=None, memory_size=128, memory_p
 
 
 def started(invocation: Invocation = ONE) -> Write:
-    return Write(Start(invocation.request_id, "$LATEST"))
+    return Write(Start(invocation.request_id, "$LATEST", invocation.arn))
 
 
 def over(report: Report) -> Effects:
@@ -226,12 +226,12 @@ def test_output_that_has_arrived_before_next() -> None:
 
 
 def test_error_posted_by_the_runtime() -> None:
-    """An error that the function raised is its answer; the environment lives on and the report has no status."""
+    """An error that the function raised is its answer; the environment lives on and the report says failure, which its text leaves out."""
     environment = erring()
     raised = Outcome(b'{"errorType":"ValueError"}', function_error=True)
     assert environment.handle(ResponseEnded(2, "one", raised)) == [Respond(raised), Do.SETTLE]
     tell(environment, NextCalled(3))
-    report = replace(REPORT, init_duration=1)
+    report = replace(REPORT, init_duration=1, status="failure")
     assert environment.handle(Settled(3, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
 
 

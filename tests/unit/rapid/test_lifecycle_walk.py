@@ -93,7 +93,7 @@ class Walker:
 
     def note(self, effect: Effect) -> None:
         match effect:
-            case Write(Start(request_id, _)):
+            case Write(Start(request_id)):
                 assert not self.counts["report", request_id]
                 self.count("start", request_id)
             case Write(Report() as report):

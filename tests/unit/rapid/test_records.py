@@ -42,6 +42,11 @@ def test_cold_report() -> None:
     )
 
 
+def test_failure_report() -> None:
+    """An error that the function answered with leaves no trace in the text."""
+    assert replace(REPORT, status="failure").text() == REPORT.text()
+
+
 def test_timeout_report() -> None:
     """A timeout is a status without an error type."""
     line = replace(REPORT, duration=3.0, status="timeout", error_type="Sandbox.Timedout").text()
