@@ -25,6 +25,10 @@ class Level(IntEnum):
     WARN = 3
     ERROR = 4
     FATAL = 5
+    WARNING = 3
+    """Python's name."""
+    CRITICAL = 5
+    """Python's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

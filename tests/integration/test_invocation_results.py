@@ -247,6 +247,6 @@ def handler(event, context):
         "said",
         "platform.report",
     ]
-    assert documents[1]["level"] == "WARN"
+    assert documents[1]["level"] == "WARNING"
     assert documents[1]["requestId"] == answer.request_id
     assert documents[2]["record"]["metrics"]["memorySizeMB"] == 128

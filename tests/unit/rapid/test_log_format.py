@@ -113,6 +113,8 @@ def test_the_system_log_level(record: Record) -> None:
     [
         (b'{"level": "DEBUG", "message": "x"}\n', Level.DEBUG),
         (b'{"level": "warn"}\n', Level.WARN),
+        (b'{"level": "WARNING"}\n', Level.WARN),
+        (b'{"level": "CRITICAL"}\n', Level.FATAL),
         (b'{"log_level": "ERROR", "errorType": "ValueError"}\n', Level.ERROR),
         (b'{"level": "LOUD"}\n', Level.INFO),
         (b'{"level": 3}\n', Level.INFO),
