@@ -16,7 +16,7 @@ from rapid import errors
 from rapid.environment import Delivery, Environment
 from rapid.events import RuntimeCall
 from rapid.invocation import Outcome, too_large
-from rapid.lifecycle import IllegalTransition, UnknownRequest
+from rapid.lifecycle import IllegalTransition, RuntimeState, UnknownRequest
 from rapid.responses import answer
 
 PREFIX = "/2018-06-01"
@@ -46,6 +46,8 @@ class RuntimeApi:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self._hears_init_error = False
+        #: One is being read: state refuses a second response, but an init error changes it only when it is whole.
         self._routes: Mapping[tuple[str, str], Handler] = {
             ("GET", f"{INVOCATION}next"): self._next,
             ("POST", f"{PREFIX}/runtime/init/error"): self._init_error,
@@ -106,7 +108,13 @@ class RuntimeApi:
         return answer(request, _JSON, errors.ACCEPTED, status=202)
 
     async def _init_error(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await read_body(request, errors.MAX_RESPONSE)
+        if self._hears_init_error:  # bodies that never end would pile up
+            raise IllegalTransition(RuntimeState.INIT_ERROR, RuntimeCall.INIT_ERROR.value)
+        self._hears_init_error = True
+        try:
+            body = await read_body(request, errors.MAX_RESPONSE)
+        finally:
+            self._hears_init_error = False
         error_type = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
         self._environment.init_error(error_type, _client_error(request, body))
         return answer(request, _JSON, errors.ACCEPTED, status=202)

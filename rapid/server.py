@@ -1,15 +1,17 @@
 """The listener of one environment's Runtime API: a port of its own, and only its own sandbox may speak to it.
 
 A port, because runtime clients take `host:port` and nothing more. The check of the peer's address keeps neighbours
-out: a function can reach every port of the control plane's address, but only from its own.
+out: a function can reach every port of the control plane's address, but only from its own. What speaks here is
+hostile code, so how much of the control plane it can hold is bounded: connections, headers, bodies (`rapid.runtime_api`).
 """
 
 import asyncio
-import errno
 import logging
-from asyncio import Server
+from asyncio import Server, Transport
+from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from rapid.runtime_api import RuntimeApi
 
@@ -20,8 +22,25 @@ KEEP_ALIVE = 24 * 3600.0
 
 MAX_HEADER = 1024 * 1024
 """Longest header: clients send the cause of an error, stack and all, in `Lambda-Runtime-Function-XRay-Error-Cause`."""
+MAX_HEADERS = 32
+"""In one request; real clients send about twelve."""
+CONNECTIONS = 64
+"""Open at a time. A runtime and its extensions hold a handful; further ones are hung up on."""
 LINGER = 0.05
 """Seconds that calls under way get to end by themselves when the listener closes. Not 0, which means no limit."""
+
+
+class _Door(web.Server):
+    """aiohttp's server; whom `admit` does not let in is hung up on before a byte is read."""
+
+    admit: Callable[[Transport, int], bool]
+    """Takes the connection and how many there are already."""
+
+    def connection_made(self, handler: RequestHandler, transport: Transport) -> None:
+        admitted = self.admit(transport, len(self._connections))
+        super().connection_made(handler, transport)
+        if not admitted:
+            transport.abort()
 
 
 class Listener:
@@ -32,13 +51,16 @@ class Listener:
         #: Set once the port is known, which the environment's variables name.
         self._host = host
         self._peer = peer
-        self._web = web.Server(
+        self._has_refused = False
+        self._web = _Door(
             self._handle,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE,
             max_field_size=MAX_HEADER,
+            max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
+        self._web.admit = self._admit
         self._server: Server | None = None
         self.port = 0
 
@@ -53,12 +75,23 @@ class Listener:
             self._server.close()
         await self._web.shutdown(LINGER)
 
+    def _admit(self, transport: Transport, others: int) -> bool:
+        peer = (transport.get_extra_info("peername") or [""])[0]  # none where it has hung up already
+        if peer != self._peer:
+            self._refuse(f"{peer}, whose environment is another one's")
+        elif others >= CONNECTIONS:
+            self._refuse(f"{peer}, which holds {others} already")
+        else:
+            return True
+        return False
+
+    def _refuse(self, whom: str) -> None:
+        """Said once: who is refused must not be able to fill the log."""
+        if not self._has_refused:
+            logger.warning("refused a connection to the Runtime API of %s from %s", self._peer, whom)
+        self._has_refused = True
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        transport = request.transport
-        peer = transport.get_extra_info("peername") if transport else None
-        if peer is None or peer[0] != self._peer:
-            logger.warning("refused a Runtime API call from %s: the environment is %s", peer, self._peer)
-            return web.Response(status=403, text=f"{errno.errorcode[errno.EACCES]}: not your Runtime API\n")
         if self.api is None:
             return web.Response(status=503, text="not ready\n")
         return await self.api.handle(request)

@@ -71,11 +71,11 @@ def test_a_function_is_unprivileged(docker: Any, name: str) -> None:
 
 @pytest.mark.docker
 def test_a_runtime_api_serves_only_its_own_sandbox(docker: Any, name: str) -> None:
-    """A function reaches its own Runtime API, and is refused by its neighbour's."""
+    """A function reaches its own Runtime API; its neighbour's hangs up on it."""
     other = f"{name}-other"[-60:].strip("-")
     docker.deploy(other, PROBE)
     docker.deploy(name, PROBE)
     address = docker.invoke(other).payload["api"]
     found = docker.invoke(name, {"other": address}).payload
     assert found["mine"] == 200
-    assert found["other"] == 403
+    assert found["other"] in ("ConnectionResetError", "RemoteDisconnected")

@@ -7,13 +7,18 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from rapid.errors import MAX_RESPONSE
 from rapid.invocation import ExitStatus
+from rapid.server import CONNECTIONS
+
+PING = b"GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n"
 
 INVALID_ID = b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}'
 
@@ -334,6 +339,16 @@ class TestInitError:
         assert (await house.next()).body == refused("InitError", "Ready")
         assert (await house.init_error()).body == refused("InitError", "InitError")
 
+    async def test_one_at_a_time(self, house: Any) -> None:
+        """While the body of one arrives, no second one is read: bodies that never end would pile up."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        writer.write(b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        await house.call("GET", "/ping")  # on another connection: by its answer the first one has been heard
+        assert (await house.init_error()).body == refused("InitError", "InitError")
+        writer.write(b"}")
+        assert (await reader.readline()) == b"HTTP/1.1 202 Accepted\r\n"
+        writer.close()
+
     async def test_too_late(self, house: Any) -> None:
         """After the first `next` it is out of order, and the reason why is the first thing told."""
         await house.poll()
@@ -379,17 +394,39 @@ class TestListener:
     async def test_other_peers(
         self, make_house: Callable[..., Any], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Only the sandbox's own address may speak."""
+        """Only the sandbox's own address may speak; others are hung up on, and cannot fill the log."""
         house = await make_house(peer="127.0.0.2")
         house.environment.begin()
-        answer = await house.next()
-        assert answer.status == 403
-        assert "refused a Runtime API call from" in caplog.text
+        for _ in range(3):
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await house.next()
+        assert caplog.text.count("refused a connection to the Runtime API") == 1
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", house.listener.port, local_addr=("127.0.0.2", 0)
         )
-        writer.write(b"GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(PING)
         assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+
+    async def test_too_many_connections(self, house: Any) -> None:
+        """A function that opens connection after connection is hung up on; those that it has go on."""
+        held = [
+            await asyncio.open_connection("127.0.0.1", house.listener.port) for _ in range(CONNECTIONS + 3)
+        ]
+        served = 0
+        for reader, writer in held:
+            with suppress(ConnectionError):
+                writer.write(PING)
+                served += (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
+        assert served == CONNECTIONS
+        for _, writer in held:
+            writer.close()
+
+    async def test_too_many_headers(self, house: Any) -> None:
+        """Headers without end are refused long before they are many."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        writer.write(PING.removesuffix(b"\r\n") + b"".join(b"X-%d: x\r\n" % number for number in range(40)))
+        assert (await reader.readline()) == b"HTTP/1.0 400 Bad Request\r\n"
         writer.close()
 
     async def test_before_the_environment(self, house: Any) -> None:
