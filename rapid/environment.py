@@ -8,11 +8,13 @@ Times are `time.monotonic()`: the event loop's own clock counts whole millisecon
 """
 
 import asyncio
+import json
 import logging
 import time
+import uuid
 from asyncio import Future, TimerHandle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rapid.buffering import Lines, Tail
 from rapid.events import (
@@ -24,9 +26,18 @@ from rapid.events import (
     Do,
     Effect,
     Event,
+    ExtensionErrorPosted,
+    ExtensionExited,
+    ExtensionNextCalled,
+    ExtensionNotStarted,
+    ExtensionRegistered,
+    ExtensionsFound,
+    FindExtensions,
     InitErrorPosted,
     InvokeArrived,
+    InvokeNotice,
     NextCalled,
+    Notify,
     Respond,
     ResponseBegan,
     ResponseBroke,
@@ -37,13 +48,18 @@ from rapid.events import (
     SandboxLost,
     Settled,
     ShutdownAsked,
+    ShutdownNotice,
+    SignalRuntime,
+    StartExtension,
     StartRuntime,
     TimerFired,
     Write,
 )
+from rapid.extensions import INVOKE, SHUTDOWN, ExtensionCall, ExtensionRefused, ExtensionState
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle, Phase, RuntimeState, Settings
 from rapid.log_format import LogFormat
+from rapid.polls import Poll
 from rapid.records import Report
 from rapid.supervisor import StartFailed, Supervisor
 
@@ -60,13 +76,46 @@ START_FAULTS = {
 }
 
 
+PROCESSES = 16
+"""Numbers that each generation of processes has: 0 is the runtime's, the others are the extensions'."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What the runtime process is."""
+    """What the runtime process is, and where extensions are."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
+    extensions: str = "/opt/extensions"
+    """The directory whose files are external extensions."""
+    extension_env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What extensions learn about the function when they register."""
+
+    name: str
+    version: str
+    handler: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The answer to an extension's registration."""
+
+    identifier: str
+    function: Function
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The answer to an extension's `event/next`: the event's own identifier, and the event as JSON."""
+
+    identifier: str
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +146,7 @@ class Environment:
         *,
         settings: Settings,
         program: Program,
+        function: Function,
         supervisor: Supervisor,
         log: Callable[[bytes], None],
         log_format: LogFormat,
@@ -107,6 +157,7 @@ class Environment:
         self._loop = asyncio.get_running_loop()
         self._core = Lifecycle(settings)
         self._program = program
+        self._function = function
         self._supervisor = supervisor
         self._log = log
         self._format = log_format
@@ -114,15 +165,17 @@ class Environment:
         self._on_ended = on_ended
         self._freeze = freeze
         self._ticket: Ticket | None = None
-        self._poll: Future[Delivery] | None = None
-        #: The runtime's pending `next`.
-        self._poll_is_alive: Callable[[], bool] = _nobody
-        self._delivery: Delivery | None = None
-        #: An event for which no `next` is pending yet.
+        self._poll: Poll[Delivery] = Poll()
+        #: The runtime's `next`.
+        self._extension_polls: dict[str, Poll[Notice]] = {}
+        #: By identifier.
+        self._extension_processes: dict[int, str] = {}
+        #: Process number → name, of the current generation.
         self._deadline: TimerHandle | None = None
         self._freezing: TimerHandle | None = None
         self._frozen = False
-        self._lines = {1: Lines(), 2: Lines()}
+        self._lines: dict[tuple[int, int], Lines] = {}
+        #: By process and stream.
         self.memory_peak = 0
         supervisor.observer = self
 
@@ -153,16 +206,9 @@ class Environment:
 
     def next(self, is_alive: Callable[[], bool]) -> Future[Delivery]:
         """The runtime asks for its next event. `is_alive` tells whether it still waits for the answer."""
-        abandoned = self._poll is not None and not self._poll_is_alive()
-        if not (abandoned and self._core.runtime is RuntimeState.READY):
+        if not (self._poll.is_abandoned and self._core.runtime is RuntimeState.READY):
             self._handle(NextCalled(time.monotonic()))
-        elif self._poll is not None:
-            self._poll.cancel()
-        self._poll = poll = self._loop.create_future()
-        self._poll_is_alive = is_alive
-        if self._delivery is not None:
-            self._answer_poll(self._delivery)
-        return poll
+        return self._poll.ask(is_alive)
 
     def begin_response(self, request_id: str, call: RuntimeCall) -> None:
         self._handle(ResponseBegan(time.monotonic(), request_id, call))
@@ -176,16 +222,49 @@ class Environment:
     def init_error(self, error_type: str, payload: bytes) -> None:
         self._handle(InitErrorPosted(time.monotonic(), error_type, payload))
 
+    # The extensions' side. These raise `ExtensionRefused`.
+
+    def register_extension(self, name: str, events: Sequence[str]) -> Registered:
+        """An extension makes itself known."""
+        identifier = str(uuid.uuid4())
+        self._extension_polls[identifier] = Poll()
+        try:
+            self._handle(ExtensionRegistered(time.monotonic(), name, tuple(events), identifier))
+        except ExtensionRefused:
+            del self._extension_polls[identifier]
+            raise
+        return Registered(identifier, self._function)
+
+    def extension_next(self, identifier: str, is_alive: Callable[[], bool]) -> Future[Notice]:
+        """An extension asks for its next event. `is_alive` tells whether it still waits for the answer."""
+        extension = self._core.extensions.find(identifier)
+        waits = extension is not None and extension.state is ExtensionState.READY
+        poll = self._extension_polls.setdefault(identifier, Poll()) if extension else Poll()
+        if not (waits and poll.is_abandoned):
+            self._handle(ExtensionNextCalled(time.monotonic(), identifier))
+        return poll.ask(is_alive)
+
+    def extension_error(self, identifier: str, call: ExtensionCall, error_type: str) -> None:
+        """An extension gives up, `INIT_ERROR` or `EXIT_ERROR`."""
+        self._handle(ExtensionErrorPosted(time.monotonic(), identifier, call, error_type))
+
     # The supervisor's side
 
-    def output(self, process: int, stream: int, data: bytes) -> None:  # noqa: ARG002  one process so far
-        for line in self._lines[stream].feed(data):
+    def output(self, process: int, stream: int, data: bytes) -> None:
+        lines = self._lines.get((process, stream))
+        if lines is None:
+            lines = self._lines[process, stream] = Lines()
+        for line in lines.feed(data):
             if self._format.keeps(line):
                 self._write(line)
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
-        self._handle(RuntimeExited(time.monotonic(), process, status))
+        now, generation = time.monotonic(), self._core.generation
+        if process == self._runtime_process(generation):
+            self._handle(RuntimeExited(now, generation, status))
+        elif name := self._extension_processes.get(process):
+            self._handle(ExtensionExited(now, generation, name, status))
 
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
         self._flush()
@@ -202,8 +281,8 @@ class Environment:
             case Do():
                 self._do(effect)
             case Deliver(invocation, deadline):
-                epoch_ms = int((time.time() + deadline - time.monotonic()) * 1000)
-                self._answer_poll(Delivery(invocation, epoch_ms))
+                epoch_ms = _epoch_ms(deadline)
+                self._poll.give(Delivery(invocation, epoch_ms))
             case Respond(outcome):
                 self._respond(outcome)
             case Complete(report):
@@ -213,8 +292,21 @@ class Environment:
                     self._write(line)
             case Arm():
                 self._arm(effect)
+            case _:
+                self._perform_rare(effect)
+
+    def _perform_rare(self, effect: Effect) -> None:
+        match effect:
             case StartRuntime(generation):
                 self._start(generation)
+            case FindExtensions(generation):
+                self._find_extensions(generation)
+            case StartExtension(generation, name):
+                self._start_extension(generation, name)
+            case SignalRuntime(generation, number):
+                self._supervisor.signal(self._runtime_process(generation), number)
+            case Notify(identifier, notice):
+                self._extension_polls[identifier].give(_notice(notice))
 
     def _do(self, effect: Do) -> None:
         match effect:
@@ -227,28 +319,21 @@ class Environment:
             case Do.DISARM:
                 self._disarm()
             case Do.CLEAR:
-                self._drop_poll()
+                self._drop_polls()
                 self._thaw()
                 self._supervisor.clear().add_done_callback(self._cleared)
             case Do.IDLE:
                 self._on_idle()
             case Do.ENDED:
-                self._drop_poll()
+                self._drop_polls()
                 self._thaw()
                 self._on_ended()
 
-    def _answer_poll(self, delivery: Delivery) -> None:
-        poll, self._poll = self._poll, None
-        if poll is None or poll.done():
-            self._delivery = delivery
-            return
-        self._delivery = None
-        poll.set_result(delivery)
-
-    def _drop_poll(self) -> None:
-        poll, self._poll, self._delivery = self._poll, None, None
-        if poll is not None:
-            poll.cancel()
+    def _drop_polls(self) -> None:
+        self._poll.drop()
+        for poll in self._extension_polls.values():
+            poll.drop()
+        self._extension_polls.clear()
 
     def _respond(self, outcome: Outcome) -> None:
         if self._ticket is not None and not self._ticket.outcome.done():
@@ -280,8 +365,30 @@ class Environment:
                 fault = Fault(START_FAULTS.get(reason.stage, START_FAULTS["fork"]), str(reason))
                 self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
-        program = self._program
-        self._supervisor.start(generation, program.argv, program.env, program.cwd).add_done_callback(done)
+        program, process = self._program, self._runtime_process(generation)
+        self._supervisor.start(process, program.argv, program.env, program.cwd).add_done_callback(done)
+
+    def _runtime_process(self, generation: int) -> int:
+        return generation % (65536 // PROCESSES) * PROCESSES
+
+    def _find_extensions(self, generation: int) -> None:
+        def found(future: Future[Sequence[str]]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                names = tuple(future.result())
+                self._handle(ExtensionsFound(time.monotonic(), generation, names))
+
+        self._extension_processes.clear()
+        self._supervisor.list(self._program.extensions).add_done_callback(found)
+
+    def _start_extension(self, generation: int, name: str) -> None:
+        def done(future: Future[None]) -> None:
+            if not future.cancelled() and isinstance(reason := future.exception(), StartFailed):
+                self._handle(ExtensionNotStarted(time.monotonic(), generation, name, str(reason)))
+
+        process = self._runtime_process(generation) + len(self._extension_processes) + 1
+        self._extension_processes[process] = name
+        argv = [f"{self._program.extensions}/{name}"]
+        self._supervisor.start(process, argv, self._program.extension_env, "/").add_done_callback(done)
 
     def _settled(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
@@ -293,6 +400,7 @@ class Environment:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
+            self._lines.clear()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
     def _freeze_now(self) -> None:
@@ -322,5 +430,25 @@ class Environment:
                     self._write(line)
 
 
-def _nobody() -> bool:
-    return False
+def _epoch_ms(at: float) -> int:
+    """A time of the monotonic clock in milliseconds of the Unix epoch."""
+    return int((time.time() + at - time.monotonic()) * 1000)
+
+
+def _notice(notice: InvokeNotice | ShutdownNotice) -> Notice:
+    body: dict[str, object]
+    if isinstance(notice, InvokeNotice):
+        body = {
+            "eventType": INVOKE,
+            "deadlineMs": _epoch_ms(notice.deadline),
+            "requestId": notice.invocation.request_id,
+            "invokedFunctionArn": notice.invocation.arn,
+            "tracing": {"type": "X-Amzn-Trace-Id", "value": notice.invocation.trace_id},
+        }
+    else:
+        body = {
+            "eventType": SHUTDOWN,
+            "shutdownReason": notice.reason,
+            "deadlineMs": _epoch_ms(notice.deadline),
+        }
+    return Notice(str(uuid.uuid4()), json.dumps(body, separators=(",", ":")).encode())

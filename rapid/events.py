@@ -6,6 +6,7 @@ The vocabulary of `rapid.lifecycle`: events are past facts, effects are orders t
 from dataclasses import dataclass
 from enum import Enum
 
+from rapid.extensions import ExtensionCall
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.records import Record, Report
 
@@ -22,6 +23,7 @@ class RuntimeCall(Enum):
 class Timer(Enum):
     INIT = "init"
     INVOKE = "invoke"
+    STOP = "stop"
 
 
 # Events
@@ -95,6 +97,57 @@ class RuntimeExited:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtensionsFound:
+    """The files in `/opt/extensions`."""
+
+    now: float
+    generation: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionRegistered:
+    """An extension asks to be known under a new identifier."""
+
+    now: float
+    name: str
+    events: tuple[str, ...]
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionNextCalled:
+    now: float
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionErrorPosted:
+    """An extension gives up: `INIT_ERROR` or `EXIT_ERROR`."""
+
+    now: float
+    identifier: str
+    call: ExtensionCall
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionNotStarted:
+    now: float
+    generation: int
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionExited:
+    now: float
+    generation: int
+    name: str
+    status: ExitStatus
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     now: float
     timer: Timer
@@ -139,6 +192,12 @@ Event = (
     | InitErrorPosted
     | RuntimeNotStarted
     | RuntimeExited
+    | ExtensionsFound
+    | ExtensionRegistered
+    | ExtensionNextCalled
+    | ExtensionErrorPosted
+    | ExtensionNotStarted
+    | ExtensionExited
     | TimerFired
     | Settled
     | Cleared
@@ -153,6 +212,49 @@ Event = (
 @dataclass(frozen=True, slots=True)
 class StartRuntime:
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindExtensions:
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartExtension:
+    generation: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRuntime:
+    """Signal the runtime's process group."""
+
+    generation: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvokeNotice:
+    """What an extension hears of an invocation. `deadline` on the clock of `now`."""
+
+    invocation: Invocation
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownNotice:
+    """The environment ends; `reason` is `spindown`, `timeout` or `failure`."""
+
+    reason: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Answer the pending (or coming) `event/next` of an extension."""
+
+    identifier: str
+    notice: InvokeNotice | ShutdownNotice
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,5 +309,17 @@ class Do(Enum):
     """The environment is over; the sandbox can go."""
 
 
-Effect = StartRuntime | Deliver | Respond | Complete | Write | Arm | Do
+Effect = (
+    FindExtensions
+    | StartExtension
+    | StartRuntime
+    | SignalRuntime
+    | Notify
+    | Deliver
+    | Respond
+    | Complete
+    | Write
+    | Arm
+    | Do
+)
 Effects = list[Effect]

@@ -83,6 +83,12 @@ def exited(status: ExitStatus) -> Fault:
     return Fault("Runtime.ExitError", status.text(), shown_type=shown)
 
 
+def extension_exited(status: ExitStatus) -> Fault:
+    """An extension's process ended while it was needed."""
+    text = "exit code 0" if status.code == 0 else status.text().removeprefix("Runtime exited with error: ")
+    return Fault("Extension.Crash", text, shown_type="Runtime.OutOfMemory" if status.out_of_memory else None)
+
+
 def timed_out(seconds: float) -> Fault:
     """The function's timeout passed."""
     return Fault("Sandbox.Timedout", f"Task timed out after {seconds:.2f} seconds", status="timeout")

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from rapid.records import InitReport, InitStart, Record, Report, Start
+from rapid.records import ExtensionReady, InitReport, InitStart, Record, Report, Start
 
 
 class Level(IntEnum):
@@ -83,6 +83,8 @@ class LogFormat:
             case Start():
                 start = {"requestId": record.request_id, "functionArn": record.arn, "version": record.version}
                 return "platform.start", Level.INFO, start
+            case ExtensionReady():
+                return "platform.extension", Level.INFO, _extension(record)
             case Report():
                 level = Level.INFO if record.status == "success" else Level.WARN
                 return "platform.report", level, _report(record)
@@ -107,6 +109,10 @@ class LogFormat:
             **_error_type(record.status, record.error_type),
             "metrics": {"durationMs": _ms(record.duration)},
         }
+
+
+def _extension(record: ExtensionReady) -> Mapping[str, Any]:
+    return {"name": record.name, "state": "Ready", "events": list(record.events)}
 
 
 def _report(record: Report) -> Mapping[str, Any]:

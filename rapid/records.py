@@ -84,7 +84,18 @@ class Report:
         return line + "\n"
 
 
-Record = InitStart | InitReport | Start | Report
+@dataclass(frozen=True, slots=True)
+class ExtensionReady:
+    """An extension has registered and takes part."""
+
+    name: str
+    events: tuple[str, ...]
+
+    def text(self) -> str:
+        return f"EXTENSION\tName: {self.name}\tState: Ready\tEvents: [{','.join(self.events)}]\n"
+
+
+Record = InitStart | InitReport | Start | Report | ExtensionReady
 
 
 def _ms(seconds: float) -> str:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from rapid.environment import Environment, Program
+from rapid.environment import Environment, Function, Program
 from rapid.lifecycle import Settings as LifecycleSettings
 from rapid.log_format import Identity, Level, LogFormat
 from rapid.runtime_api import RuntimeApi
@@ -28,6 +28,7 @@ from runtime.logs import LogStore
 from runtime.model import FunctionVersion
 from runtime.spawners.base import (
     Delivery,
+    Layout,
     SandboxDeath,
     SandboxHandle,
     SandboxSpec,
@@ -35,7 +36,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
-from runtime.variables import Credentials, log_group, runtime_variables
+from runtime.variables import Credentials, extension_variables, log_group, runtime_variables
 
 logger = logging.getLogger(__name__)
 
@@ -273,19 +274,11 @@ class Launcher:
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
         stream = _log_stream(version)
-        layout = handle.layout
         environment = Environment(
             settings=_lifecycle_settings(version),
-            program=Program(
-                argv=[f"{layout.runtime_dir}/bootstrap"],
-                env=runtime_variables(
-                    version,
-                    layout=layout,
-                    runtime_api=api,
-                    log_stream=stream,
-                    credentials=self._credentials,
-                ),
-                cwd=layout.task_root,
+            program=self._program(version, handle.layout, api, stream),
+            function=Function(
+                version.name, version.version, version.config.handler or "", version.scope.account
             ),
             supervisor=link,
             log=self._log_to(version, stream),
@@ -304,6 +297,18 @@ class Launcher:
             ended=asyncio.get_running_loop().create_future(),
         )
         return hosted
+
+    def _program(self, version: FunctionVersion, layout: Layout, api: str, stream: str) -> Program:
+        variables = runtime_variables(
+            version, layout=layout, runtime_api=api, log_stream=stream, credentials=self._credentials
+        )
+        return Program(
+            argv=[f"{layout.runtime_dir}/bootstrap"],
+            env=variables,
+            cwd=layout.task_root,
+            extensions=f"{layout.opt}/extensions",
+            extension_env=extension_variables(variables),
+        )
 
     def _log_to(self, version: FunctionVersion, stream: str) -> Callable[[bytes], None]:
         write, scope, group = self._logs.write, version.scope, log_group(version)

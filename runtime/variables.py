@@ -16,6 +16,17 @@ LIBRARY_PATH = (
 )
 
 
+HIDDEN_FROM_EXTENSIONS = {
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """What stands for the execution role's session."""
@@ -46,6 +57,15 @@ def runtime_variables(
         **(version.config.environment or {}),
         **_credentials(credentials),
         **_reserved(version, layout, runtime_api, log_stream, initialization_type),
+    }
+
+
+def extension_variables(runtime: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an external extension: the runtime's without what is meant for the runtime alone."""
+    return {
+        name: value
+        for name, value in runtime.items()
+        if not name.startswith("_") and name not in HIDDEN_FROM_EXTENSIONS
     }
 
 

@@ -1,0 +1,169 @@
+"""The extensions of one environment: who they are, what each may do next. Pure.
+
+An external extension is a process that the platform starts from `/opt/extensions`, before the runtime; it must
+register under its file's name. An internal one is code inside the runtime's process that registers by itself, before
+the runtime's first `next`. Their states and the calls that each allows are the table `EXTENSION_CALLS`; a call that
+it does not allow raises `ExtensionRefused` and changes nothing. What follows for the environment as a whole is
+`rapid.lifecycle`'s to say.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from rapid import errors
+
+INVOKE, SHUTDOWN = "INVOKE", "SHUTDOWN"
+MAX_EXTENSIONS = 10
+"""External and internal ones together."""
+
+
+class ExtensionState(StrEnum):
+    """An extension's states; values are the names that refusals print."""
+
+    STARTED = "Started"
+    REGISTERED = "Registered"
+    READY = "Ready"
+    RUNNING = "Running"
+    INIT_ERROR = "InitError"
+    EXIT_ERROR = "ExitError"
+    EXITED = "Exited"
+
+
+class ExtensionCall(Enum):
+    """What an extension may ask of the Extensions API; the value is the state that refusals name as its target."""
+
+    REGISTER = "Registered"
+    NEXT = "Ready"
+    INIT_ERROR = "InitError"
+    EXIT_ERROR = "ExitError"
+
+
+EXTENSION_CALLS: Mapping[ExtensionState, Mapping[ExtensionCall, ExtensionState]] = {
+    ExtensionState.STARTED: {ExtensionCall.REGISTER: ExtensionState.REGISTERED},
+    ExtensionState.REGISTERED: {
+        ExtensionCall.NEXT: ExtensionState.READY,
+        ExtensionCall.INIT_ERROR: ExtensionState.INIT_ERROR,
+        ExtensionCall.EXIT_ERROR: ExtensionState.EXIT_ERROR,
+    },
+    ExtensionState.READY: {ExtensionCall.EXIT_ERROR: ExtensionState.EXIT_ERROR},
+    ExtensionState.RUNNING: {
+        ExtensionCall.NEXT: ExtensionState.READY,
+        ExtensionCall.EXIT_ERROR: ExtensionState.EXIT_ERROR,
+    },
+    ExtensionState.INIT_ERROR: {ExtensionCall.INIT_ERROR: ExtensionState.INIT_ERROR},  # again: nothing new
+    ExtensionState.EXIT_ERROR: {},
+    ExtensionState.EXITED: {},
+}
+
+
+class ExtensionRefused(Exception):
+    """The call is out of order, or names nobody. Nothing has changed."""
+
+    def __init__(self, refusal: errors.Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+@dataclass(slots=True)
+class Extension:
+    """One extension. `identifier` is empty until it has registered."""
+
+    name: str
+    external: bool
+    identifier: str = ""
+    events: tuple[str, ...] = ()
+    state: ExtensionState = ExtensionState.STARTED
+
+    def call(self, call: ExtensionCall) -> None:
+        """Go where the call leads. Raises `ExtensionRefused`."""
+        target = EXTENSION_CALLS[self.state].get(call)
+        if target is None:
+            raise ExtensionRefused(errors.illegal_extension_transition(self.name, self.state, call.value))
+        self.state = target
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state is not ExtensionState.EXITED
+
+
+class Extensions:
+    """The extensions of one generation of an environment's processes."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._by_name = {name: Extension(name, external=True) for name in names}
+        self._by_identifier: dict[str, Extension] = {}
+        self._open = True
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{each.name} {each.state}" for each in self._by_name.values())
+        return f"<Extensions [{states}]>"
+
+    def register(self, name: str, events: tuple[str, ...], identifier: str) -> Extension:
+        """Make an extension known under an identifier. Raises `ExtensionRefused`."""
+        extension = self._by_name.get(name)
+        if extension is None:
+            extension = self._internal(name, events)
+        elif not extension.external:
+            raise ExtensionRefused(errors.NAME_REGISTERED)
+        extension.call(ExtensionCall.REGISTER)
+        extension.identifier = identifier
+        extension.events = events
+        self._by_name[name] = extension
+        self._by_identifier[identifier] = extension
+        return extension
+
+    def _internal(self, name: str, events: tuple[str, ...]) -> Extension:
+        if not self._open:
+            raise ExtensionRefused(errors.REGISTRATION_CLOSED)
+        if SHUTDOWN in events:
+            reason = "internal extensions cannot subscribe to it"
+            raise ExtensionRefused(errors.invalid_event_type(SHUTDOWN, reason))
+        if len(self._by_name) >= MAX_EXTENSIONS:
+            raise ExtensionRefused(errors.TOO_MANY_EXTENSIONS)
+        return Extension(name, external=False)
+
+    def close_registration(self) -> None:
+        """The runtime has asked for its first event."""
+        self._open = False
+
+    def find(self, identifier: str) -> Extension | None:
+        return self._by_identifier.get(identifier)
+
+    def named(self, name: str) -> Extension:
+        return self._by_name[name]
+
+    def begin_invocation(self) -> list[Extension]:
+        """Those that hear of an invocation; they are running from now on."""
+        hearing = [each for each in self._by_name.values() if INVOKE in each.events]
+        for extension in hearing:
+            extension.state = ExtensionState.RUNNING
+        return hearing
+
+    @property
+    def registered(self) -> list[Extension]:
+        """In the order of their names' appearance."""
+        return [each for each in self._by_name.values() if each.identifier]
+
+    @property
+    def hearing_shutdown(self) -> list[Extension]:
+        """External ones that subscribed to SHUTDOWN and still run."""
+        return [each for each in self.registered if each.is_alive and SHUTDOWN in each.events]
+
+    @property
+    def all_registered(self) -> bool:
+        return all(each.identifier for each in self._by_name.values())
+
+    @property
+    def all_ready(self) -> bool:
+        """Every one has asked for its next event, and none has one to work on."""
+        return all(each.state is ExtensionState.READY for each in self._by_name.values())
+
+    @property
+    def any_external(self) -> bool:
+        """Whether an external one has registered, whatever became of it."""
+        return any(each.external for each in self.registered)
+
+    @property
+    def any_registered(self) -> bool:
+        return bool(self._by_identifier)
