@@ -43,3 +43,44 @@ def illegal_transition(current: str, target: str) -> Refusal:
 def document(message: str, error_type: str) -> bytes:
     """An error as the Runtime API writes it."""
     return json.dumps({"errorMessage": message, "errorType": error_type}, separators=(",", ":")).encode()
+
+
+# The Extensions API's own: all 403. The documentation also lists 400 for bad input; AWS's emulator answers 403.
+
+EMPTY_EXTENSION_NAME = Refusal(403, "Extension.InvalidExtensionName", "Empty extension name")
+REGISTRATION_CLOSED = Refusal(403, "Extension.RegistrationClosed", "Extension registration closed already")
+NAME_REGISTERED = Refusal(
+    403, "Extension.InvalidExtensionState", "Extension with this name already registered"
+)
+TOO_MANY_EXTENSIONS = Refusal(403, "Extension.TooManyExtensions", "Extension limit (10) reached")
+MISSING_IDENTIFIER = Refusal(
+    403, "Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header"
+)
+INVALID_IDENTIFIER = Refusal(
+    403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier"
+)
+UNKNOWN_IDENTIFIER = Refusal(
+    403, "Extension.UnknownExtensionIdentifier", "Unknown Lambda-Extension-Identifier"
+)
+MISSING_ERROR_TYPE = Refusal(403, "Extension.MissingHeader", "Lambda-Extension-Function-Error-Type not found")
+
+
+def unknown_extension(identifier: str) -> Refusal:
+    """Nobody has registered under the identifier that an `event/next` names."""
+    return Refusal(403, "Extension.UnknownExtensionIdentifier", f"Unknown extension {identifier}")
+
+
+def invalid_request_format(text: str) -> Refusal:
+    """The body of a registration cannot be read."""
+    return Refusal(403, "InvalidRequestFormat", text)
+
+
+def invalid_event_type(event: str, reason: str) -> Refusal:
+    """A registration subscribes to what it cannot have."""
+    return Refusal(403, "Extension.InvalidEventType", f"{event}: {reason}")
+
+
+def illegal_extension_transition(name: str, current: str, target: str) -> Refusal:
+    """An extension's state does not allow its call."""
+    text = f"State transition from {current} to {target} failed for extension {name}."
+    return Refusal(403, "Extension.InvalidExtensionState", f"{text} Error: State transition is not allowed")
