@@ -8,7 +8,7 @@ it does not allow raises `ExtensionRefused` and changes nothing. What follows fo
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from rapid import errors
@@ -87,13 +87,18 @@ class Extension:
         return self.state is not ExtensionState.EXITED
 
 
+@dataclass(slots=True, repr=False)
 class Extensions:
     """The extensions of one generation of an environment's processes."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._by_name = {name: Extension(name, external=True) for name in names}
-        self._by_identifier: dict[str, Extension] = {}
-        self._open = True
+    _by_name: dict[str, Extension] = field(default_factory=dict)
+    _by_identifier: dict[str, Extension] = field(default_factory=dict)
+    _open: bool = True
+
+    @classmethod
+    def launched(cls, names: Iterable[str]) -> "Extensions":
+        """External ones, none registered yet."""
+        return cls({name: Extension(name, external=True) for name in names})
 
     def __repr__(self) -> str:
         states = ", ".join(f"{each.name} {each.state}" for each in self._by_name.values())
@@ -149,6 +154,10 @@ class Extensions:
     def hearing_shutdown(self) -> list[Extension]:
         """External ones that subscribed to SHUTDOWN and still run."""
         return [each for each in self.registered if each.is_alive and SHUTDOWN in each.events]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._by_name)
 
     @property
     def all_registered(self) -> bool:

@@ -273,13 +273,14 @@ class Lifecycle:
         return FindExtensions(self.generation)
 
     def _extensions_found(self, event: ExtensionsFound) -> Effects:
-        if not self._is_live(event.generation):
+        looked = self.runtime is not RuntimeState.ABSENT or self.extensions.names
+        if looked or not self._is_live(event.generation):
             return []
         if len(event.names) > MAX_EXTENSIONS:
             return self._fail(
                 event.now, Fault("Extension.TooManyExtensions", errors.TOO_MANY_EXTENSIONS.message)
             )
-        self.extensions = Extensions(event.names)
+        self.extensions = Extensions.launched(event.names)
         starts: Effects = [StartExtension(self.generation, name) for name in event.names]
         return starts or self._start_runtime()
 

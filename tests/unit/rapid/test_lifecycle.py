@@ -18,6 +18,8 @@ from rapid.events import (
     Do,
     Effects,
     Event,
+    ExtensionsFound,
+    FindExtensions,
     InitErrorPosted,
     InvokeArrived,
     NextCalled,
@@ -83,7 +85,7 @@ def tell(environment: Lifecycle, *events: Event) -> Lifecycle:
 
 
 def initialising() -> Lifecycle:
-    return tell(cold(), Began(0))
+    return tell(cold(), Began(0), ExtensionsFound(0, 1, ()))
 
 
 def idle() -> Lifecycle:
@@ -129,7 +131,7 @@ def failed() -> Lifecycle:
 
 def initialising_late() -> Lifecycle:
     """The second initialisation, inside the invocation that came at 2."""
-    return tell(failed(), InvokeArrived(2, ONE, TIMEOUT))
+    return tell(failed(), InvokeArrived(2, ONE, TIMEOUT), ExtensionsFound(2, 2, ()))
 
 
 def clearing() -> Lifecycle:
@@ -181,7 +183,8 @@ def ignores(environment: Lifecycle, event: Event) -> bool:
 def test_cold_success() -> None:
     """An initialisation ahead, an invocation, its report with the init duration, idle again."""
     environment = cold()
-    assert environment.handle(Began(0)) == [INIT_START, StartRuntime(1), Arm(Timer.INIT, 10, 1)]
+    assert environment.handle(Began(0)) == [INIT_START, FindExtensions(1), Arm(Timer.INIT, 10, 1)]
+    assert environment.handle(ExtensionsFound(0, 1, ())) == [StartRuntime(1)]
     assert environment.handle(NextCalled(1)) == [Do.DISARM, Do.FREEZE, Do.IDLE]
     assert environment.handle(InvokeArrived(2, ONE, TIMEOUT)) == [
         Do.THAW,
@@ -293,7 +296,8 @@ def test_failed_init(kind: str) -> None:
 def test_suppressed_init(kind: str) -> None:
     """After a failed initialisation, the next one runs inside the invocation: no Init Duration, its own timeout."""
     environment = tell(initialising(), FAILED_INITS[kind][0], Cleared(3, MB))
-    assert environment.handle(InvokeArrived(4, ONE, TIMEOUT)) == [StartRuntime(2), Arm(Timer.INVOKE, 7, 2)]
+    assert environment.handle(InvokeArrived(4, ONE, TIMEOUT)) == [FindExtensions(2), Arm(Timer.INVOKE, 7, 2)]
+    assert environment.handle(ExtensionsFound(4, 2, ())) == [StartRuntime(2)]
     assert environment.handle(NextCalled(5)) == [started(), Deliver(ONE, 7)]
     tell(
         environment,
@@ -361,7 +365,7 @@ def test_crash() -> None:
 def test_next_invocation_after_a_crash() -> None:
     """The next invocation begins with a runtime of its own; the second generation's exit counts again."""
     environment = tell(clearing(), Cleared(4, MB))
-    assert environment.handle(InvokeArrived(5, TWO, TIMEOUT)) == [StartRuntime(2), Arm(Timer.INVOKE, 8, 2)]
+    assert environment.handle(InvokeArrived(5, TWO, TIMEOUT)) == [FindExtensions(2), Arm(Timer.INVOKE, 8, 2)]
     assert environment.handle(RuntimeExited(6, 2, CRASH))[-1] is Do.CLEAR
 
 
@@ -417,7 +421,8 @@ def waiting() -> Lifecycle:
 def test_invocation_while_clearing() -> None:
     """An invocation that meets the leftovers of an idle runtime waits for their end; then its time begins."""
     environment = waiting()
-    assert environment.handle(Cleared(4, MB)) == [StartRuntime(2), Arm(Timer.INVOKE, 7, 2)]
+    assert environment.handle(Cleared(4, MB)) == [FindExtensions(2), Arm(Timer.INVOKE, 7, 2)]
+    assert environment.handle(ExtensionsFound(4, 2, ())) == [StartRuntime(2)]
     assert environment.handle(NextCalled(5)) == [started(TWO), Deliver(TWO, 7)]
 
 

@@ -20,9 +20,18 @@ from rapid.events import (
     Do,
     Effect,
     Event,
+    ExtensionErrorPosted,
+    ExtensionExited,
+    ExtensionNextCalled,
+    ExtensionNotStarted,
+    ExtensionRegistered,
+    ExtensionsFound,
+    FindExtensions,
     InitErrorPosted,
     InvokeArrived,
+    InvokeNotice,
     NextCalled,
+    Notify,
     Respond,
     ResponseBegan,
     ResponseBroke,
@@ -33,11 +42,15 @@ from rapid.events import (
     SandboxLost,
     Settled,
     ShutdownAsked,
+    ShutdownNotice,
+    SignalRuntime,
+    StartExtension,
     StartRuntime,
     Timer,
     TimerFired,
     Write,
 )
+from rapid.extensions import ExtensionCall, ExtensionRefused, ExtensionState
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import IllegalTransition, Lifecycle, Phase, RuntimeState, Settings, UnknownRequest
 from rapid.records import Report, Start
@@ -69,6 +82,8 @@ class Walker:
         """Bring the environment to its end, one way or the other."""
         if self.draw.random() < 0.5:
             self.step(ShutdownAsked(self.now))
+            for _ in range(2):  # the runtime's grace, the extensions' time
+                self.step(TimerFired(self.now, Timer.STOP, self.environment.generation))
             self.step(Cleared(self.now, 1))
         self.step(SandboxLost(self.now, "the walk is over"))
 
@@ -77,7 +92,7 @@ class Walker:
         phase = self.environment.phase
         try:
             effects = self.environment.handle(event)
-        except (IllegalTransition, UnknownRequest):
+        except (IllegalTransition, UnknownRequest, ExtensionRefused):
             assert vars(self.environment) == before, event
             return
         self.story.append((event, effects))
@@ -91,7 +106,7 @@ class Walker:
 
     # The books
 
-    def note(self, effect: Effect) -> None:
+    def note(self, effect: Effect) -> None:  # noqa: C901  it is a table
         match effect:
             case Write(Start(request_id)):
                 assert not self.counts["report", request_id]
@@ -109,13 +124,28 @@ class Walker:
             case Deliver(invocation, _):
                 assert invocation.request_id == self.arrived[-1]
                 assert not self.counts["respond", invocation.request_id]
-            case StartRuntime(generation):
+            case StartRuntime(generation) | StartExtension(generation) | FindExtensions(generation):
                 assert generation == self.environment.generation
+            case SignalRuntime(generation, _):
+                assert generation == self.environment.generation
+            case Notify(identifier, notice):
+                self.notify(identifier, notice)
             case Arm():
                 assert effect.generation == self.environment.generation
                 assert effect.at >= self.now
             case Do.ENDED:
                 self.ended = True
+
+    def notify(self, identifier: str, notice: InvokeNotice | ShutdownNotice) -> None:
+        """Extensions hear what they subscribed to, each invocation once."""
+        extension = self.environment.extensions.find(identifier)
+        assert extension is not None
+        if isinstance(notice, InvokeNotice):
+            assert "INVOKE" in extension.events
+            assert notice.invocation.request_id == self.arrived[-1]
+        else:
+            assert "SHUTDOWN" in extension.events
+            assert notice.deadline >= self.now
 
     def count(self, what: str, request_id: str) -> None:
         self.counts[what, request_id] += 1
@@ -128,6 +158,7 @@ class Walker:
             assert (final in effects) == (last == [final])
         if Do.CLEAR in effects:
             assert phase not in (Phase.CLEARING, Phase.SHUTDOWN), "cleared twice"
+            assert self.environment.phase in (Phase.CLEARING, Phase.SHUTDOWN)
         if last == [Do.IDLE]:
             assert self.environment.phase in (Phase.IDLE, Phase.COLD)
             assert self.unfinished() == []
@@ -138,12 +169,12 @@ class Walker:
     # What may happen
 
     def event(self) -> Event:
-        likely = self.likely()
+        likely = self.likely() + self.extensions()
         if likely and self.draw.random() < 0.75:
             return self.draw.choice(likely)()
         return self.draw.choice(self.anything())()
 
-    def likely(self) -> list[Callable[[], Event]]:  # noqa: PLR0911  it is a table
+    def likely(self) -> list[Callable[[], Event]]:  # noqa: C901, PLR0911  it is a table
         """What a well-meaning world would do next."""
         match self.environment.phase, self.environment.runtime:
             case Phase.COLD, _:
@@ -152,6 +183,10 @@ class Walker:
                 return [self.invoke]
             case Phase.SETTLING, _:
                 return [lambda: Settled(self.now, self.draw.randrange(10**9))]
+            case Phase.STOPPING, _:
+                return [lambda: TimerFired(self.now, Timer.STOP, self.environment.generation)]
+            case ((Phase.INIT | Phase.INVOKE), RuntimeState.ABSENT) if not self.environment.extensions.names:
+                return [self.found]
             case ((Phase.CLEARING | Phase.SHUTDOWN), _):
                 return [lambda: Cleared(self.now, self.draw.randrange(10**9))]
             case _, RuntimeState.RESPONSE_SENT:
@@ -163,6 +198,34 @@ class Walker:
             case _, (RuntimeState.RESPONDING | RuntimeState.ERRING):
                 return [self.response_end]
         return []
+
+    def extensions(self) -> list[Callable[[], Event]]:
+        """What well-meaning extensions would do next."""
+        moves: list[Callable[[], Event]] = []
+        for extension in map(self.environment.extensions.named, self.environment.extensions.names):
+            if extension.state is ExtensionState.STARTED:
+                moves.append(lambda name=extension.name: self.register(name))  # type: ignore[misc]
+            elif extension.state in (ExtensionState.REGISTERED, ExtensionState.RUNNING):
+                moves.append(lambda it=extension.identifier: ExtensionNextCalled(self.now, it))  # type: ignore[misc]
+        return moves
+
+    def found(self) -> Event:
+        names = self.draw.choice(((), (), ("one",), ("one", "two"), tuple("abcdefghijk")))
+        return ExtensionsFound(self.now, self.generation(), names)
+
+    def register(self, name: str) -> Event:
+        events = self.draw.choice(((), ("INVOKE",), ("SHUTDOWN",), ("INVOKE", "SHUTDOWN")))
+        return ExtensionRegistered(self.now, name, events, f"{name} {len(self.story)}")
+
+    def identifier(self) -> str:
+        known = [each.identifier for each in self.environment.extensions.registered]
+        return self.draw.choice([*known, "nobody's"])
+
+    def extension_exit(self) -> Event:
+        names = self.environment.extensions.names
+        generation = self.environment.generation if names else -1
+        status = ExitStatus(self.draw.choice((0, 1, -9)))
+        return ExtensionExited(self.now, generation, self.draw.choice(names or ["none"]), status)
 
     def anything(self) -> list[Callable[[], Event]]:
         rare: list[Callable[[], Event]] = [
@@ -183,6 +246,17 @@ class Walker:
             lambda: TimerFired(self.now, self.draw.choice(list(Timer)), self.generation()),
             lambda: Settled(self.now, 1),
             lambda: Cleared(self.now, 1),
+            self.found,
+            lambda: self.register(self.draw.choice(("one", "internal"))),
+            lambda: ExtensionNextCalled(self.now, self.identifier()),
+            lambda: ExtensionErrorPosted(
+                self.now,
+                self.identifier(),
+                self.draw.choice((ExtensionCall.INIT_ERROR, ExtensionCall.EXIT_ERROR)),
+                "Extension.Why",
+            ),
+            lambda: ExtensionNotStarted(self.now, self.generation(), "one", "no"),
+            self.extension_exit,
         ]
 
     def began(self) -> Event:
