@@ -141,6 +141,19 @@ def test_an_internal_extension() -> None:
     assert tell(environment, ExtensionNextCalled(1.5, "i"))[-1] is Do.IDLE
 
 
+def twice() -> Lifecycle:
+    environment = launched()
+    tell(environment, ExtensionRegistered(0, "inside", (), "i"))
+    return environment
+
+
+def crowded() -> Lifecycle:
+    environment = launched()
+    for number in range(10):
+        tell(environment, ExtensionRegistered(0, f"e{number}", (), f"i{number}"))
+    return environment
+
+
 @pytest.mark.parametrize(
     ("before", "register", "error_type"),
     [
@@ -160,19 +173,6 @@ def test_refused_registrations(
         tell(environment, ExtensionRegistered(3, *register, "new"))
     assert refused.value.refusal.error_type == error_type
     assert refused.value.refusal.status == 403
-
-
-def twice() -> Lifecycle:
-    environment = launched()
-    tell(environment, ExtensionRegistered(0, "inside", (), "i"))
-    return environment
-
-
-def crowded() -> Lifecycle:
-    environment = launched()
-    for number in range(10):
-        tell(environment, ExtensionRegistered(0, f"e{number}", (), f"i{number}"))
-    return environment
 
 
 @pytest.mark.parametrize("state", ExtensionState)

@@ -47,6 +47,7 @@ def test_kind_numbers_tell_the_direction() -> None:
         Kind.SETTLED,
         Kind.CLEARED,
         Kind.TREE_DONE,
+        Kind.LISTED,
     }
 
 
