@@ -1,7 +1,7 @@
 """The agent: PID 1 of a sandbox, and all of Berth that runs inside one.
 
 It dials the control plane and then does what the link tells it: unpack files, start processes as the unprivileged
-user, relay their output, freeze and thaw them, kill them, reap, and report exits. It takes no decision of its own,
+user, relay their output, signal, freeze and thaw them, kill them, reap, and report exits. It takes no decision of its own,
 with one exception: when the link is gone it kills everything and exits, so that no sandbox outlives its owner.
 
 Standard library only, and little of it: every import delays a cold start. It knows nothing of the Runtime API, which
@@ -23,6 +23,7 @@ import sys
 
 from rapid.wire import (
     CHUNK,
+    MOST_NAMES,
     OUTPUT_HEADER,
     SETTLED_PAYLOAD,
     TOKEN,
@@ -174,6 +175,9 @@ class Agent:
             self._send(frame(Kind.CLEARED, SETTLED_PAYLOAD.pack(*TOKEN.unpack(payload), self._peak)))
         elif kind is Kind.SIGNAL:
             self._signal(**fields(payload))
+        elif kind is Kind.LIST:
+            path = fields(payload)["path"]
+            self._send(message(Kind.LISTED, path=path, names=names_in(path)))
         elif kind is Kind.QUIT:
             self._quit = True
 
@@ -193,7 +197,7 @@ class Agent:
         self._send(message(Kind.STARTED, process=process, pid=pid))
 
     def _signal(self, process: int, number: int) -> None:
-        for entry in self._processes.values():
+        for entry in self._processes.values():  # not reaped yet, so the group is there and nobody else's
             if entry.number == process:
                 os.killpg(entry.pid, number)
 
@@ -322,6 +326,31 @@ class TreeStream:
             self._data += payload
         else:
             self._ended = True
+
+
+def names_in(path: str) -> list[str]:
+    """The first names of a directory's entries that are not directories; none where it cannot be read.
+
+    Never many at a time: a function's files may be more than fit into its memory.
+    """
+    names: list[str] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if not _is_directory(entry):
+                    names.append(entry.name)
+                if len(names) > 16 * MOST_NAMES:
+                    names = sorted(names)[:MOST_NAMES]
+    except (OSError, ValueError):  # the latter: no path at all, as with a NUL character
+        return []
+    return sorted(names)[:MOST_NAMES]
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere we can look: to itself, or into a place that is closed to us
+        return False
 
 
 class NotStarted(Exception):

@@ -46,6 +46,17 @@ class Supervisor(Protocol):
         """Start a process under a number of the caller's choice. Fails with `StartFailed`."""
         ...
 
+    def list(self, path: str) -> Future[Sequence[str]]:
+        """The names of a directory's entries inside the sandbox that are not directories, sorted.
+
+        Empty when there is no such directory. Of very many, the first.
+        """
+        ...
+
+    def signal(self, process: int, number: int) -> None:
+        """Send a signal to a process and its group; nothing happens if it is gone."""
+        ...
+
     def settle(self) -> Future[int]:
         """When done, everything written before has been given to the observer. The peak memory in bytes."""
         ...

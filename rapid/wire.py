@@ -23,6 +23,9 @@ MAX_PAYLOAD = 1 << 20
 """Longest payload that a reader accepts; nobody sends more than `CHUNK` bytes of data in one frame."""
 CHUNK = 1 << 16
 
+MOST_NAMES = 64
+"""Names in one `LISTED`: a directory may hold more than a frame, and nobody needs to know them all."""
+
 OUTPUT_HEADER = struct.Struct("!HB")
 SETTLED_PAYLOAD = struct.Struct("!IQ")
 TOKEN = struct.Struct("!I")
@@ -40,6 +43,7 @@ class Kind(IntEnum):
     SETTLED = 6  # token u32, peak memory in bytes u64: all output written so far has been sent
     CLEARED = 7  # like SETTLED, and no process of the function is left
     TREE_DONE = 8  # {path, error: text or null}
+    LISTED = 9  # {path, names}: of its entries that are not directories, sorted, the first `MOST_NAMES`
 
     # control plane to agent
     START = 32  # {process, argv, env, cwd}
@@ -52,6 +56,7 @@ class Kind(IntEnum):
     TREE_DATA = 39  # bytes
     TREE_END = 40  # empty
     QUIT = 41  # empty: kill everything and exit
+    LIST = 42  # {path}: what is in a directory; nothing where there is none that can be read
 
 
 class WireError(Exception):

@@ -11,7 +11,7 @@ import struct
 from asyncio import Future, TimerHandle, Transport
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from rapid.invocation import ExitStatus
 from rapid.supervisor import Observer, StartFailed, SupervisorLost
@@ -49,6 +49,8 @@ class Link(asyncio.Protocol):
         self._hello: TimerHandle | None = None
         self._answers: dict[int, Future[int]] = {}
         self._starts: dict[int, Future[None]] = {}
+        self._lists: dict[int, tuple[str, Future[Sequence[str]]]] = {}
+        #: What was asked about which path, oldest first; numbered as the other questions are.
         self._trees: dict[str, Future[None]] = {}
         self._token = 0
         self._patience: TimerHandle | None = None
@@ -104,8 +106,8 @@ class Link(asyncio.Protocol):
         self._known()
         if self._patience is not None:
             self._patience.cancel()
-        waiting: list[Future[int] | Future[None]] = [*self._answers.values(), *self._starts.values()]
-        for future in [*waiting, *self._trees.values()]:
+        waiting: list[Future[Any]] = [*self._answers.values(), *self._starts.values(), *self._trees.values()]
+        for future in [*waiting, *(future for _, future in self._lists.values())]:
             if not future.done():
                 future.set_exception(SupervisorLost(reason))
                 future.exception()  # whoever waits sees it; nobody waiting is no error
@@ -135,6 +137,9 @@ class Link(asyncio.Protocol):
             elif done is not None and not done.done():
                 done.set_exception(OSError(f"unpacking {said['path']} in the sandbox: {said['error']}"))
             return
+        if kind is Kind.LISTED:
+            self._listed(str(said["path"]), said["names"])
+            return
         process = int(str(said["process"]))
         if kind is Kind.STARTED:
             _resolve(self._starts.pop(process, None), None)
@@ -148,6 +153,14 @@ class Link(asyncio.Protocol):
                 self.observer.exited(process, status)
         else:
             raise WireError(f"{kind.name} from an agent")
+
+    def _listed(self, path: str, names: object) -> None:
+        """The answer to the oldest question about this path: an agent answers in the order of the questions."""
+        if not isinstance(names, list):
+            raise WireError("names that are no list")
+        asked = next((token for token, (about, _) in self._lists.items() if about == path), None)
+        if asked is not None:
+            _resolve(self._lists.pop(asked)[1], [str(name) for name in names])
 
     def _greet(self, kind: Kind, payload: bytes) -> None:
         if kind is not Kind.HELLO:
@@ -175,6 +188,19 @@ class Link(asyncio.Protocol):
         self._starts[process] = future
         self._send(message(Kind.START, process=process, argv=list(argv), env=dict(env), cwd=cwd))
         return future
+
+    def list(self, path: str) -> Future[Sequence[str]]:
+        future: Future[Sequence[str]] = self._loop.create_future()
+        if self._refused(future):
+            return future
+        self._lists[self._number()] = (path, future)
+        if self._patience is None:
+            self._wait()
+        self._send(message(Kind.LIST, path=path))
+        return future
+
+    def signal(self, process: int, number: int) -> None:
+        self._send(message(Kind.SIGNAL, process=process, number=number))
 
     def settle(self) -> Future[int]:
         return self._ask(Kind.SETTLE)
@@ -213,25 +239,30 @@ class Link(asyncio.Protocol):
         future: Future[int] = self._loop.create_future()
         if self._refused(future):
             return future
-        self._token = token = (self._token + 1) & 0xFFFFFFFF
+        token = self._number()
         self._answers[token] = future
         if self._patience is None:
             self._wait()
         self._send(frame(kind, TOKEN.pack(token)))
         return future
 
+    def _number(self) -> int:
+        """A number for the next question."""
+        self._token = (self._token + 1) & 0xFFFFFFFF
+        return self._token
+
     def _wait(self) -> None:
         """Give the open questions time. One timer for all: one for each would be set and cancelled every invocation."""
-        open_now = list(self._answers)
+        open_now = [*self._answers, *self._lists]
         self._patience = self._loop.call_later(ANSWER_LIMIT, self._waited, open_now) if open_now else None
 
     def _waited(self, asked: Sequence[int]) -> None:
-        if any(token in self._answers for token in asked):
+        if any(token in self._answers or token in self._lists for token in asked):
             self.cut(f"the agent did not answer within {ANSWER_LIMIT:.0f} s")
         else:
             self._wait()
 
-    def _refused(self, future: "Future[int] | Future[None]") -> bool:
+    def _refused(self, future: Future[Any]) -> bool:
         """Fail `future` where the link is gone."""
         if self.lost is not None:
             future.set_exception(SupervisorLost(self.lost))
