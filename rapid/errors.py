@@ -1,6 +1,6 @@
-"""What the Runtime API refuses, as one table: error type, status, text.
+"""What the Runtime API and the Extensions API refuse, as one table: error type, status, text.
 
-The rows are those of AWS's own emulator of the API, which runtime clients are tested against.
+The rows are those of AWS's own emulator of the APIs, which runtime clients are tested against.
 """
 
 import json
@@ -9,13 +9,16 @@ from dataclasses import dataclass
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 """Longest buffered response of a function, in bytes."""
 
+MAX_EXTENSION_BODY = 256 * 1024
+"""Longest body that an extension may send, in bytes. Real ones are a list of two events, or one error."""
+
 ACCEPTED = b'{"status":"OK"}\n'
 """Body of every 202."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One way in which the Runtime API says no."""
+    """One way in which an API says no."""
 
     status: int
     error_type: str
@@ -25,11 +28,14 @@ class Refusal:
         return document(self.message, self.error_type)
 
 
+def too_large(limit: int) -> Refusal:
+    """A body is longer than `limit` bytes."""
+    return Refusal(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
+
+
 INVALID_REQUEST_ID = Refusal(400, "InvalidRequestID", "Invalid request ID")
 TRUNCATED = Refusal(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
-TOO_LARGE = Refusal(
-    413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({MAX_RESPONSE} bytes)."
-)
+TOO_LARGE = too_large(MAX_RESPONSE)
 INVALID_MODE = Refusal(400, "InvalidFunctionResponseMode", "Invalid function response mode")
 INTERNAL = Refusal(500, "InternalServerError", "Internal Server Error")
 
@@ -45,8 +51,9 @@ def document(message: str, error_type: str) -> bytes:
     return json.dumps({"errorMessage": message, "errorType": error_type}, separators=(",", ":")).encode()
 
 
-# The Extensions API's own: all 403. The documentation also lists 400 for bad input; AWS's emulator answers 403.
+# The Extensions API's own. The documentation also lists 400 for bad input; AWS's emulator answers 403.
 
+EXTENSION_TOO_LARGE = too_large(MAX_EXTENSION_BODY)
 EMPTY_EXTENSION_NAME = Refusal(403, "Extension.InvalidExtensionName", "Empty extension name")
 REGISTRATION_CLOSED = Refusal(403, "Extension.RegistrationClosed", "Extension registration closed already")
 NAME_REGISTERED = Refusal(

@@ -1,16 +1,21 @@
-"""Answers on the hot path: what `aiohttp.web.Response` does for a small body, in one piece and without the rest.
+"""How the APIs of an environment answer.
 
-A response of aiohttp's is made to be changed until it is sent: several dictionaries, a chain of coroutines, a dozen
-decisions. Three of them are made for each invocation, and these know all they will ever know when they are made.
+On the hot path, what `aiohttp.web.Response` does for a small body is done in one piece and without the rest: a
+response of aiohttp's is made to be changed until it is sent, with several dictionaries, a chain of coroutines, a
+dozen decisions. Three of them are made for each invocation, and these know all they will ever know when they are made.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
+
+from rapid import errors
+
+JSON = {"Content-Type": "application/json"}
 
 _STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
 
@@ -22,6 +27,26 @@ def answer(
     if request.version != HttpVersion11 or not request.keep_alive or request.method == "HEAD":
         return web.Response(status=status, headers=headers, body=body)
     return _Ready(status, headers, body)
+
+
+def accept(request: web.BaseRequest) -> web.StreamResponse:
+    """What was sent has been taken."""
+    return answer(request, JSON, errors.ACCEPTED, status=202)
+
+
+def refuse(refusal: errors.Refusal) -> web.Response:
+    return web.Response(status=refusal.status, body=refusal.body(), headers=JSON)
+
+
+async def not_found(_: web.BaseRequest) -> web.Response:
+    """There is no such route."""
+    return web.Response(status=404, text="404 page not found\n")
+
+
+def is_waiting(request: web.BaseRequest) -> Callable[[], bool]:
+    """Tells, when asked, whether the sender still waits for its answer."""
+    transport = request.transport
+    return lambda: transport is not None and not transport.is_closing()
 
 
 class _Ready(web.StreamResponse):

@@ -9,15 +9,15 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import PayloadEncodingError
+from aiohttp import web
 
 from rapid import errors
+from rapid.bodies import BodyBroken, BodyTooLong, read_body
 from rapid.environment import Delivery, Environment
 from rapid.events import RuntimeCall
 from rapid.invocation import Outcome, too_large
 from rapid.lifecycle import IllegalTransition, RuntimeState, UnknownRequest
-from rapid.responses import answer
+from rapid.responses import accept, answer, is_waiting, not_found, refuse
 
 PREFIX = "/2018-06-01"
 INVOCATION = f"{PREFIX}/runtime/invocation/"
@@ -26,19 +26,10 @@ MODE_HEADER = "Lambda-Runtime-Function-Response-Mode"
 
 _KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_JSON = {"Content-Type": "application/json"}
 
 logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class BodyTooLong(Exception):
-    """A body exceeds the limit."""
-
-
-class BodyBroken(Exception):
-    """A body ended before it was whole."""
 
 
 class RuntimeApi:
@@ -59,16 +50,16 @@ class RuntimeApi:
         try:
             return await self._handler(request)(request)
         except UnknownRequest:
-            return _refuse(errors.INVALID_REQUEST_ID)
+            return refuse(errors.INVALID_REQUEST_ID)
         except IllegalTransition as error:
-            return _refuse(errors.illegal_transition(error.current, error.target))
+            return refuse(errors.illegal_transition(error.current, error.target))
         except BodyTooLong:
-            return _refuse(errors.TOO_LARGE)
+            return refuse(errors.TOO_LARGE)
         except BodyBroken:
-            return _refuse(errors.TRUNCATED)
+            return refuse(errors.TRUNCATED)
         except Exception:
             logger.exception("%s %s of %r failed", request.method, request.path, self._environment)
-            return _refuse(errors.INTERNAL)
+            return refuse(errors.INTERNAL)
 
     def _handler(self, request: web.BaseRequest) -> Handler:
         path = request.path
@@ -77,15 +68,13 @@ class RuntimeApi:
                 return self._response
             if path.endswith("/error"):
                 return self._error
-        return self._routes.get((request.method, path), _not_found)
+        return self._routes.get((request.method, path), not_found)
 
     async def _ping(self, _: web.BaseRequest) -> web.Response:
         return web.Response(text="pong")
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
-        transport = request.transport
-        poll = self._environment.next(lambda: transport is not None and not transport.is_closing())
-        delivery = await poll
+        delivery = await self._environment.next(is_waiting(request))
         return answer(request, _next_headers(delivery), delivery.invocation.payload)
 
     async def _response(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -94,18 +83,18 @@ class RuntimeApi:
         mode = request.headers.get(MODE_HEADER)
         if mode not in (None, "streaming"):
             self._environment.break_response(request_id)
-            return _refuse(errors.INVALID_MODE)
+            return refuse(errors.INVALID_MODE)
         body = await self._body(request, request_id)
         content_type = request.headers.get("Content-Type", "application/json")
         self._environment.end_response(request_id, Outcome(body, content_type=content_type))
-        return answer(request, _JSON, errors.ACCEPTED, status=202)
+        return accept(request)
 
     async def _error(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
         self._environment.begin_response(request_id, RuntimeCall.ERROR)
         body = await self._body(request, request_id)
         self._environment.end_response(request_id, Outcome(_client_error(request, body), function_error=True))
-        return answer(request, _JSON, errors.ACCEPTED, status=202)
+        return accept(request)
 
     async def _init_error(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._hears_init_error:  # bodies that never end would pile up
@@ -117,7 +106,7 @@ class RuntimeApi:
             self._hears_init_error = False
         error_type = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
         self._environment.init_error(error_type, _client_error(request, body))
-        return answer(request, _JSON, errors.ACCEPTED, status=202)
+        return accept(request)
 
     async def _body(self, request: web.BaseRequest, request_id: str) -> bytes:
         """The body of a result. One that is too long is the result; one that breaks off may be posted again."""
@@ -129,30 +118,6 @@ class RuntimeApi:
         except BaseException:
             self._environment.break_response(request_id)
             raise
-
-
-async def read_body(request: web.BaseRequest, limit: int) -> bytes:
-    """A request's body. Raises `BodyTooLong` before much more than `limit` bytes are in memory, and `BodyBroken`."""
-    if (request.content_length or 0) > limit:
-        raise BodyTooLong
-    try:
-        return await _read(request.content, limit)
-    except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
-        raise BodyBroken from error
-
-
-async def _read(content: StreamReader, limit: int) -> bytes:
-    first = await content.readany()
-    if content.at_eof():
-        return first
-    parts = [first]
-    size = len(first)
-    while part := await content.readany():
-        size += len(part)
-        if size > limit:
-            raise BodyTooLong
-        parts.append(part)
-    return b"".join(parts)
 
 
 def known_error_type(text: str) -> str:
@@ -198,11 +163,3 @@ def _client_error(request: web.BaseRequest, body: bytes) -> bytes:
 
 def _request_id(request: web.BaseRequest) -> str:
     return request.path[len(INVOCATION) :].rpartition("/")[0]
-
-
-def _refuse(refusal: errors.Refusal) -> web.Response:
-    return web.Response(status=refusal.status, body=refusal.body(), headers=_JSON)
-
-
-async def _not_found(_: web.BaseRequest) -> web.Response:
-    return web.Response(status=404, text="404 page not found\n")

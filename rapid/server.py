@@ -1,19 +1,18 @@
-"""The listener of one environment's Runtime API: a port of its own, and only its own sandbox may speak to it.
+"""The listener of one environment's APIs: a port of its own, and only its own sandbox may speak to it.
 
 A port, because runtime clients take `host:port` and nothing more. The check of the peer's address keeps neighbours
 out: a function can reach every port of the control plane's address, but only from its own. What speaks here is
-hostile code, so how much of the control plane it can hold is bounded: connections, headers, bodies (`rapid.runtime_api`).
+hostile code, so how much of the control plane it can hold is bounded: connections, headers, bodies (`rapid.bodies`).
 """
 
 import asyncio
 import logging
 from asyncio import Server, Transport
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
-
-from rapid.runtime_api import RuntimeApi
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +27,12 @@ CONNECTIONS = 64
 """Open at a time. A runtime and its extensions hold a handful; further ones are hung up on."""
 LINGER = 0.05
 """Seconds that calls under way get to end by themselves when the listener closes. Not 0, which means no limit."""
+
+
+class Api(Protocol):
+    """Whatever answers requests."""
+
+    def handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]: ...
 
 
 class _Door(web.Server):
@@ -47,7 +52,7 @@ class Listener:
     """Listens on `host` at a port that the system chooses, from `open` to `close`."""
 
     def __init__(self, host: str, peer: str) -> None:
-        self.api: RuntimeApi | None = None
+        self.api: Api | None = None
         #: Set once the port is known, which the environment's variables name.
         self._host = host
         self._peer = peer

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from rapid.apis import Apis
 from rapid.environment import Environment, Function, Program
 from rapid.lifecycle import Settings as LifecycleSettings
 from rapid.log_format import Identity, Level, LogFormat
-from rapid.runtime_api import RuntimeApi
 from rapid.server import Listener
 from rapid.supervisor import SupervisorLost
 from runtime.bundles import Bundles
@@ -188,7 +188,7 @@ class Launcher:
             hosted = self._hosted(
                 number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
             )
-            listener.api = RuntimeApi(hosted.environment)
+            listener.api = Apis(hosted.environment)
             yield hosted
 
     async def _trees(self, version: FunctionVersion) -> tuple[Path, Path]:
