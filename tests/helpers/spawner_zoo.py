@@ -5,7 +5,8 @@ is whatever the test's `program` does with the environment it is given (say, pla
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,9 @@ from runtime.spawners.base import (
 )
 
 Program = Callable[[Mapping[str, str]], Awaitable[int]]
-"""What a function's process does with its environment; gives its exit code. Cancelled when it is killed."""
+"""What a function's process does with its environment; gives its exit code. Cancelled when it is killed or signalled."""
+Names = Mapping[str, Sequence[str]]
+"""What a directory of a sandbox holds, by its path; nothing in those that are not told."""
 
 
 async def sleeps_forever(_: Mapping[str, str]) -> int:
@@ -31,9 +34,12 @@ async def sleeps_forever(_: Mapping[str, str]) -> int:
 class FakeAgent:
     """The agent of one sandbox."""
 
-    def __init__(self, spec: SandboxSpec, program: Program) -> None:
+    def __init__(self, spec: SandboxSpec, program: Program, names: Names) -> None:
         self._spec = spec
         self._program = program
+        self._names = names
+        self._deadly: dict[int, int] = {}
+        #: Process → the signal that it dies of, if it is not the usual one.
         self._processes: dict[int, asyncio.Task[int]] = {}
         self.starts = 0
         self.is_frozen = False
@@ -68,6 +74,11 @@ class FakeAgent:
             self._send(frame(Kind.CLEARED, SETTLED_PAYLOAD.pack(*TOKEN.unpack(payload), 1 << 20)))
         elif kind in (Kind.FREEZE, Kind.THAW):
             self.is_frozen = kind is Kind.FREEZE
+        elif kind is Kind.SIGNAL:
+            self._signal(**fields(payload))
+        elif kind is Kind.LIST:
+            path = fields(payload)["path"]
+            self._send(message(Kind.LISTED, path=path, names=[*self._names.get(path, ())]))
         elif kind is Kind.TREE:
             self._send(message(Kind.TREE_DONE, path=fields(payload)["path"], error=None))
 
@@ -79,15 +90,22 @@ class FakeAgent:
         self._send(message(Kind.STARTED, process=number, pid=1000 + number))
 
     async def _run(self, number: int, env: Mapping[str, str]) -> int:
-        status = -9
+        status = None
         try:
             status = await self._program(env)
         except Exception as error:  # noqa: BLE001  a program that fails does what an interpreter does
             self._send(frame(Kind.OUTPUT, OUTPUT_HEADER.pack(number, 2) + repr(error).encode() + b"\n"))
             status = 1
         finally:
+            if status is None:
+                status = -self._deadly.pop(number, signal.SIGKILL)
             self._send(message(Kind.EXITED, process=number, status=status, out_of_memory=False))
         return status
+
+    def _signal(self, process: int, number: int) -> None:
+        if task := self._processes.get(process):
+            self._deadly[process] = number
+            task.cancel()
 
     def _kill(self) -> None:
         for task in list(self._processes.values()):
@@ -109,6 +127,8 @@ class FakeSpawner:
         self.launched: list[SandboxSpec] = []
         self.destroyed: list[str] = []
         self.agents: dict[str, FakeAgent] = {}
+        self.names: dict[str, Sequence[str]] = {}
+        """What sandboxes say when they are asked for what a directory holds."""
         self.leftovers: list[SandboxHandle] = []
         """What an earlier control plane left: the first listing shows it."""
         self.is_closed = False
@@ -120,7 +140,7 @@ class FakeSpawner:
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         self.launched.append(spec)
-        self.agents[spec.sandbox_id] = agent = FakeAgent(spec, self.program)
+        self.agents[spec.sandbox_id] = agent = FakeAgent(spec, self.program, self.names)
         self._tasks[spec.sandbox_id] = asyncio.create_task(self._live(spec.sandbox_id, agent))
         return SandboxHandle(self.name, spec.sandbox_id, spec.sandbox_id)
 

@@ -10,16 +10,28 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rapid.environment import Environment, Program, Ticket
+from rapid.apis import Apis
+from rapid.environment import Environment, Function, Program, Ticket
 from rapid.invocation import Invocation
 from rapid.lifecycle import Settings
 from rapid.log_format import Identity, LogFormat
-from rapid.runtime_api import RuntimeApi
 from rapid.server import Listener
 from rapid.supervisor import Observer
 
 MB = 1024 * 1024
+PROGRAM = Program(argv=["/bootstrap"], env={}, cwd="/")
+FUNCTION = Function("fn", "$LATEST", "app.handler", "123456789012")
 SETTINGS = Settings("$LATEST", 128, "python:3.11.v1", "arn:aws:lambda:us-east-1::runtime:0", init_limit=10.0)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A process that the environment wanted."""
+
+    process: int
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
 
 
 class FakeSupervisor:
@@ -28,27 +40,55 @@ class FakeSupervisor:
     def __init__(self) -> None:
         self.observer: Observer | None = None
         self.calls: list[str] = []
-        self.started: list[int] = []
+        self.starts: list[Start] = []
+        self.signals: list[tuple[int, int]] = []
+        #: Process and signal.
+        self.listed: list[str] = []
+        self.names: dict[str, Sequence[str]] = {}
+        #: What `list` gives for a path; nothing for others.
+        self.list_failure: Exception | None = None
         self.hold = False
         self.held: list[Future[int]] = []
         self.start_failure: Exception | None = None
+        self.start_failures: dict[str, Exception] = {}
+        #: By program, for those that fail while others start.
         self.before_settled: list[bytes] = []
-        #: Output that arrives before the answer to `settle`.
+        #: The runtime's output that arrives before the answer to `settle`.
+
+    @property
+    def started(self) -> "list[int]":
+        """The processes' numbers."""
+        return [start.process for start in self.starts]
 
     def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
         self.calls.append("start")
-        self.started.append(process)
+        self.starts.append(Start(process, argv, env, cwd))
         future: Future[None] = asyncio.get_running_loop().create_future()
-        if self.start_failure is not None:
-            future.set_exception(self.start_failure)
+        failure = self.start_failures.get(argv[0], self.start_failure)
+        if failure is not None:
+            future.set_exception(failure)
         else:
             future.set_result(None)
         return future
 
+    def list(self, path: str) -> Future[Sequence[str]]:
+        self.listed.append(path)
+        future: Future[Sequence[str]] = asyncio.get_running_loop().create_future()
+        if self.list_failure is not None:
+            future.set_exception(self.list_failure)
+        else:
+            future.set_result(self.names.get(path, ()))
+        return future
+
+    def signal(self, process: int, number: int) -> None:
+        self.calls.append("signal")
+        self.signals.append((process, number))
+
     def settle(self) -> Future[int]:
         assert self.observer is not None
         for data in self.before_settled:
-            self.observer.output(self.started[-1], 1, data)
+            runtime = next(start for start in reversed(self.starts) if start.argv == PROGRAM.argv)
+            self.observer.output(runtime.process, 1, data)
         return self._answer("settle", 30 * MB)
 
     def clear(self) -> Future[int]:
@@ -126,9 +166,9 @@ class House:
 
     async def poll(self) -> "asyncio.Task[Answer]":
         """A `next` that has arrived and waits."""
-        before = self.environment._poll
+        before = self.environment._poll._future
         task = asyncio.create_task(self.next())
-        await self.until(lambda: self.environment._poll not in (None, before))
+        await self.until(lambda: self.environment._poll._future not in (None, before))
         return task
 
     async def delivered(self, **members: Any) -> Ticket:
@@ -167,7 +207,8 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
 
     environment = Environment(
         settings=settings,
-        program=Program(argv=["/bootstrap"], env={}, cwd="/"),
+        program=PROGRAM,
+        function=FUNCTION,
         supervisor=supervisor,
         log=lines.append,
         log_format=LogFormat(Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)),
@@ -177,7 +218,7 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
     )
     listener = Listener("127.0.0.1", peer)
     await listener.open()
-    listener.api = RuntimeApi(environment)
+    listener.api = Apis(environment)
     client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5), auto_decompress=False)
     made = House(supervisor, environment, listener, client, lines)
     return made
@@ -204,4 +245,5 @@ async def house(make_house: Callable[..., Any]) -> House:
     """An environment whose runtime has been started."""
     house: House = await make_house()
     house.environment.begin()
+    await house.until(lambda: house.supervisor.started)
     return house

@@ -102,6 +102,10 @@ class Sandbox:
         self.heard: list[Kind] = []
         self.runtime: asyncio.Task[int] | None = None
         self.process = 0
+        self.signals: list[tuple[int, int]] = []
+        #: Process and signal.
+        self.names: dict[str, Sequence[str]] = {}
+        #: What LIST gives for a path; nothing for others.
         self.writer: asyncio.StreamWriter | None = None
         self.task = asyncio.create_task(self.run())
 
@@ -140,6 +144,18 @@ class Sandbox:
             case Kind.CLEAR:
                 self.kill()
                 self.send(wire.frame(Kind.CLEARED, payload + struct.pack("!Q", 41 << 20)))
+            case Kind.LIST:
+                path = wire.fields(payload)["path"]
+                self.send(wire.message(Kind.LISTED, path=path, names=[*self.names.get(path, ())]))
+            case Kind.SIGNAL:
+                self.signal(**wire.fields(payload))
+
+    def signal(self, process: int, number: int) -> None:
+        """Whatever the signal, what it reaches dies of it."""
+        self.signals.append((process, number))
+        if process == self.process and self.runtime is not None and not self.runtime.done():
+            self.kill()
+            self.send(wire.message(Kind.EXITED, process=process, status=-number, out_of_memory=False))
 
     async def execute(self, process: int, env: dict[str, str]) -> int:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(None)) as session:
@@ -197,14 +213,17 @@ class Fragile(Sandbox):
     """Vanishes when its runtime is started."""
 
     def hear(self, kind: Kind, payload: bytes) -> None:
-        self.vanish()
+        if kind is Kind.START:
+            self.vanish()
+        else:
+            super().hear(kind, payload)
 
 
 class Stubborn(Sandbox):
     """Does not kill anything, and holds on to a half-posted response."""
 
     def hear(self, kind: Kind, payload: bytes) -> None:
-        if kind is not Kind.CLEAR:
+        if kind not in (Kind.CLEAR, Kind.SIGNAL):
             super().hear(kind, payload)
 
 
