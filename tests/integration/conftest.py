@@ -112,7 +112,7 @@ class Berth:
             }
         )
         self.client.get_waiter("function_active_v2").wait(
-            FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 300}
+            FunctionName=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 3000}
         )
 
     def update_code(self, name: str, code: str) -> None:
