@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from rapid.wire import OUTPUT_HEADER, SETTLED_PAYLOAD, TOKEN, Frames, Kind, fields, frame, message
+from rapid.wire import MOST_NAMES, OUTPUT_HEADER, SETTLED_PAYLOAD, TOKEN, Frames, Kind, fields, frame, message
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT = 20.0
@@ -341,6 +341,79 @@ def test_signal(peer: Peer) -> None:
     peer.ask(Kind.SETTLE)  # a signal for a process that is gone did no harm
 
 
+SHOUTER = "i=0; while [ $i -lt 2000 ]; do echo %d; echo -%d >&2; i=$((i + 1)); done"
+
+
+def test_many_streams(peer: Peer) -> None:
+    """Processes that write at the same time keep their streams apart, theirs and each other's."""
+    numbers = (16, 17, 4095 * 16, 65535)
+    for number in numbers:
+        peer.command("/bin/sh", "-c", SHOUTER % (number, number), process=number)
+    heard: list[tuple[Kind, bytes]] = []
+    for _ in numbers:
+        heard += peer.until(Kind.EXITED)[1]
+    for number in numbers:
+        assert output(heard, number, 1) == b"%d\n" % number * 2000
+        assert output(heard, number, 2) == b"-%d\n" % number * 2000
+
+
+FAMILY = """
+trap 'echo parent; exit 4' TERM
+sh -c 'trap "echo child; exit" TERM; echo up; while :; do sleep 0.01; done' &
+wait
+"""
+
+
+def test_signal_to_one_of_many(peer: Peer) -> None:
+    """A signal is for one process and its descendants; the others, and theirs, hear nothing of it."""
+    for number in (16, 17, 18):
+        peer.shell(FAMILY, process=number)
+        peer.await_output(b"up\n", number)
+    peer.send(message(Kind.SIGNAL, process=17, number=signal.SIGTERM))
+    payload, before = peer.until(Kind.EXITED)
+    assert fields(payload) == {"process": 17, "status": 4, "out_of_memory": False}
+    _, after = peer.ask(Kind.SETTLE)
+    assert b"parent\n" in output(before, 17, 1)
+    while b"child\n" not in output(before, 17, 1) + output(after, 17, 1):
+        after += peer.ask(Kind.SETTLE)[1]  # the child may take a moment longer than its parent
+    spoke = {OUTPUT_HEADER.unpack_from(said)[0] for kind, said in before + after if kind is Kind.OUTPUT}
+    assert spoke == {17}
+    wait_until(lambda: sum("sh" in status_of(pid).get("Name", "") for pid in peer.alive()) == 4)
+    _, before = peer.ask(Kind.CLEAR)
+    ends = {
+        said["process"]: said["status"]
+        for kind, data in before
+        if kind is Kind.EXITED and (said := fields(data))
+    }
+    assert ends == {16: -signal.SIGKILL, 18: -signal.SIGKILL}
+
+
+def test_signal_to_nobody(peer: Peer) -> None:
+    """A signal for a number that no process has reaches none."""
+    peer.shell("echo up; exec sleep 1000", process=16)
+    peer.await_output(b"up", 16)
+    peer.send(message(Kind.SIGNAL, process=17, number=signal.SIGKILL))
+    assert peer.ask(Kind.SETTLE)[1] == []
+    assert len(peer.alive()) == 1
+
+
+def test_signal_to_the_frozen(peer: Peer) -> None:
+    """A frozen process dies of SIGKILL at once, of what it could act on when it is thawed."""
+    for number in (16, 17):
+        peer.shell("echo up; exec sleep 1000", process=number)
+        peer.await_output(b"up", number)
+    peer.send(frame(Kind.FREEZE))
+    wait_until(lambda: {status_of(pid)["State"] for pid in peer.alive()} == {"T (stopped)"})
+    peer.send(
+        message(Kind.SIGNAL, process=16, number=signal.SIGTERM),
+        message(Kind.SIGNAL, process=17, number=signal.SIGKILL),
+    )
+    assert peer.told(Kind.EXITED)["process"] == 17
+    assert peer.ask(Kind.SETTLE)[1] == []
+    peer.send(frame(Kind.THAW))
+    assert peer.told(Kind.EXITED) == {"process": 16, "status": -signal.SIGTERM, "out_of_memory": False}
+
+
 def test_grandchildren_are_reaped(peer: Peer) -> None:
     """Orphans become the agent's and leave no zombies."""
     peer.shell("for n in 1 2 3 4 5; do (sh -c 'exit 3' &) ; done; exec cat /proc/self/stat")
@@ -533,6 +606,70 @@ def test_commands_during_a_flood(peer: Peer) -> None:
     peer.ask(Kind.SETTLE)
     peer.ask(Kind.CLEAR)
     assert peer.alive() == []
+
+
+# Listing
+
+
+def names(peer: Peer, path: object) -> Any:
+    peer.send(message(Kind.LIST, path=str(path)))
+    told = peer.told(Kind.LISTED)
+    assert told["path"] == str(path)
+    return told["names"]
+
+
+def test_list(peer: Peer, public: Path) -> None:
+    """Everything but directories is named, in order, whether it can be executed or not."""
+    for name in ("b", "a", "C", ".hidden", "ü ü", os.fsdecode(b"\xff")):
+        (public / name).touch()
+    (public / "directory").mkdir()
+    (public / "directory" / "inner").touch()
+    os.mkfifo(public / "pipe")
+    for link, target in {
+        "to directory": "directory",
+        "to file": "a",
+        "to nothing": "nowhere",
+        "to itself": "to itself",
+        "beyond a file": "a/b",
+    }.items():
+        (public / link).symlink_to(target)
+    assert names(peer, public) == [
+        ".hidden", "C", "a", "b", "beyond a file", "pipe", "to file", "to itself", "to nothing", "ü ü", "\udcff",
+    ]  # fmt: skip
+
+
+def test_listed_names_can_be_started(peer: Peer, public: Path) -> None:
+    """A name comes back as it was told, bytes that are no text included."""
+    program = public / os.fsdecode(b"\xffprogram")
+    program.write_text("#!/bin/sh\necho started")
+    program.chmod(0o755)
+    [name] = names(peer, public)
+    assert peer.run(f"{public}/{name}")[0] == b"started\n"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/etc/passwd", "/etc/passwd/below", "", "\0", "/" + "x" * 300])
+def test_list_of_what_is_no_directory(peer: Peer, path: str) -> None:
+    """Where no directory is, nothing is; the agent goes on."""
+    assert names(peer, path) == []
+    assert peer.run("/bin/true")[2]["status"] == 0
+
+
+@pytest.mark.parametrize("count", [MOST_NAMES, MOST_NAMES + 1, 3000])
+def test_list_of_many(peer: Peer, public: Path, count: int) -> None:
+    """Of many names the first are told; directories do not count."""
+    for number in range(count):
+        (public / f"{number:04}").touch()
+        (public / f"{number:04}-directory").mkdir()
+    assert names(peer, public) == [f"{number:04}" for number in range(MOST_NAMES)]
+
+
+def test_list_beside_a_process(peer: Peer, public: Path) -> None:
+    """Answers come in the order of the questions, whatever else goes on."""
+    (public / "a").touch()
+    peer.shell("exec cat /dev/zero")
+    peer.send(message(Kind.LIST, path=str(public)), message(Kind.LIST, path="/nowhere"))
+    assert [peer.told(Kind.LISTED)["names"] for _ in range(2)] == [["a"], []]
+    peer.ask(Kind.CLEAR)
 
 
 # Files

@@ -1,6 +1,7 @@
 """Links over real sockets: agents that behave, that do not, and strangers."""
 
 import asyncio
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -229,6 +230,38 @@ class TestAnswers:
         await observer.until(2)
         assert observer.seen[1] == ("exited", 1, ExitStatus(-9, out_of_memory=True))
 
+    async def test_list(self, server: LinkServer, dial: Dial) -> None:
+        """Listings find their questions by path, and of several about the same one in their order."""
+        agent, link, _ = await greeted(server, dial)
+        paths = ("/opt/extensions", "/opt", "/opt/extensions")
+        first, other, second = (link.list(path) for path in paths)
+        for path in paths:
+            assert wire.fields(await agent.hear(Kind.LIST)) == {"path": path}
+        agent.say(Kind.LISTED, path="/nowhere", names=["unasked for"])
+        agent.say(Kind.LISTED, path="/opt/extensions", names=["a", "ü", "\udcff"])
+        assert await first == ["a", "ü", "\udcff"]
+        assert not second.done()
+        agent.say(Kind.LISTED, path="/opt/extensions", names=["b"])
+        agent.say(Kind.LISTED, path="/opt", names=[])
+        assert (await second, await other) == (["b"], [])
+        assert link._lists == {}
+        assert link.lost is None
+
+    async def test_cancelled_list(self, server: LinkServer, dial: Dial) -> None:
+        """A listing that nobody waits for any more still takes its own answer, and not the next one's."""
+        agent, link, _ = await greeted(server, dial)
+        link.list("/opt").cancel()
+        second = link.list("/opt")
+        agent.say(Kind.LISTED, path="/opt", names=["first"])
+        agent.say(Kind.LISTED, path="/opt", names=["second"])
+        assert await second == ["second"]
+
+    async def test_signal(self, server: LinkServer, dial: Dial) -> None:
+        """A signal is told with the process that it is for; nothing comes back."""
+        agent, link, _ = await greeted(server, dial)
+        link.signal(17, signal.SIGTERM)
+        assert wire.fields(await agent.hear(Kind.SIGNAL)) == {"process": 17, "number": 15}
+
     async def test_orders(self, server: LinkServer, dial: Dial) -> None:
         """What needs no answer is just said."""
         agent, link, _ = await greeted(server, dial)
@@ -262,6 +295,18 @@ class TestAnswers:
         await agent.hung_up_on()
         assert [seen[0] for seen in observer.seen] == ["lost"]
 
+    async def test_no_list(self, server: LinkServer, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An agent that leaves a listing unanswered is lost, though it settles."""
+        monkeypatch.setattr(links, "ANSWER_LIMIT", 0.05)
+        agent, link, _ = await greeted(server, dial)
+        listing, settled = link.list("/opt"), link.settle()
+        await agent.hear(Kind.LIST)
+        agent.say(Kind.SETTLED, await agent.hear(Kind.SETTLE) + struct.pack("!Q", 4))
+        assert await settled == 4
+        with pytest.raises(SupervisorLost, match="did not answer"):
+            await listing
+        await agent.hung_up_on()
+
     @pytest.mark.parametrize(
         "words",
         [
@@ -269,11 +314,25 @@ class TestAnswers:
             wire.frame(Kind.SETTLED, b"\0"),
             wire.frame(Kind.EXITED, b"{}"),
             wire.message(Kind.EXITED, process=None, status=0, out_of_memory=False),
+            wire.message(Kind.LISTED, path="/opt"),
+            wire.message(Kind.LISTED, path="/opt", names=None),
+            wire.message(Kind.LISTED, path="/opt", names="ab"),
             wire.message(Kind.START, process=1),
             wire.message(Kind.HELLO, sandbox="s1", token="secret"),
             b"\xff" * 100,
         ],
-        ids=["output", "settled", "exited", "process", "order", "hello", "noise"],
+        ids=[
+            "output",
+            "settled",
+            "exited",
+            "process",
+            "no names",
+            "null names",
+            "text as names",
+            "order",
+            "hello",
+            "noise",
+        ],
     )
     async def test_nonsense(self, server: LinkServer, dial: Dial, words: bytes) -> None:
         """An agent that talks nonsense is cut off; what was asked of it fails, and the loop hears of no error."""
@@ -293,18 +352,25 @@ class TestLoss:
     async def test_everything_fails(self, server: LinkServer, dial: Dial) -> None:
         """When the sandbox hangs up, all that is open fails, once, and so does what is asked later."""
         agent, link, observer = await greeted(server, dial)
-        open_questions: list[asyncio.Future[Any]] = [link.settle(), link.clear(), link.start(1, [], {}, "")]
-        for kind in (Kind.SETTLE, Kind.CLEAR, Kind.START):
+        open_questions: list[asyncio.Future[Any]] = [
+            link.settle(),
+            link.clear(),
+            link.start(1, [], {}, ""),
+            link.list("/opt"),
+            link.list("/opt"),
+        ]
+        for kind in (Kind.SETTLE, Kind.CLEAR, Kind.START, Kind.LIST, Kind.LIST):
             await agent.hear(kind)
         agent.writer.close()
         for question in open_questions:
             with pytest.raises(SupervisorLost, match="hung up"):
                 await question
-        later: list[asyncio.Future[Any]] = [link.settle(), link.start(2, [], {}, "")]
+        later: list[asyncio.Future[Any]] = [link.settle(), link.start(2, [], {}, ""), link.list("/opt")]
         for question in later:
             with pytest.raises(SupervisorLost, match="hung up"):
                 await question
         link.freeze()
+        link.signal(1, signal.SIGTERM)
         link.cut("again")
         assert observer.seen == [("lost", "the sandbox hung up", False)]
 

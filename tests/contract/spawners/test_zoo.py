@@ -1,6 +1,7 @@
 """The spawners that other tests are built on do what they say, towards the real end of a link."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
@@ -83,6 +84,7 @@ async def test_fake(links: LinkServer) -> None:
     link.freeze()
     await link.settle()
     assert spawner.agents["one"].is_frozen
+    assert await link.list("/opt/extensions") == []
     await link.clear()
     assert await asyncio.wait_for(listener.exit, LIMIT) == ExitStatus(-9)
     await end(spawner)
@@ -101,6 +103,23 @@ async def test_fake_programs(links: LinkServer) -> None:
     await link.start(1, ["/bootstrap"], {"WHY": "because"}, "/")
     assert await asyncio.wait_for(listener.exit, LIMIT) == ExitStatus(1)
     assert listener.said == b"ValueError('because')\n"
+    await end(spawner)
+
+
+async def test_fake_signals_and_lists(links: LinkServer) -> None:
+    """A process ends by the signal it gets, others do not; directories hold what the test says."""
+    spawner = FakeSpawner()
+    spawner.names["/opt/extensions"] = ["agent"]
+    link, listener = await dial(spawner, links)
+    assert await link.list("/opt/extensions") == ["agent"]
+    await link.start(1, ["/bootstrap"], {}, "/")
+    await link.start(2, ["/opt/extensions/agent"], {}, "/")
+    link.signal(3, signal.SIGTERM)
+    link.signal(2, signal.SIGTERM)
+    assert await asyncio.wait_for(listener.exit, LIMIT) == ExitStatus(-15)
+    listener.exit = asyncio.get_running_loop().create_future()
+    await link.clear()
+    assert await asyncio.wait_for(listener.exit, LIMIT) == ExitStatus(-9)
     await end(spawner)
 
 

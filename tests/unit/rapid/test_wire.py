@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from rapid.wire import (
     HEADER,
     MAX_PAYLOAD,
+    MOST_NAMES,
     OUTPUT_HEADER,
     SETTLED_PAYLOAD,
     TOKEN,
@@ -49,6 +50,19 @@ def test_kind_numbers_tell_the_direction() -> None:
         Kind.TREE_DONE,
         Kind.LISTED,
     }
+
+
+def test_numbers_do_not_change() -> None:
+    """An image may carry an agent that is older than its control plane: a kind keeps its number."""
+    assert (Kind.LISTED, Kind.SIGNAL, Kind.LIST) == (9, 37, 42)
+    assert len(frame(Kind.LIST)) == HEADER.size
+
+
+def test_listing_fits_a_frame() -> None:
+    """As many names as there may be, of the longest there are and the costliest to write, are one frame."""
+    names = ["\udcff" * 255] * MOST_NAMES
+    [(kind, payload)] = Frames().feed(message(Kind.LISTED, path="/opt/extensions", names=names))
+    assert (kind, fields(payload)["names"]) == (Kind.LISTED, names)
 
 
 @given(FRAMES, st.data())
