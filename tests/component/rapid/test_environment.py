@@ -13,6 +13,8 @@ from rapid.lifecycle import Settings
 from rapid.supervisor import StartFailed, SupervisorLost
 
 MB = 1024 * 1024
+FIRST, SECOND = 16, 32
+"""The numbers of an environment's first runtime and of the one after it."""
 
 
 class TestFreezing:
@@ -31,7 +33,7 @@ class TestFreezing:
         await house.until(lambda: house.supervisor.calls[-1] == "freeze")
         house.invoke()
         assert house.supervisor.calls[-1] == "thaw"
-        assert house.environment._poll is None
+        assert house.environment._poll._future is None
         await poll
         await house.respond()
         await house.poll()
@@ -71,7 +73,7 @@ class TestFreezing:
         await house.until(lambda: house.supervisor.calls[-1] == "freeze")
         match end:
             case "exit":
-                house.environment.exited(1, ExitStatus(0))
+                house.environment.exited(FIRST, ExitStatus(0))
             case "shut down":
                 house.environment.shut_down()
             case "lost":
@@ -84,14 +86,14 @@ class TestFreezing:
 class TestLog:
     async def test_order(self, house: Any) -> None:
         """All that an invocation writes stands between START and END, what comes last included."""
-        house.environment.output(1, 1, b"static\n")
+        house.environment.output(FIRST, 1, b"static\n")
         poll = await house.poll()
         house.supervisor.before_settled = [b"last words without an end"]
         ticket = house.invoke()
         await poll
-        house.environment.output(1, 1, b"one\ntw")
-        house.environment.output(1, 2, b"error\n")
-        house.environment.output(1, 1, b"o\rstill two\n")
+        house.environment.output(FIRST, 1, b"one\ntw")
+        house.environment.output(FIRST, 2, b"error\n")
+        house.environment.output(FIRST, 1, b"o\rstill two\n")
         await house.respond()
         await house.poll()
         report = await ticket.completed
@@ -118,7 +120,7 @@ class TestLog:
         """Of a long log the last 4 KB are kept, the report among them."""
         ticket = await house.delivered()
         for number in range(5000):
-            house.environment.output(1, 1, b"line %d\n" % number)
+            house.environment.output(FIRST, 1, b"line %d\n" % number)
         await house.respond()
         await house.poll()
         await ticket.completed
@@ -130,7 +132,7 @@ class TestLog:
     async def test_between_invocations(self, house: Any) -> None:
         """What a background process writes is logged, and is in nobody's tail."""
         await house.poll()
-        house.environment.output(1, 1, b"background\n")
+        house.environment.output(FIRST, 1, b"background\n")
         ticket = house.invoke()
         assert house.lines[-2] == b"background\n"
         assert b"background" not in ticket.tail.content()
@@ -145,7 +147,7 @@ class TestLog:
         tracemalloc.start()
         for _ in range(200 * MB // 65_536 // len(chunks)):
             for chunk in chunks:
-                house.environment.output(1, 1, chunk)
+                house.environment.output(FIRST, 1, chunk)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 4 * MB
@@ -177,22 +179,23 @@ class TestFaults:
     async def test_exit(self, house: Any) -> None:
         """The client hears of the exit at once, the log says why, the next invocation meets a new process."""
         ticket = await house.delivered()
-        house.environment.exited(1, ExitStatus(-9, out_of_memory=True))
+        house.environment.exited(FIRST, ExitStatus(-9, out_of_memory=True))
         assert b"signal: killed" in ticket.outcome.result().payload
         report = await ticket.completed
         assert report.error_type == "Runtime.OutOfMemory"
         again = house.invoke(request_id="r2")
-        assert house.supervisor.started == [1, 2]
+        await house.until(lambda: house.supervisor.started == [FIRST, SECOND])
         assert (await house.next()).status == 200
         await house.respond(b"2", "r2")
         assert again.outcome.result().payload == b"2"
 
     async def test_late_exit(self, house: Any) -> None:
         """The exit of an earlier process is not that of the present one."""
-        house.environment.exited(1, ExitStatus(1))
+        house.environment.exited(FIRST, ExitStatus(1))
         await house.until(lambda: house.idle)
         ticket = house.invoke()
-        house.environment.exited(1, ExitStatus(1))
+        await house.until(lambda: house.supervisor.started == [FIRST, SECOND])
+        house.environment.exited(FIRST, ExitStatus(1))
         assert not ticket.outcome.done()
 
     async def test_init_limit(self, make_house: Callable[..., Any]) -> None:
@@ -211,11 +214,11 @@ class TestFaults:
         """An invocation that comes while a dead runtime's leftovers are killed waits for that."""
         await house.poll()
         house.supervisor.hold = True
-        house.environment.exited(1, ExitStatus(0))
+        house.environment.exited(FIRST, ExitStatus(0))
         ticket = house.invoke()
-        assert house.supervisor.started == [1]
+        assert house.supervisor.started == [FIRST]
         house.supervisor.held[0].set_result(1)
-        await house.until(lambda: house.supervisor.started == [1, 2])
+        await house.until(lambda: house.supervisor.started == [FIRST, SECOND])
         house.supervisor.hold = False
         await house.next()
         await house.respond(b"1")
@@ -233,8 +236,8 @@ class TestFaults:
         await house.until(lambda: house.ended)
         assert b'"errorType":"Sandbox.Failure"' in ticket.outcome.result().payload
         assert (await ticket.completed).status == "error"
-        house.environment.output(1, 1, b"too late\n")
-        house.environment.exited(1, ExitStatus(0))
+        house.environment.output(FIRST, 1, b"too late\n")
+        house.environment.exited(FIRST, ExitStatus(0))
         house.environment.shut_down()
         assert house.ended == 1
 

@@ -85,7 +85,7 @@ class TestNext:
     async def test_abandoned(self, house: Any) -> None:
         """A `next` whose connection broke may be asked again; the event goes to the one that lives."""
         first = await house.poll()
-        alive = house.environment._poll_is_alive
+        alive = house.environment._poll._is_alive
         first.cancel()
         await asyncio.wait([first])
         await house.until(lambda: not alive())
@@ -96,7 +96,7 @@ class TestNext:
     async def test_abandoned_at_delivery(self, house: Any) -> None:
         """An event that went to a broken connection is given again."""
         first = await house.poll()
-        alive = house.environment._poll_is_alive
+        alive = house.environment._poll._is_alive
         first.cancel()
         await asyncio.wait([first])
         await house.until(lambda: not alive())
@@ -322,7 +322,7 @@ class TestInitError:
         await house.until(lambda: house.idle == 1)
         assert f"Phase: init\tStatus: error\tError Type: {shown}\n" in house.log()
         house.invoke()
-        assert house.supervisor.started == [1, 2]
+        await house.until(lambda: house.supervisor.started == [16, 32])
 
     async def test_inside_an_invocation(self, house: Any) -> None:
         """The client gets the document when the second initialisation fails too."""
@@ -481,10 +481,10 @@ async def test_real_client(house: Any, tmp_path: Path) -> None:
             outcomes.append(await ticket.outcome)
             if event == "big":  # this client gives up when its response is refused; the environment does not
                 _, errors = await process.communicate()
-                house.environment.exited(1, ExitStatus(process.returncode or 0))
+                house.environment.exited(16, ExitStatus(process.returncode or 0))
             await ticket.completed
     house.invoke()
-    assert house.supervisor.started == [1, 2]
+    await house.until(lambda: house.supervisor.started == [16, 32])
     assert json.loads(outcomes[0].payload) == {
         "event": "small",
         "id": "r0",
