@@ -170,6 +170,7 @@ class Agent:
         elif kind is Kind.START:
             self._start(**fields(payload))
         elif kind is Kind.CLEAR:
+            signal_all(signal.SIGSTOP)  # else a thousand busy processes would starve the measuring
             self._measure()
             self.clear()
             self._send(frame(Kind.CLEARED, SETTLED_PAYLOAD.pack(*TOKEN.unpack(payload), self._peak)))

@@ -107,10 +107,9 @@ class Extensions:
     def register(self, name: str, events: tuple[str, ...], identifier: str) -> Extension:
         """Make an extension known under an identifier. Raises `ExtensionRefused`."""
         extension = self._by_name.get(name)
-        if extension is None:
-            extension = self._internal(name, events)
-        elif not extension.external:
-            raise ExtensionRefused(errors.NAME_REGISTERED)
+        if extension is None or not extension.external:
+            self._check_internal(events, is_new=extension is None)
+            extension = Extension(name, external=False)
         extension.call(ExtensionCall.REGISTER)
         extension.identifier = identifier
         extension.events = events
@@ -118,15 +117,17 @@ class Extensions:
         self._by_identifier[identifier] = extension
         return extension
 
-    def _internal(self, name: str, events: tuple[str, ...]) -> Extension:
+    def _check_internal(self, events: tuple[str, ...], *, is_new: bool) -> None:
+        """Raise `ExtensionRefused` where an internal extension may not register; AWS's order and words."""
+        if SHUTDOWN in events:
+            reason = "ShutdownEventNotSupportedForInternalExtension"
+            raise ExtensionRefused(errors.invalid_event_type(SHUTDOWN, reason))
         if not self._open:
             raise ExtensionRefused(errors.REGISTRATION_CLOSED)
-        if SHUTDOWN in events:
-            reason = "internal extensions cannot subscribe to it"
-            raise ExtensionRefused(errors.invalid_event_type(SHUTDOWN, reason))
         if len(self._by_name) >= MAX_EXTENSIONS:
             raise ExtensionRefused(errors.TOO_MANY_EXTENSIONS)
-        return Extension(name, external=False)
+        if not is_new:
+            raise ExtensionRefused(errors.NAME_REGISTERED)
 
     def close_registration(self) -> None:
         """The runtime has asked for its first event."""
