@@ -11,6 +11,7 @@ agent's writes block then, and the function's.
 import asyncio
 import hmac
 import logging
+import socket
 import struct
 import time
 from asyncio import Future, TimerHandle, Transport
@@ -48,6 +49,8 @@ SLICE = 0.005
 """Seconds of work after which a link rests."""
 PIECE = 4096
 """Bytes of an output frame that are worked off at a time: some 8 ms of work if every one of them is a line."""
+UNREAD = 1 << 17
+"""Bytes that the system may hold of what an agent sent. What a flood left there is still to be worked off when it ends."""
 NAMELESS = 256
 """Connections that may be waited for to say hello at a time; any process that reaches the port can open them."""
 
@@ -335,7 +338,10 @@ class LinkServer:
 
     async def open(self, host: str) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Link(self), host, 0, backlog=256)
+        self._server = await loop.create_server(lambda: Link(self), host, 0, backlog=256, start_serving=False)
+        for each in self._server.sockets:  # before it listens: the window is agreed on with each connection
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
+        await self._server.start_serving()
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

@@ -443,3 +443,10 @@ class TestFairness:
             await observer.until(len(observer.seen) + 1)
         assert observer.seen[-2][0] == "exited"
         assert sum(len(data) for kind, *_, data in observer.seen if kind == "output") == wire.CHUNK
+
+    async def test_little_is_left_unread(self, server: LinkServer) -> None:
+        """What a flood leaves in the system's buffers is worked off after its end, so they are kept small."""
+        assert server._server is not None
+        [door] = server._server.sockets
+        held = door.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        assert links.UNREAD <= held <= 2 * links.UNREAD  # Linux doubles what it is asked for
