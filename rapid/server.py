@@ -15,6 +15,9 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 logger = logging.getLogger(__name__)
+_unheard = logging.getLogger(f"{__name__}.http")
+_unheard.setLevel(logging.CRITICAL)
+#: aiohttp writes a traceback for each malformed request. A function could fill the log with them.
 
 KEEP_ALIVE = 24 * 3600.0
 """Seconds that an idle connection is kept: a handler may run for 15 minutes between two calls, and sleep frozen."""
@@ -60,6 +63,7 @@ class Listener:
         self._web = _Door(
             self._handle,
             access_log=None,
+            logger=_unheard,
             keepalive_timeout=KEEP_ALIVE,
             max_field_size=MAX_HEADER,
             max_headers=MAX_HEADERS,

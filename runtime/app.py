@@ -34,7 +34,20 @@ from runtime.store import Store
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10.0
-"""Seconds that requests under way get to finish when Berth stops."""
+"""Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
+
+
+class _Patience:
+    """What is left of `PATIENCE`; it runs from the first question on."""
+
+    def __init__(self) -> None:
+        self._end: float | None = None
+
+    def left(self) -> float:
+        now = asyncio.get_running_loop().time()
+        if self._end is None:
+            self._end = now + PATIENCE
+        return max(0.0, self._end - now)
 
 
 def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> int:
@@ -55,7 +68,7 @@ async def _serve(settings: Settings, instance: Instance, ready: Callable[[str], 
         if ready is not None:
             ready(url)
         await stopped.wait()
-        logger.info("stopping")
+        logger.info("stopping; what is under way gets %g s, a second signal ends it at once", PATIENCE)
 
 
 def _stop_event() -> asyncio.Event:
@@ -91,7 +104,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         parallel_launches=settings.launch_parallelism or os.cpu_count() or 1,
         idle_timeout=settings.idle_timeout,
     )
-    parts.push_async_callback(fleet.close, PATIENCE)
+    patience = _Patience()
+    parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
     api = build_api(
         store=store,
@@ -110,7 +124,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         ),
     )
     parts.push_async_callback(api.close)
-    address = await _listen(api, settings, parts)
+    address = await _listen(api, settings, patience, parts)
     parts.callback(logs.end_followers)
     await api.resume_pending()
     return address
@@ -155,19 +169,24 @@ async def _engine_spawner(
         await engine.close()
 
 
-async def _listen(api: Api, settings: Settings, parts: AsyncExitStack) -> str:
+async def _listen(api: Api, settings: Settings, patience: _Patience, parts: AsyncExitStack) -> str:
     server = api.server()
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(server, settings.host, settings.port, backlog=1024)
     port = listener.sockets[0].getsockname()[1]
-    parts.push_async_callback(_drain, server)
+    parts.push_async_callback(_drain, server, patience)
     parts.callback(listener.close)
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _drain(server: web.Server) -> None:
+async def _drain(server: web.Server, patience: _Patience) -> None:
     """Let requests under way finish; connections that carry none go at once."""
     server.pre_shutdown()
+    half = patience.left() / 2  # it waits so long twice: for the answer, and then for the handler
     with suppress(TimeoutError):
-        await server.shutdown(PATIENCE)
+        await server.shutdown(half)
+
+
+async def _end(fleet: Fleet, patience: _Patience) -> None:
+    await fleet.close(patience.left())

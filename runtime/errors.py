@@ -129,6 +129,14 @@ def conflict(message: str) -> LambdaError:
     return LambdaError("ResourceConflictException", message)
 
 
+def unfit_state(state: str) -> LambdaError:
+    """The function's state does not allow what is asked."""
+    return conflict(
+        "The operation cannot be performed at this time. "
+        f"The function is currently in the following state: {state}"
+    )
+
+
 def not_found(message: str) -> LambdaError:
     return LambdaError("ResourceNotFoundException", message)
 

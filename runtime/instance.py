@@ -1,7 +1,7 @@
 """Which Berth owns a data directory: one control plane at a time, and how others find it.
 
     with acquire(settings.data_dir) as instance:      # raises AlreadyRunning
-        …                                             # label sandboxes `instance.label`
+        …                                             # label sandboxes with `instance.id`
         instance.write_state(url)                     # from now on clients find it
 
 Three files in the data directory. `berth.lock` is locked (flock) for as long as the owner lives, whatever ends it, so
@@ -55,11 +55,6 @@ class Instance:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.id = _identity(data_dir / ID_NAME)
-
-    @property
-    def label(self) -> str:
-        """The label that sandboxes of this instance carry."""
-        return f"berth={self.id}"
 
     def write_state(self, url: str) -> State:
         """Let clients find this control plane; called once it answers at `url`."""

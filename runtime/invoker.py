@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from rapid.environment import Ticket
 from rapid.invocation import Invocation
-from runtime.errors import LambdaError
+from runtime.errors import unfit_state
 from runtime.fleet import Fleet
 from runtime.model import LATEST, FunctionVersion, Scope, State
+from runtime.names import function_arn, function_missing
 from runtime.store.catalog import Catalog
 
 _TRACE_ROOT = re.compile(r"Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
@@ -59,10 +60,9 @@ class Invoker:
         """The version that the request means. Raises `LambdaError` when it does not exist or cannot run now."""
         version = self._catalog().function(request.scope, request.function, request.qualifier or LATEST)
         if version is None:
-            raise LambdaError("ResourceNotFoundException", f"Function not found: {invoked_arn(request)}")
+            raise function_missing(request.scope, request.function, request.qualifier)
         if version.state is not State.ACTIVE:
-            text = "The operation cannot be performed at this time. The function is currently in the following state: "
-            raise LambdaError("ResourceConflictException", text + version.state)
+            raise unfit_state(version.state)
         return version
 
     async def invoke(self, request: InvokeRequest) -> InvokeResult:
@@ -74,7 +74,7 @@ class Invoker:
         trace_id = trace_header(request.trace_id)
         invocation = Invocation(
             request_id=request.request_id,
-            arn=invoked_arn(request),
+            arn=function_arn(request.scope, request.function, request.qualifier),
             payload=request.payload,
             trace_id=trace_id,
             content_type=request.content_type or "application/json",
@@ -94,12 +94,6 @@ class Invoker:
 async def _log_tail(ticket: Ticket) -> bytes:
     await asyncio.wait([ticket.completed])
     return ticket.tail.content()
-
-
-def invoked_arn(request: InvokeRequest) -> str:
-    """The function's ARN as invoked: with the qualifier if one was given."""
-    arn = f"arn:aws:lambda:{request.scope.region}:{request.scope.account}:function:{request.function}"
-    return f"{arn}:{request.qualifier}" if request.qualifier else arn
 
 
 def trace_header(sent: str | None) -> str:

@@ -5,7 +5,6 @@ and whom they serve is the fleet's business.
 """
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import time
@@ -26,6 +25,7 @@ from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion
+from runtime.names import runtime_version_arn
 from runtime.spawners.base import (
     Delivery,
     Layout,
@@ -341,12 +341,11 @@ def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
 def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
     runtime = version.config.runtime or "provided"
     family = runtime.rstrip("0123456789.x")
-    digest = hashlib.sha256(runtime.encode()).hexdigest()
     return LifecycleSettings(
         version=version.version,
         memory_size=version.config.memory_size,
         runtime_version=f"{family}:{runtime.removeprefix(family) or 'al2023'}.v1",
-        runtime_version_arn=f"arn:aws:lambda:{version.scope.region}::runtime:{digest}",
+        runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
     )
 
 

@@ -2,13 +2,20 @@
 
 A sandbox is recognised by the one-time token it was started with. What the agent may say is `rapid.wire`; a peer that
 says anything else is cut off. This module knows frames and processes, not functions or invocations.
+
+Links share one event loop, and what a function writes costs the loop time: by the line, far more than by the byte. So
+each link works off what it has heard in slices, and rests as long as it has worked. While it rests nothing is read; the
+agent's writes block then, and the function's.
 """
 
 import asyncio
 import hmac
 import logging
+import socket
 import struct
+import time
 from asyncio import Future, TimerHandle, Transport
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,10 +37,20 @@ from rapid.wire import (
 
 logger = logging.getLogger(__name__)
 
+COMPLAINTS = 60.0
+"""Seconds between two words about strangers: they must not be able to fill the log."""
 HELLO_LIMIT = 10.0
 """Seconds in which a new connection must say who it is."""
 ANSWER_LIMIT = 30.0
 """Seconds in which an agent must answer; one that does not is lost."""
+BROKEN = (WireError, KeyError, ValueError, struct.error)
+"""What comes of a peer that does not speak the protocol."""
+SLICE = 0.005
+"""Seconds of work after which a link rests."""
+PIECE = 4096
+"""Bytes of an output frame that are worked off at a time: some 8 ms of work if every one of them is a line."""
+UNREAD = 1 << 17
+"""Bytes that the system may hold of what an agent sent. What a flood left there is still to be worked off when it ends."""
 NAMELESS = 256
 """Connections that may be waited for to say hello at a time; any process that reaches the port can open them."""
 
@@ -44,6 +61,10 @@ class Link(asyncio.Protocol):
     def __init__(self, server: "LinkServer") -> None:
         self._server = server
         self._frames = Frames()
+        self._heard: deque[tuple[Kind, bytes]] = deque()
+        #: Whole frames that are still to be worked off.
+        self._rest: TimerHandle | None = None
+        #: Runs while this link rests.
         self._transport: Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._hello: TimerHandle | None = None
@@ -77,11 +98,11 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            for kind, payload in self._frames.feed(data):
-                self._hear(kind, payload)
-        except (WireError, KeyError, ValueError, struct.error) as error:
-            logger.warning("%r: cut off: %s", self, error)
-            self.cut(f"it broke the link's protocol: {error}")
+            self._heard += self._frames.feed(data)
+            if self._rest is None:
+                self._work()
+        except BROKEN as error:
+            self._broke(error)
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -90,6 +111,11 @@ class Link(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        try:
+            while self._heard:  # what it said before it went
+                self._hear_next()
+        except BROKEN as error:
+            self._broke(error)
         self._lose(str(exc) if exc else "the sandbox hung up")
 
     def cut(self, reason: str, *, out_of_memory: bool = False) -> None:
@@ -102,10 +128,12 @@ class Link(asyncio.Protocol):
         if self.lost is not None:
             return
         self.lost = reason
+        self._heard.clear()
         self._writable.set()
         self._known()
-        if self._patience is not None:
-            self._patience.cancel()
+        for timer in (self._patience, self._rest):
+            if timer is not None:
+                timer.cancel()
         waiting: list[Future[Any]] = [*self._answers.values(), *self._starts.values(), *self._trees.values()]
         for future in [*waiting, *(future for _, future in self._lists.values())]:
             if not future.done():
@@ -115,6 +143,41 @@ class Link(asyncio.Protocol):
             self.observer.lost(reason, out_of_memory=out_of_memory)
 
     # What the agent says
+
+    def _work(self) -> None:
+        """Work off what has been heard; after a slice of it, rest first."""
+        began = time.monotonic()
+        while self._heard:
+            self._hear_next()
+            worked = time.monotonic() - began
+            if worked > SLICE and self._is_open():
+                cast("Transport", self._transport).pause_reading()
+                self._rest = self._loop.call_later(worked, self._rested)
+                return
+
+    def _rested(self) -> None:
+        self._rest = None
+        try:
+            self._work()
+        except BROKEN as error:
+            self._broke(error)
+        if self._rest is None and self._is_open():
+            cast("Transport", self._transport).resume_reading()
+
+    def _is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def _hear_next(self) -> None:
+        kind, payload = self._heard.popleft()
+        if kind is Kind.OUTPUT and len(payload) > PIECE:
+            header = payload[: OUTPUT_HEADER.size]
+            self._heard.appendleft((kind, header + payload[PIECE:]))
+            payload = payload[:PIECE]
+        self._hear(kind, payload)
+
+    def _broke(self, error: Exception) -> None:
+        self._server.complain(self, error)
+        self.cut(f"it broke the link's protocol: {error}")
 
     def _hear(self, kind: Kind, payload: bytes) -> None:
         if self.sandbox_id is None:
@@ -299,12 +362,17 @@ class LinkServer:
         self._awaited: dict[str, tuple[str, Future[Link]]] = {}
         self._nameless: dict[Link, None] = {}
         #: Connections that have not said hello yet, oldest first.
+        self._complaint = -COMPLAINTS
+        #: When a stranger was last complained of.
         self._server: asyncio.Server | None = None
         self.port = 0
 
     async def open(self, host: str) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Link(self), host, 0, backlog=256)
+        self._server = await loop.create_server(lambda: Link(self), host, 0, backlog=256, start_serving=False)
+        for each in self._server.sockets:  # before it listens: the window is agreed on with each connection
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD)
+        await self._server.start_serving()
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -323,6 +391,15 @@ class LinkServer:
     def forget(self, link: Link) -> None:
         """It has said hello, or hung up."""
         self._nameless.pop(link, None)
+
+    def complain(self, link: Link, error: Exception) -> None:
+        """Say that a link is cut off. What strangers do is said now and then."""
+        now = time.monotonic()
+        if link.sandbox_id is None and now - self._complaint < COMPLAINTS:
+            return
+        if link.sandbox_id is None:
+            self._complaint = now
+        logger.warning("%r: cut off: %s", link, error)
 
     def expect(self, sandbox_id: str, token: str) -> Future[Link]:
         """The link of the sandbox that will present `token`. Cancel the future to stop waiting."""

@@ -19,6 +19,7 @@ from typing import Self
 
 from runtime.logfiles import LogEvent, LogFiles, Place, encode
 from runtime.model import Scope
+from runtime.readable import readable
 
 __all__ = ["LogEvent", "LogStore"]
 
@@ -222,5 +223,5 @@ def _loss(count: int) -> bytes:
 
 def _repeat(batch: list[_Noted]) -> None:
     for place, _, text in batch:
-        shown = text.decode(errors="replace").replace("\r", "\n")
+        shown = readable(text.decode(errors="replace"))
         _echo.info("%s", shown, extra={"group": place.group})

@@ -19,6 +19,10 @@ class Scope:
     account: str
     region: str
 
+    def arn(self, kind: str, name: str) -> str:
+        """The ARN of a function or a layer."""
+        return f"arn:aws:lambda:{self.region}:{self.account}:{kind}:{name}"
+
 
 class State(StrEnum):
     """`State` of a function version, as on AWS."""
@@ -117,7 +121,7 @@ class FunctionVersion:
     @property
     def arn(self) -> str:
         """The unqualified ARN."""
-        return f"arn:aws:lambda:{self.scope.region}:{self.scope.account}:function:{self.name}"
+        return self.scope.arn("function", self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +140,7 @@ class LayerVersion:
 
     @property
     def layer_arn(self) -> str:
-        return f"arn:aws:lambda:{self.scope.region}:{self.scope.account}:layer:{self.name}"
+        return self.scope.arn("layer", self.name)
 
     @property
     def arn(self) -> str:

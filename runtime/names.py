@@ -5,6 +5,7 @@ Pure text work. It knows nothing of what exists: whether a name leads to a funct
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 from runtime.errors import LambdaError, invalid_parameter, not_found
 from runtime.model import Scope
@@ -35,8 +36,17 @@ class LayerName:
 
 
 def function_arn(scope: Scope, name: str, qualifier: str | None = None) -> str:
-    arn = f"arn:aws:lambda:{scope.region}:{scope.account}:function:{name}"
+    arn = scope.arn("function", name)
     return arn if qualifier is None else f"{arn}:{qualifier}"
+
+
+def function_missing(scope: Scope, name: str, qualifier: str | None = None) -> LambdaError:
+    return not_found(f"Function not found: {function_arn(scope, name, qualifier)}")
+
+
+def runtime_version_arn(region: str, runtime: str) -> str:
+    """AWS names the patch level of a runtime by a hash; ours stands for the runtime's name."""
+    return f"arn:aws:lambda:{region}::runtime:{sha256(runtime.encode()).hexdigest()}"
 
 
 def parse_function(identifier: str) -> FunctionName | None:
@@ -72,7 +82,7 @@ def resolve_function(identifier: str, qualifier: str | None, scope: Scope) -> Fu
     """The function that a request of `scope` means, with name's and query's qualifier brought together."""
     found = parse_function(identifier)
     if found is None:
-        raise not_found(f"Function not found: {function_arn(scope, identifier)}")
+        raise function_missing(scope, identifier)
     _refuse_foreign(found.account, found.region, scope)
     if found.qualifier is not None and qualifier is not None and found.qualifier != qualifier:
         raise invalid_parameter(QUALIFIER_CONFLICT)

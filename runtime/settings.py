@@ -6,7 +6,8 @@ flag, variable, file, somebody else's variable that means the same (`DOCKER_HOST
 says nothing. The file is the one that `--config` or `BERTH_CONFIG` names, else `<data_dir>/berth.yaml` if it exists.
 
 This module knows what a value may look like, never whether it works: no port is bound here and no engine asked.
-It is the only one that reads the environment.
+It is the only one that reads the environment, but for what the `docker` command reads there (`runtime.spawners.engine`),
+and for the agent.
 """
 
 import argparse

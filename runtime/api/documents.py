@@ -4,12 +4,11 @@ Pure: a record goes in, the model's output members come out. AWS's casing begins
 """
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from runtime.model import Code, FunctionVersion, LoggingConfig
-from runtime.names import function_arn
+from runtime.names import function_arn, runtime_version_arn
 
 _ECHOED = ("DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs")
 """Members of `FunctionConfig.declared` that responses repeat as they were given."""
@@ -66,15 +65,10 @@ def _state(record: FunctionVersion) -> dict[str, Any]:
 
 
 def _runtime_version(record: FunctionVersion) -> dict[str, Any]:
-    """AWS names the patch level of the runtime by a hash; ours stands for the runtime's name."""
     if record.config.runtime is None:
         return {}
-    version = hashlib.sha256(record.config.runtime.encode()).hexdigest()
-    return {
-        "RuntimeVersionConfig": {
-            "RuntimeVersionArn": f"arn:aws:lambda:{record.scope.region}::runtime:{version}"
-        }
-    }
+    arn = runtime_version_arn(record.scope.region, record.config.runtime)
+    return {"RuntimeVersionConfig": {"RuntimeVersionArn": arn}}
 
 
 def _snap_start(declared: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Finding the function that a request means, or the 404 that AWS words for it."""
 
 from runtime.api.calls import Call, Services
-from runtime.errors import LambdaError, conflict, invalid_parameter, not_found
+from runtime.errors import LambdaError, conflict, invalid_parameter, unfit_state
 from runtime.model import LATEST, FunctionVersion, State, UpdateStatus
-from runtime.names import FunctionName, function_arn, resolve_function
+from runtime.names import FunctionName, function_missing, resolve_function
 
 UNQUALIFIED_ONLY = (
     "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
@@ -20,7 +20,7 @@ def find_version(services: Services, call: Call) -> tuple[FunctionVersion, str |
     asked = asked_name(call)
     found = services.store.catalog.function(call.scope, asked.name, asked.qualifier or LATEST)
     if found is None:
-        raise not_found(f"Function not found: {function_arn(call.scope, asked.name, asked.qualifier)}")
+        raise function_missing(call.scope, asked.name, asked.qualifier)
     return found, asked.qualifier
 
 
@@ -31,7 +31,7 @@ def find_unqualified(services: Services, call: Call) -> FunctionVersion:
         raise invalid_parameter(UNQUALIFIED_ONLY)
     found = services.store.catalog.function(call.scope, asked.name)
     if found is None:
-        raise not_found(f"Function not found: {function_arn(call.scope, asked.name)}")
+        raise function_missing(call.scope, asked.name)
     return found
 
 
@@ -40,10 +40,7 @@ def find_writable(services: Services, call: Call) -> FunctionVersion:
     found = find_unqualified(services, call)
     check_revision(found, call.params.get("RevisionId"))
     if found.state is State.PENDING:
-        raise conflict(
-            "The operation cannot be performed at this time. "
-            f"The function is currently in the following state: {found.state}"
-        )
+        raise unfit_state(found.state)
     if found.last_update_status is UpdateStatus.IN_PROGRESS:
         raise update_in_progress(found)
     return found

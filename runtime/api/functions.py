@@ -13,9 +13,9 @@ from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
 from runtime.api.workshop import creating
-from runtime.errors import conflict, invalid_parameter, not_found
+from runtime.errors import conflict, invalid_parameter
 from runtime.model import LATEST, FunctionVersion
-from runtime.names import function_arn
+from runtime.names import function_missing
 from runtime.store.errors import RecordExists, RecordMissing
 
 NAME_LIMIT = 64
@@ -119,7 +119,7 @@ def _position(record: FunctionVersion) -> str:
 
 async def delete_function(services: Services, call: Call) -> Mapping[str, Any]:
     asked = asked_name(call)
-    missing = not_found(f"Function not found: {function_arn(call.scope, asked.name)}")
+    missing = function_missing(call.scope, asked.name)
     if services.store.catalog.function(call.scope, asked.name) is None:
         raise missing
     if asked.qualifier == LATEST:

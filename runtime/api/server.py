@@ -17,6 +17,7 @@ from multidict import MultiDict, MultiMapping
 
 from runtime.api import function_updates, functions, layers, sts
 from runtime.api.bodies import limit_of, read_body
+from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Services, not_implemented
 from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
@@ -102,8 +103,7 @@ class Api:
     async def _respond(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         headers, path = request.headers, request.raw_path
         query: MultiMapping[str] = _NO_QUERY
-        if "Origin" in headers:
-            raise _browser_refused()
+        refuse_browsers(request)
         if not path.startswith("/"):
             path = request.rel_url.raw_path_qs  # a proxy's form, with scheme and host
         if "?" in path:
@@ -189,14 +189,6 @@ def _unexpected(error: Exception, request: web.BaseRequest, request_id: str) -> 
         _log.error("%s %s (request %s) failed", request.method, request.raw_path, request_id, exc_info=error)
     text = f"Berth failed to answer; its log says why, under request id {request_id}."
     return _response(render(LambdaError("ServiceException", text)), request_id)
-
-
-def _browser_refused() -> LambdaError:
-    # A page in a developer's browser could otherwise create and run functions here: a POST with a plain content
-    # type needs nobody's consent. Browsers mark such requests, SDKs never do.
-    return LambdaError(
-        "AccessDeniedException", "Berth does not answer web pages: the request has an Origin header."
-    )
 
 
 async def _sts(request: web.BaseRequest, identity: Identity, request_id: str) -> web.Response:

@@ -6,6 +6,7 @@ into a line for people. It knows paths and bodies only as what commands hand ove
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from runtime import instance
 from runtime.cli.terminal import CliError
-from runtime.settings import client_url, flags_of, load
+from runtime.settings import Settings, client_url, flags_of, load
 
 TIMEOUT = 30.0
 """Seconds without a sign of life; a followed log has one at least every ten."""
@@ -118,7 +119,16 @@ def find(data_dir: Path) -> instance.State:
         return state
     if instance.owner(data_dir) is not None:
         raise CliError(f"the Berth of {data_dir} is still starting; try again in a moment")
-    raise CliError(f"no Berth is running for {data_dir}; start one with: berth up --detach")
+    raise CliError(
+        f"no Berth is running for {data_dir}; start one with: {command_for(data_dir, 'berth up --detach')}"
+    )
+
+
+def command_for(data_dir: Path, command: str) -> str:
+    """A command to copy, for this data directory; only the default one goes without saying."""
+    return (
+        command if data_dir == Settings().data_dir else f"{command} --data-dir {shlex.quote(str(data_dir))}"
+    )
 
 
 def refusal(answer: Answer) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from runtime.cli.client import Answer, connect, refusal
-from runtime.cli.terminal import CliError, broken_into_lines, note, say_json
+from runtime.cli.terminal import CliError, note, say_json
+from runtime.readable import readable
 from runtime.settings import flags_of, load
 
 
@@ -61,7 +62,7 @@ def _show(answer: Answer, arguments: argparse.Namespace) -> None:
         say_json(_document(answer, log))
         return
     if arguments.tail and log:
-        note(broken_into_lines(log.decode(errors="replace")).rstrip("\n"))
+        note(readable(log.decode(errors="replace")).rstrip("\n"))
     sys.stdout.flush()
     sys.stdout.buffer.write(answer.body.removesuffix(b"\n") + b"\n")
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from runtime.cli.client import connect
-from runtime.cli.terminal import broken_into_lines, say
+from runtime.cli.terminal import say
+from runtime.readable import readable
 from runtime.settings import flags_of, load
 
 
@@ -30,4 +31,4 @@ def run(arguments: argparse.Namespace) -> int:
 def _readable(line: bytes) -> str:
     event = json.loads(line)
     moment = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
-    return f"{moment.removesuffix('+00:00')}Z {broken_into_lines(event['message'])}"
+    return f"{moment.removesuffix('+00:00')}Z {readable(event['message'])}"

@@ -52,8 +52,3 @@ def duration(seconds: float | None) -> str:
 def megabytes(size: int | None) -> str:
     """A size in MB as Lambda counts them; a dash where nothing is known."""
     return f"{-(-size // 1024**2)} MB" if size else "-"
-
-
-def broken_into_lines(text: str) -> str:
-    """A log event as its runtime means it: a carriage return is where the text goes on in a new line."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")

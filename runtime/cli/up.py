@@ -9,7 +9,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from runtime import __version__, instance
-from runtime.cli.client import Client, find
+from runtime.cli.client import Client, command_for, find
 from runtime.cli.launch import LaunchError, launch
 from runtime.cli.terminal import CliError, note, say
 from runtime.settings import Loaded, Settings, as_arguments, as_text, flags_of, load
@@ -42,8 +42,9 @@ def _already(loaded: Loaded) -> int:
         if running.get(name) != text
     ]
     if others:
+        stop = command_for(loaded.settings.data_dir, "berth down")
         raise CliError(
-            f"Berth runs at {state.url} with other settings ({'; '.join(others)}); stop it first: berth down"
+            f"Berth runs at {state.url} with other settings ({'; '.join(others)}); stop it first: {stop}"
         )
     say(f"Berth is already running at {state.url} (pid {state.pid})")
     return 0
@@ -61,8 +62,9 @@ def _detached(settings: Settings, arguments: list[str]) -> int:
         for line in error.last_lines:
             note(f"  | {line}")
         raise CliError(f"{error}; its log is {log}, and `berth doctor` may know more") from None
+    stop = command_for(settings.data_dir, "berth down")
     health = Client(url).get_json("/health")
-    say(_report(settings, url, health.get("spawner"), f"berth down (pid {process.pid})"))
+    say(_report(settings, url, health.get("spawner"), f"{stop}  # pid {process.pid}"))
     return 0
 
 
@@ -73,10 +75,15 @@ def _foreground(settings: Settings, ready_fd: int | None) -> int:
     try:
         return serve(settings, ready=lambda url: _ready(settings, url, ready_fd))
     except instance.AlreadyRunning as error:
-        raise CliError(f"{error}; stop it first: berth down") from None
+        raise CliError(f"{error}; stop it first: {command_for(settings.data_dir, 'berth down')}") from None
     except (OSError, SpawnerError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CliError(f"cannot start: {reason}; see: berth doctor") from None
+        raise CliError(f"cannot start: {_reason(error)}; see: berth doctor") from None
+
+
+def _reason(error: OSError | SpawnerError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _ready(settings: Settings, url: str, ready_fd: int | None) -> None:
@@ -99,7 +106,9 @@ def _report(settings: Settings, url: str, spawner: str | None, stop: str) -> str
         "",
         "Any AWS client works with it, with any credentials:",
         f"  export AWS_ENDPOINT_URL={url}",
-        f"  export AWS_REGION={settings.region} AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test",
+        # Some SDKs read the one variable, botocore and version 1 of the CLI only the other.
+        f"  export AWS_REGION={settings.region} AWS_DEFAULT_REGION={settings.region}",
+        "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test",
         "  aws lambda list-functions",
     ]
     if settings.host not in ("127.0.0.1", "::1", "localhost"):

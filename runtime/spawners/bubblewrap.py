@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.spawners.base import SandboxSpec
+from runtime.spawners.common import AGENT_PLACE
 from runtime.spawners.limits import Cell
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -22,7 +23,7 @@ ETC = (
 """What programs need to resolve names, check certificates and tell the time; the rest of `/etc` is the host's own."""
 CAPABILITIES = ("CAP_KILL", "CAP_SETUID", "CAP_SETGID")
 """What the agent needs to start functions as their user, and to end them."""
-OCCUPIED = ("/opt", "/var/task", "/var/runtime", "/var/rapid", "/var/lang")
+OCCUPIED = ("/opt", "/var/task", "/var/runtime", AGENT_PLACE, "/var/lang")
 """Places with a meaning inside; an interpreter that lives below one of them cannot be shown there too."""
 
 
@@ -116,7 +117,7 @@ def _places(spec: SandboxSpec, shared: Shared) -> list[str]:
     for place, tree in (("/var/task", spec.task_root), ("/opt", spec.opt)):
         shown = ["--ro-bind", str(tree), place] if tree else ["--perms", "0755", "--tmpfs", place]
         words += [*_parents(place), *shown]
-    places = {shared.runtime: "/var/runtime", shared.agent: "/var/rapid", shared.lang: "/var/lang"}
+    places = {shared.runtime: "/var/runtime", shared.agent: AGENT_PLACE, shared.lang: "/var/lang"}
     places |= {prefix: str(prefix) for prefix in shared.prefixes}
     for source, place in places.items():
         words += [*_parents(place), "--ro-bind", str(source), place]

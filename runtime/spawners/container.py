@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.spawners.base import SandboxSpec
+from runtime.spawners.common import MAX_FILES, MAX_PROCESSES, agent_command, agent_environment, memory_limit
 
 Document = dict[str, Any]
 Members = Callable[[int], Mapping[str, Any]]
@@ -26,26 +27,16 @@ PROBE = "berth.probe"
 PROCESS = "berth.process"
 """The control plane's process, see `owners`."""
 
-AGENT_MEMORY_MB = 16
-"""Added to a function's memory for the agent: 10 MB resident and the kernel's own bookkeeping for a sandbox."""
+PYTHON = "/usr/bin/python3"
+"""The interpreter of runtime images that the agent runs on."""
 
 FULL_CORE_MB = 1769
 """Memory at which Lambda gives one whole core."""
 
-AGENT = (
-    "/usr/bin/python3",
-    "-I",
-    "-S",
-    "-B",
-    "-c",
-    "import sys; sys.path[:0]=['/var/rapid']; from rapid.agent import main; main()",
-)
-PATH = "/usr/local/bin:/usr/bin:/bin"
-
 
 def _memory(memory_mb: int) -> Mapping[str, Any]:
     """A hard limit, swap included."""
-    limit = (memory_mb + AGENT_MEMORY_MB) << 20
+    limit = memory_limit(memory_mb)
     return {"Memory": limit, "MemorySwap": limit}
 
 
@@ -76,11 +67,11 @@ OPTIONS = (
         lambda _: {"SecurityOpt": ["no-new-privileges"]},
         "may gain privileges through set-user-id programs",
     ),
-    Option("pids", lambda _: {"PidsLimit": 1024}, "may start any number of processes"),
+    Option("pids", lambda _: {"PidsLimit": MAX_PROCESSES}, "may start any number of processes"),
     Option(
         "nofile",
-        lambda _: {"Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}]},
-        "may open more files than on Lambda (1024)",
+        lambda _: {"Ulimits": [{"Name": "nofile", "Soft": MAX_FILES, "Hard": MAX_FILES}]},
+        f"may open more files than on Lambda ({MAX_FILES})",
     ),
     Option("read-only root", lambda _: {"ReadonlyRootfs": True}, "may write outside of /tmp"),
     Option("memory", _memory, "may take more memory than the function has"),
@@ -111,17 +102,11 @@ def name_of(owner: str, sandbox_id: str) -> str:
 
 def container(spec: SandboxSpec, around: Surroundings) -> Document:
     """The body of the engine's `POST /containers/create`."""
-    environment = {
-        "BERTH_LINK": spec.link,
-        "BERTH_SANDBOX": spec.sandbox_id,
-        "BERTH_TOKEN": spec.token,
-        "PATH": PATH,
-    }
     return {
         "Image": spec.image,
         "Entrypoint": [],
-        "Cmd": list(AGENT),
-        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Cmd": agent_command(PYTHON),
+        "Env": [f"{name}={value}" for name, value in agent_environment(spec).items()],
         "User": "0:0",
         "WorkingDir": "/",
         "Hostname": spec.sandbox_id[:63],

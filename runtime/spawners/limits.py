@@ -11,11 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.spawners.common import MAX_FILES, MAX_PROCESSES, memory_limit
+
 CGROUPS = Path("/sys/fs/cgroup")
-AGENT_MEMORY_MB = 16
-"""Added to a function's memory for the agent and the kernel's bookkeeping."""
-MAX_PROCESSES = 1024
-MAX_FILES = 1024
 LEAVING_LIMIT = 1.0
 """Seconds that the dead get to leave their groups."""
 DATA_SLACK_MB = 128
@@ -123,7 +121,7 @@ class Limits:
         try:
             for group in cell.groups:
                 group.mkdir(exist_ok=True)
-                _configure(group, (memory_mb + AGENT_MEMORY_MB) << 20)
+                _configure(group, memory_limit(memory_mb))
         except OSError:
             cell.remove()
             raise

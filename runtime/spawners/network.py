@@ -5,6 +5,7 @@ gateway), in a container of the engine (it joins the network), beside an engine 
 forwards a name), or elsewhere (the address on the way to the engine has to do).
 """
 
+import asyncio
 import logging
 import re
 import socket
@@ -56,7 +57,8 @@ class Network:
         if self._own:
             address = await self._join(network, self._own)
             return Meeting(address, dial_host or address)
-        return self._meeting(await self._gateway(network), dial_host)
+        # In a thread: names have to be resolved where the setting or the engine's address is one.
+        return await asyncio.to_thread(self._meeting, await self._gateway(network), dial_host)
 
     async def close(self) -> None:
         """Remove the network. One that sandboxes still use stays, and is found again next time."""
@@ -114,6 +116,7 @@ class Network:
         raise SpawnerError(f"network {self.name} has no IPv4 gateway")
 
     def _meeting(self, gateway: str, dial_host: str | None) -> Meeting:
+        """Blocking."""
         if dial_host:
             return Meeting(dial_host if bindable(dial_host) else ANYWHERE, dial_host)
         if bindable(gateway):

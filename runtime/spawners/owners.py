@@ -6,38 +6,26 @@ thirty networks only. So each marks what it makes with its process, in a way tha
 """
 
 import os
-from pathlib import Path
 
-PROC = Path("/proc")
+from runtime.spawners import local_processes
 
 
 def mark() -> str:
     """What stands for this process, for ever: boot, process namespace, number and start. Empty where there is no `/proc`."""
-    place = _place()
-    return f"{place}:{os.getpid()}:{_start(os.getpid())}" if place else ""
+    me = local_processes.of(os.getpid())
+    return f"{me.boot}:{_namespace()}:{me.pid}:{me.started}" if me else ""
 
 
 def gone(other: str) -> bool:
     """Whether the marked process has certainly ended. One of another boot or namespace is beyond our sight."""
+    me = local_processes.of(os.getpid())
     place, _, process = other.rpartition(":")[0].rpartition(":")
-    if not place or place != _place() or not process.isdigit():
+    if me is None or place != f"{me.boot}:{_namespace()}" or not process.isdigit():
         return False
-    return _start(int(process)) != other.rpartition(":")[2]
+    found = local_processes.of(int(process))
+    return found is None or str(found.started) != other.rpartition(":")[2]
 
 
-def _place() -> str:
+def _namespace() -> int:
     """Within which process numbers mean something."""
-    try:
-        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}:{(PROC / 'self/ns/pid').stat().st_ino}"
-    except OSError:
-        return ""
-
-
-def _start(process: int) -> str:
-    """When a process started, in ticks after boot; empty if there is none. A zombie has ended."""
-    try:
-        fields = (PROC / str(process) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
+    return (local_processes.PROC / "self/ns/pid").stat().st_ino

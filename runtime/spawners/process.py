@@ -33,6 +33,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
+from runtime.spawners.common import agent_command, agent_environment
 from runtime.spawners.limits import Cell, Limits
 from runtime.spawners.local_processes import Identity
 
@@ -220,7 +221,7 @@ class ProcessSpawner:
         self, spec: SandboxSpec, shared: bubblewrap.Shared, cell: Cell
     ) -> tuple[Layout, Sequence[str]]:
         if self._isolation == "bubblewrap":
-            return Layout(), bubblewrap.command(spec, shared, cell, _agent("/var/rapid"))
+            return Layout(), bubblewrap.command(spec, shared, cell, agent_command(sys.executable))
         own = self._records / spec.sandbox_id
         layout = Layout(
             task_root=str(spec.task_root or own / "task"),
@@ -232,7 +233,7 @@ class ProcessSpawner:
             (own / name).chmod(0o755)
         own.chmod(0o755)
         local_runtime.bootstrap(own / "runtime", opt=Path(layout.opt))
-        return layout, _agent(str(shared.agent))
+        return layout, agent_command(sys.executable, str(shared.agent))
 
     def _spawn(
         self, command: Sequence[str], spec: SandboxSpec, cell: Cell, words: IO[bytes]
@@ -243,12 +244,7 @@ class ProcessSpawner:
         script = "\n".join([*joins, *limits, 'exec "$@"'])
         return subprocess.Popen(
             ["/bin/sh", "-c", script, "sh", *command],
-            env={
-                "PATH": "/usr/local/bin:/usr/bin:/bin",
-                "BERTH_LINK": spec.link,
-                "BERTH_SANDBOX": spec.sandbox_id,
-                "BERTH_TOKEN": spec.token,
-            },
+            env=agent_environment(spec),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=words,
@@ -375,11 +371,6 @@ class ProcessSpawner:
         if sandbox.is_plain:
             marks.append(f"LAMBDA_RUNTIME_DIR={sandbox.handle.layout.runtime_dir}".encode())
         return [*{*filter(None, members), *local_processes.marked(marks)}]
-
-
-def _agent(place: str) -> list[str]:
-    code = f"import sys; sys.path[:0]=[{place!r}]; from rapid.agent import main; main()"
-    return [sys.executable, "-I", "-S", "-B", "-c", code]
 
 
 def _kill(victims: Iterable[Identity]) -> None:

@@ -25,4 +25,5 @@ def test_the_demo_carries_out_the_exercise() -> None:
     assert "requests 2.31.0 from version 2" in done.stdout
     assert '"layer_test\\": \\"PASSED\\"' in done.stdout.replace('\\\\"', '\\"')
     assert "END RequestId" in done.stdout
+    assert "\x1b" not in done.stdout, "what is piped is to be copied"
     assert not (ROOT / ".demo").exists()

@@ -85,6 +85,15 @@ def test_pure_modules_do_no_input_or_output(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_the_environment_is_read_at_its_doors(path: Path) -> None:
+    """Settings come from one table; beside it only the engine's own variables and the agent's are read."""
+    if relative(path) in {"runtime/settings.py", "runtime/spawners/engine.py", "rapid/agent.py"}:
+        return
+    named = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert not named & {"environ", "environb", "getenv"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_sql_lives_in_sql_files(path: Path) -> None:
     """Statements are named in .sql files, not written in Python."""
     strings = [

@@ -422,11 +422,21 @@ class TestListener:
         for _, writer in held:
             writer.close()
 
-    async def test_too_many_headers(self, house: Any) -> None:
-        """Headers without end are refused long before they are many."""
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            PING.removesuffix(b"\r\n") + b"".join(b"X-%d: x\r\n" % number for number in range(40)),
+            b"GET / HTTP/1.1\r\nno header\r\n\r\n",
+            b"\x16\x03\x01 \x1b[2J\r\n\r\n",
+        ],
+        ids=["headers without end", "no header", "no HTTP"],
+    )
+    async def test_malformed(self, house: Any, request_: bytes, caplog: pytest.LogCaptureFixture) -> None:
+        """What is no request is refused, and does not fill the log."""
         reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
-        writer.write(PING.removesuffix(b"\r\n") + b"".join(b"X-%d: x\r\n" % number for number in range(40)))
+        writer.write(request_)
         assert (await reader.readline()) == b"HTTP/1.0 400 Bad Request\r\n"
+        assert caplog.records == []
         writer.close()
 
     async def test_before_the_environment(self, house: Any) -> None:

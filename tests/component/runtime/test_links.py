@@ -155,6 +155,16 @@ class TestHello:
         (await dial()).say(Kind.HELLO, sandbox="s1", token="secret")
         await expected
 
+    async def test_strangers_cannot_fill_the_log(
+        self, server: LinkServer, dial: Dial, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """However many dial in and talk nonsense, it is mentioned once a minute."""
+        for _ in range(5):
+            agent = await dial()
+            agent.say(Kind.QUIT)
+            await agent.hung_up_on()
+        assert len(caplog.records) == 1
+
     async def test_once(self, server: LinkServer, dial: Dial) -> None:
         """A token is good for one link."""
         _, link, _ = await greeted(server, dial)
@@ -461,3 +471,48 @@ class TestDeliver:
         await asyncio.wait([delivery])
         assert delivery.cancelled()
         link.cut("no use")
+
+
+class TestFairness:
+    """A function that writes without end keeps neither the loop nor its neighbours busy."""
+
+    @pytest.fixture(autouse=True)
+    def no_slice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Rest after each piece, however quick this machine is."""
+        monkeypatch.setattr(links, "SLICE", 0.0)
+
+    async def test_others_have_their_turn(self, server: LinkServer, dial: Dial) -> None:
+        """A flood of one sandbox does not hold up a word of another, and arrives whole and in order."""
+        loud, _, heard_loud = await greeted(server, dial, "loud")
+        quiet, _, heard_quiet = await greeted(server, dial, "quiet")
+        flood = [bytes([number]) * wire.CHUNK for number in range(8)]
+        for data in flood:
+            loud.say(Kind.OUTPUT, wire.OUTPUT_HEADER.pack(1, 1) + data)
+        loud.say(Kind.EXITED, process=1, status=0, out_of_memory=False)
+        quiet.say(Kind.OUTPUT, wire.OUTPUT_HEADER.pack(1, 2) + b"me too")
+        await heard_quiet.until(1)
+        assert len(heard_loud.seen) < 8 * wire.CHUNK / links.PIECE
+        while heard_loud.seen[-1][0] != "exited":
+            await heard_loud.until(len(heard_loud.seen) + 1)
+        *said, _ = heard_loud.seen
+        assert b"".join(data for *_, data in said) == b"".join(flood)
+        assert max(len(data) for *_, data in said) <= links.PIECE
+
+    async def test_last_words(self, server: LinkServer, dial: Dial) -> None:
+        """What was said before the end of the link is heard before the end is told."""
+        agent, _, observer = await greeted(server, dial)
+        agent.say(Kind.OUTPUT, wire.OUTPUT_HEADER.pack(1, 1) + bytes(wire.CHUNK))
+        agent.say(Kind.EXITED, process=1, status=0, out_of_memory=False)
+        agent.writer.close()
+        await observer.until(1)
+        while observer.seen[-1][0] != "lost":
+            await observer.until(len(observer.seen) + 1)
+        assert observer.seen[-2][0] == "exited"
+        assert sum(len(data) for kind, *_, data in observer.seen if kind == "output") == wire.CHUNK
+
+    async def test_little_is_left_unread(self, server: LinkServer) -> None:
+        """What a flood leaves in the system's buffers is worked off after its end, so they are kept small."""
+        assert server._server is not None
+        [door] = server._server.sockets
+        held = door.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        assert links.UNREAD <= held <= 2 * links.UNREAD  # Linux doubles what it is asked for

@@ -253,8 +253,8 @@ async def test_terminal_may_listen(store: LogStore, caplog: pytest.LogCaptureFix
         write(store, "unheard")
         await store.flush()
     with caplog.at_level("INFO", "berth.functions"):
-        write(store, "one\rtwo")
+        write(store, "one\rtwo\x1b[2J")
         await store.flush()
     assert [(record.getMessage(), record.__dict__["group"]) for record in caplog.records] == [
-        ("one\ntwo", GROUP)
+        ("one\ntwo^[[2J", GROUP)
     ]

@@ -11,7 +11,7 @@ from rapid.environment import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from runtime.errors import LambdaError
-from runtime.invoker import Invoker, InvokeRequest, invoked_arn, trace_header
+from runtime.invoker import Invoker, InvokeRequest, trace_header
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
 
 SCOPE = Scope("123456789012", "us-east-1")
@@ -135,10 +135,15 @@ async def test_not_active(state: State) -> None:
     assert caught.value.status == 409
 
 
-def test_arn() -> None:
-    """The ARN is unqualified unless a qualifier was given, `$LATEST` included."""
-    assert invoked_arn(REQUEST) == "arn:aws:lambda:us-east-1:123456789012:function:f"
-    assert invoked_arn(replace(REQUEST, qualifier="$LATEST")).endswith(":function:f:$LATEST")
+@pytest.mark.parametrize(("qualifier", "end"), [(None, ":function:f"), ("$LATEST", ":function:f:$LATEST")])
+async def test_arn(qualifier: str | None, end: str) -> None:
+    """The function sees its ARN unqualified unless a qualifier was given, `$LATEST` included."""
+    around = Around()
+    task = await around.start(qualifier=qualifier)
+    _, invocation, ticket = around.runs[0]
+    assert invocation.arn == f"arn:aws:lambda:us-east-1:123456789012{end}"
+    ticket.outcome.set_result(Outcome(b"1"))
+    await task
 
 
 class TestTraceHeader:

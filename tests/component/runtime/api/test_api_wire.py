@@ -66,6 +66,16 @@ async def test_web_pages_are_refused(door: Any) -> None:
         assert (status, headers["x-amzn-ErrorType"]) == (403, "AccessDeniedException")
 
 
+async def test_rebound_names_are_refused(door: Any) -> None:
+    """A page whose own name resolves to this machine sends no Origin when it reads; its name gives it away."""
+    for path in (FUNCTIONS, "/health", "/_berth/code/0?token=0"):
+        status, headers, body = await door.raw("GET", path, Host="evil.example:3001")
+        assert (status, headers["x-amzn-ErrorType"]) == (403, "AccessDeniedException")
+        assert b"evil.example" in body
+    for name in ("localhost:3001", "127.0.0.1", "berth:3001"):
+        assert (await door.raw("GET", FUNCTIONS, Host=name))[0] == 200
+
+
 async def test_further_handlers(door: Any) -> None:
     """The composition root's own paths are served as they are."""
     status, _, body = await door.raw("GET", "/health")

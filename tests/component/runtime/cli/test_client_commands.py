@@ -55,6 +55,12 @@ def test_nothing_running_says_how_to_start(run: Any, home: Path) -> None:
         assert err == f"berth: no Berth is running for {home}/.berth; start one with: berth up --detach\n"
 
 
+def test_commands_to_copy_name_the_data_directory(run: Any, home: Path) -> None:
+    """Where the data directory is another than the default, the advice works as it stands, spaces included."""
+    err = run("ps", "--data-dir", f"{home}/my data")[2]
+    assert err.endswith(f"start one with: berth up --detach --data-dir '{home}/my data'\n")
+
+
 def test_starting_berth_is_told_apart(run: Any, home: Path) -> None:
     """A Berth that does not answer yet is not reported as missing."""
     with acquire(home / ".berth"):

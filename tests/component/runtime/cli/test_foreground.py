@@ -57,7 +57,8 @@ def test_report_says_how_to_use_it(app: Any, run: Any, home: Path) -> None:
         "\n"
         "Any AWS client works with it, with any credentials:\n"
         "  export AWS_ENDPOINT_URL=http://127.0.0.1:4000\n"
-        "  export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test\n"
+        "  export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1\n"
+        "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test\n"
         "  aws lambda list-functions\n"
     )
 
@@ -65,6 +66,18 @@ def test_report_says_how_to_use_it(app: Any, run: Any, home: Path) -> None:
 def test_open_door_is_pointed_out(app: Any, run: Any) -> None:
     """Listening on all interfaces lets others run code, which is said."""
     assert "Whoever reaches 0.0.0.0:3001 can run code on this machine." in run("up", "--host", "0.0.0.0")[1]
+
+
+def test_stop_command_names_the_data_directory(app: Any, run: Any, home: Path) -> None:
+    """Who is told to stop the running one gets a command that stops that one."""
+
+    def contended(settings: Settings, *, ready: Ready) -> int:
+        with acquire(settings.data_dir), acquire(settings.data_dir):
+            return 0
+
+    app.run = contended
+    err = run("up", "--data-dir", f"{home}/other")[2]
+    assert err.endswith(f"; stop it first: berth down --data-dir {home}/other\n")
 
 
 def test_exit_code_is_the_control_planes(app: Any, run: Any) -> None:
@@ -104,6 +117,7 @@ def test_losing_the_race_for_the_directory_is_one_line(app: Any, run: Any, home:
     ("error", "reason"),
     [
         (OSError(98, "Address already in use"), "Address already in use"),
+        (NotADirectoryError(20, "Not a directory", "/etc/passwd"), "/etc/passwd: Not a directory"),
         (SpawnerError("no engine"), "no engine"),
     ],
 )

@@ -146,7 +146,7 @@ def test_up_detached_reports_address_and_pid(home: Path, run: Any, monkeypatch: 
     assert code == 0
     assert url is not None
     assert f"address   {url.url}\n" in out
-    assert f"berth down (pid {started[0].pid})" in out
+    assert f"berth down  # pid {started[0].pid}" in out
     assert f"export AWS_ENDPOINT_URL={url.url}\n" in out
     assert asked == [[sys.executable, "-m", "runtime.cli", "up", "--port=0", "--no-freeze"]]
     assert run("down")[0] == 0

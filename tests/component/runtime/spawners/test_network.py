@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,22 @@ async def test_elsewhere_the_address_on_the_way_has_to_do(network: Network, fake
 async def test_who_knows_the_address_is_believed(network: Network, known: str, bound: str) -> None:
     """An address that something translates cannot be bound: everything is, then."""
     assert await network.prepare(known) == Meeting(bound, known)
+
+
+async def test_names_are_resolved_off_the_event_loop(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name service that hangs does not hold up invocations."""
+    threads: list[threading.Thread] = []
+
+    def resolve(_: str) -> bool:
+        threads.append(threading.current_thread())
+        return True
+
+    monkeypatch.setattr(module, "bindable", resolve)
+    await network.prepare("berth.example")
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_the_surrounding_container_is_recognised(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from runtime.spawners import owners
+from runtime.spawners import local_processes
 from runtime.spawners.owners import gone, mark
 
 
@@ -45,6 +45,6 @@ def test_what_is_beyond_our_sight_is_not_gone(other: str) -> None:
 def test_without_proc_there_are_no_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing is ever gone."""
     known = mark()
-    monkeypatch.setattr(owners, "PROC", owners.PROC / "none")
+    monkeypatch.setattr(local_processes, "PROC", local_processes.PROC / "none")
     assert mark() == ""
     assert not gone(known)

@@ -1,6 +1,6 @@
 import pytest
 
-from runtime.cli.terminal import broken_into_lines, duration, megabytes, table
+from runtime.cli.terminal import duration, megabytes, table
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,3 @@ def test_table_has_straight_columns_and_no_trailing_space() -> None:
 def test_table_without_rows_is_its_head() -> None:
     """No rows, no error."""
     assert table(("A", "B"), []) == "A  B"
-
-
-def test_carriage_returns_are_line_breaks() -> None:
-    """Tracebacks, which runtimes join with carriage returns, do not overwrite themselves on a terminal."""
-    assert broken_into_lines("a\rb\r\nc\n") == "a\nb\nc\n"

@@ -1,6 +1,8 @@
+"""Names under which the loopback interface may be asked for."""
+
 import pytest
 
-from runtime.admin import is_local_name, is_loopback
+from runtime.api.browsers import is_local_name
 
 
 @pytest.mark.parametrize(
@@ -28,18 +30,3 @@ def test_addresses_and_private_names_are_local(header: str) -> None:
 def test_public_names_are_not_local(header: str) -> None:
     """A name that somebody can register is not local, whatever it resolves to."""
     assert not is_local_name(header)
-
-
-def test_loopback_addresses_are_told_from_others() -> None:
-    """Only a Berth that listens on the loopback interface is picky about names."""
-    assert [
-        is_loopback(host)
-        for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.1", "berth.example")
-    ] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
