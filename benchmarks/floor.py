@@ -12,6 +12,7 @@ import itertools
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from asyncio import Transport
 from collections import deque
 from typing import cast
@@ -68,7 +69,7 @@ class Exchange:
         )
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, ABC):
     """Cuts requests out of one connection's bytes."""
 
     def __init__(self, exchange: Exchange) -> None:
@@ -97,8 +98,9 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    @abstractmethod
     def requested(self, request: bytes, body: bytes) -> None:
-        raise NotImplementedError
+        """A whole request has arrived."""
 
 
 class Door(Connection):

@@ -103,7 +103,7 @@ def test_obstacle(place: str) -> None:
 
 def test_no_obstacle() -> None:
     """Anywhere else it can be shown, below `/tmp` too."""
-    assert obstacle([Path("/root/.pyenv"), Path("/tmp/venv")]) is None
+    assert obstacle([Path("/home/me/.pyenv"), Path("/tmp/venv")]) is None
 
 
 def test_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
