@@ -26,6 +26,10 @@ from runtime.spawners.endpoints import Endpoint, endpoints
 NO_ENGINE = 3
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 LOG = Path("/var/log/dockerd.log")
+PID_FILES = {
+    "dockerd": Path("/var/run/docker.pid"),
+    "containerd": Path("/var/run/docker/containerd/containerd.pid"),
+}
 SYSTEMD = Path("/run/systemd/system")
 PATIENCE = 60.0
 """Seconds that a freshly started engine gets until it answers."""
@@ -145,8 +149,24 @@ def has_cgroups() -> bool:
     return (root / "cgroup.controllers").exists() or (root / "memory").is_dir()
 
 
+def forget_the_killed(name: str, pid_file: Path) -> None:
+    """Remove what a killed process left. Docker looks only whether its number is in use, by whomever, and gives up."""
+    try:
+        number = int(pid_file.read_text())
+    except (OSError, ValueError):
+        return
+    try:
+        lives = Path(f"/proc/{number}/comm").read_text().strip() == name
+    except OSError:
+        lives = False
+    if not lives:
+        pid_file.unlink(missing_ok=True)
+
+
 def start() -> None:
     """Start the engine in the background where nothing manages services; it outlives this script."""
+    for name, pid_file in PID_FILES.items():
+        forget_the_killed(name, pid_file)
     program = shutil.which("dockerd") or "/usr/sbin/dockerd"
     mount = shutil.which("cgroupfs-mount")
     if mount and not has_cgroups():

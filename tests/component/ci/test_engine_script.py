@@ -82,6 +82,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     monkeypatch.setattr(script.os, "geteuid", lambda: 0)
     monkeypatch.setattr(script, "SYSTEMD", tmp_path / "no-systemd")
     monkeypatch.setattr(script, "LOG", tmp_path / "dockerd.log")
+    monkeypatch.setattr(script, "PID_FILES", {"dockerd": tmp_path / "docker.pid"})
     monkeypatch.setattr(script, "DEFAULT_SOCKET", f"unix://{machine.socket}")
     monkeypatch.setattr(script, "has_cgroups", lambda: True)
     monkeypatch.setattr(script, "PAUSE", 0.01)
@@ -120,6 +121,24 @@ def fake_url(machine: Machine) -> str:
     machine.engine("dockerd", requests=10)
     machine.script.start()
     return f"unix://{machine.socket}"
+
+
+@pytest.mark.parametrize("left", ["4194304", str(os.getpid()), "", "x"])
+def test_the_number_of_a_killed_engine_is_forgotten(machine: Machine, left: str) -> None:
+    """Also where another process has it by now; what holds no number is Docker's own to judge."""
+    pid_file = machine.root / "docker.pid"
+    pid_file.write_text(left)
+    machine.engine("dockerd", requests=10)
+    machine.script.start()
+    assert pid_file.exists() == (not left.isdigit())
+
+
+def test_the_number_of_a_living_engine_is_kept(machine: Machine) -> None:
+    """A process of that name and number is there."""
+    pid_file = machine.root / "docker.pid"
+    pid_file.write_text(str(os.getpid()))
+    machine.script.forget_the_killed(Path("/proc/self/comm").read_text().strip(), pid_file)
+    assert pid_file.exists()
 
 
 def test_an_address_that_does_not_answer_is_not_replaced(
