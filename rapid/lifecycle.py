@@ -29,7 +29,8 @@ changes state; it returns effects, which the shell around the core carries out. 
 3. `Do.IDLE` and `Do.ENDED` are always the last effect: whoever hears of them may hand in the next event at once.
 4. A response reaches the client at once (`Respond`). Then what had been written until then is drained (`Settle`),
    while the runtime is on its way back to `next`; only when both have happened the environment is free, because only
-   then the log of the invocation is whole. Usually `Settled` comes first and SETTLING lasts no time.
+   then the log of the invocation is whole. Usually `Settled` comes first and SETTLING lasts no time. Where extensions
+   are registered, which write on, the draining begins when the last party is back.
 
 STOPPING is passed through only where extensions have registered: they, and at a normal end the runtime, get time to
 say goodbye (`RUNTIME_GRACE`, `INTERNAL_BUDGET`, `EXTERNAL_BUDGET`) before everything that is left is killed.

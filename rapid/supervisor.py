@@ -1,6 +1,6 @@
 """What an environment needs from whoever holds its processes.
 
-Two hold them: a link to the agent of a sandbox, and (inside an image) the process itself. Futures instead of
+That is a link to the agent of a sandbox (`runtime.links`). Futures instead of
 coroutines: the hot path must not create a task to free an environment.
 """
 

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -134,6 +135,15 @@ class Berth:
         """Invoke in parallel, one thread for each event."""
         with ThreadPoolExecutor(len(events)) as threads:
             return list(threads.map(lambda event: self.invoke(name, event), events))
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Look until the condition holds, for a minute at the most; a look takes a command's time or a walk's."""
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, self.environments()
+
+    def is_busy(self, name: str) -> bool:
+        return any(each["state"] == "busy" for each in self.environments(name))
 
     def environments(self, name: str | None = None) -> list[dict[str, Any]]:
         shown = json.loads(self.run("ps", "--json", "--data-dir", str(self.data_dir)).stdout)

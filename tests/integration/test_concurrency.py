@@ -105,8 +105,7 @@ def test_idle_environments_expire(new_berth: Callable[..., Any], name: str) -> N
     berth.start()
     berth.deploy(name, MEETING)
     first = berth.invoke(name, {"seconds": 0}).payload
-    while berth.environments(name):
-        pass  # each look takes a command's time; the invocation's own read timeout bounds the test
+    berth.until(lambda: not berth.environments(name))
     assert berth.invoke(name, {"seconds": 0}).payload != first
 
 
@@ -130,11 +129,5 @@ def test_a_client_that_leaves_does_not_stop_the_function(berth: Any, name: str) 
     connection = http.client.HTTPConnection(host, int(port))
     connection.request("POST", f"/2015-03-31/functions/{name}/invocations", json.dumps({}))
     connection.close()
-    while (
-        "went on"
-        not in (log := berth.run("logs", name, "--data-dir", str(berth.data_dir)).stdout).partition(
-            "went on"
-        )[2]
-    ):
-        pass
-    assert log.count("went on") == 2
+    said = ["logs", name, "--data-dir", str(berth.data_dir)]
+    berth.until(lambda: berth.run(*said).stdout.count("went on") == 2)

@@ -59,8 +59,7 @@ def test_kill_9_in_mid_invocation(
     old = sandboxes(berth)
     with ThreadPoolExecutor(1) as threads:
         cut_off = threads.submit(berth.invoke, name, {"seconds": 50})
-        while not any(each["state"] == "busy" for each in berth.environments(name)):
-            pass
+        berth.until(lambda: berth.is_busy(name))
         berth.kill()
         with pytest.raises(BotoCoreError):
             cut_off.result()
@@ -93,8 +92,7 @@ def test_down_lets_invocations_finish(new_berth: Callable[..., Any], name: str, 
     berth.invoke(name)
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(berth.invoke, name, {"seconds": 2})
-        while not any(each["state"] == "busy" for each in berth.environments(name)):
-            pass
+        berth.until(lambda: berth.is_busy(name))
         berth.stop()
         assert running.result().payload == "done"
     assert sandboxes(berth) == []
@@ -142,8 +140,7 @@ def test_deleting_a_function_ends_its_environments(new_berth: Callable[..., Any]
     with pytest.raises(ClientError) as refused:
         berth.invoke(name)
     assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
-    while sandboxes(berth):
-        pass
+    berth.until(lambda: not sandboxes(berth))
     assert (
         json.loads(berth.run("ps", "--json", "--data-dir", str(berth.data_dir)).stdout)["environments"] == []
     )
