@@ -229,6 +229,11 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
 
 
 @pytest.fixture
+def settings() -> Settings:
+    return SETTINGS
+
+
+@pytest.fixture
 async def make_house() -> AsyncIterator[Callable[..., Any]]:
     houses: list[House] = []
 
