@@ -8,9 +8,12 @@ Knows nothing of SQL, files or threads.
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self, overload
+from typing import Self, TypeVar, overload
 
-from runtime.model import LATEST, FunctionVersion, LayerVersion, Scope
+from runtime.model import LATEST, Attachment, FunctionVersion, Holder, LayerVersion, Scope
+from runtime.store.attached import Attached
+
+A = TypeVar("A", bound=Attachment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,26 @@ class LayerVersionDeleted:
     number: int
 
 
-Change = FunctionPut | FunctionDeleted | LayerVersionPut | LayerVersionDeleted
+@dataclass(frozen=True, slots=True)
+class AttachmentPut:
+    """Something was attached, or what was attached has changed."""
+
+    record: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentDeleted:
+    """An attachment was taken off."""
+
+    kind: type[Attachment]
+    scope: Scope
+    owner: str
+    qualifier: str
+
+
+Change = (
+    FunctionPut | FunctionDeleted | LayerVersionPut | LayerVersionDeleted | AttachmentPut | AttachmentDeleted
+)
 
 
 @dataclass(slots=True)
@@ -57,9 +79,10 @@ class _Shelf:
     """Functions that have a `$LATEST`, sorted."""
     layers: dict[str, dict[int, LayerVersion]] = field(default_factory=dict)
     """By name, then by number, newest first. The inner dictionaries are never changed or empty."""
+    attached: Attached = field(default_factory=Attached)
 
     def copy(self) -> "_Shelf":
-        return _Shelf(self.functions.copy(), self.names.copy(), self.layers.copy())
+        return _Shelf(self.functions.copy(), self.names.copy(), self.layers.copy(), self.attached.copy())
 
     def apply(self, change: Change) -> None:
         match change:
@@ -71,6 +94,10 @@ class _Shelf:
                 self._put_layer_version(record)
             case LayerVersionDeleted(_, name, number):
                 self._delete_layer_version(name, number)
+            case AttachmentPut(record):
+                self.attached.put(record)
+            case AttachmentDeleted(kind, _, owner, qualifier):
+                self.attached.remove(kind, owner, qualifier)
 
     def _put_function(self, record: FunctionVersion) -> None:
         before = self.functions.get(record.name, {})
@@ -84,6 +111,7 @@ class _Shelf:
     def _delete_function(self, name: str) -> None:
         if LATEST in self.functions.pop(name, {}):
             del self.names[bisect_left(self.names, name)]
+        self.attached.remove_held(Holder.FUNCTION, name)
 
     def _put_layer_version(self, record: LayerVersion) -> None:
         versions = {record.number: record} | self.layers.get(record.name, {})
@@ -95,6 +123,7 @@ class _Shelf:
             self.layers[name] = versions
         else:
             self.layers.pop(name, None)
+        self.attached.remove_held(Holder.LAYER_VERSION, name, str(number))
 
 
 def _age(item: tuple[str, FunctionVersion]) -> int:
@@ -162,6 +191,17 @@ class Catalog:
         """Names that have at least one version, sorted."""
         return sorted(self._shelf(scope).layers)
 
+    def attachment(self, kind: type[A], scope: Scope, owner: str, qualifier: str = "") -> A | None:
+        return self._shelf(scope).attached.get(kind, owner, qualifier)
+
+    def attachments_of(self, kind: type[A], scope: Scope, owner: str) -> Sequence[A]:
+        """What one owner has of a kind, sorted by qualifier."""
+        return tuple(self._shelf(scope).attached.of(kind, owner).values())
+
+    def attachments(self, kind: type[A], scope: Scope) -> Iterator[A]:
+        """All of a kind, sorted by owner and qualifier."""
+        return self._shelf(scope).attached.every(kind)
+
     def all_functions(self) -> Iterator[FunctionVersion]:
         """Every version of every function in every scope."""
         return (
@@ -196,6 +236,6 @@ class Catalog:
 
 
 def _scope_of(change: Change) -> Scope:
-    if isinstance(change, FunctionPut | LayerVersionPut):
+    if isinstance(change, FunctionPut | LayerVersionPut | AttachmentPut):
         return change.record.scope
     return change.scope

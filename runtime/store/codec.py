@@ -15,16 +15,47 @@ from typing import Any
 
 import orjson
 
-from runtime.model import FunctionVersion, LayerVersion
+from runtime.model import (
+    Attachment,
+    CodeSigningConfig,
+    EventInvokeConfig,
+    EventSourceMapping,
+    FunctionCodeSigning,
+    FunctionPolicy,
+    FunctionUrl,
+    FunctionVersion,
+    LayerPolicy,
+    LayerVersion,
+    ProvisionedConcurrency,
+    RecursionConfig,
+    ReservedConcurrency,
+    RuntimeManagement,
+)
 from runtime.store.errors import RecordUnreadable
 
 FORMAT = 1
 """Changes when a document's meaning does, not when a member with a default is added."""
 
+ATTACHMENTS: dict[str, type[Attachment]] = {
+    "code-signing-config": CodeSigningConfig,
+    "event-invoke-config": EventInvokeConfig,
+    "event-source-mapping": EventSourceMapping,
+    "function-code-signing": FunctionCodeSigning,
+    "function-policy": FunctionPolicy,
+    "function-url": FunctionUrl,
+    "layer-policy": LayerPolicy,
+    "provisioned-concurrency": ProvisionedConcurrency,
+    "recursion-config": RecursionConfig,
+    "reserved-concurrency": ReservedConcurrency,
+    "runtime-management": RuntimeManagement,
+}
+"""What kinds of attachments are called at rest."""
+
+_KIND_NAMES = {kind: name for name, kind in ATTACHMENTS.items()}
 _Reader = Callable[[Any], Any]
 
 
-def encode(record: FunctionVersion | LayerVersion) -> str:
+def encode(record: FunctionVersion | LayerVersion | Attachment) -> str:
     return orjson.dumps({"format": FORMAT, "record": record}, default=_plain).decode()
 
 
@@ -34,6 +65,16 @@ def decode_function(document: str) -> FunctionVersion:
 
 def decode_layer_version(document: str) -> LayerVersion:
     return typing.cast("LayerVersion", _decode(LayerVersion, document))
+
+
+def kind_name(kind: type[Attachment]) -> str:
+    return _KIND_NAMES[kind]
+
+
+def decode_attachment(kind: str, document: str) -> Attachment:
+    if kind not in ATTACHMENTS:
+        raise RecordUnreadable(f"Attachments of the kind {kind!r} are not known")
+    return typing.cast("Attachment", _decode(ATTACHMENTS[kind], document))
 
 
 def _plain(value: object) -> object:

@@ -10,13 +10,15 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from runtime.files import PRIVATE, TRAVERSABLE, make_directory
-from runtime.model import FunctionVersion, LayerVersion, Scope
-from runtime.store import codec
+from runtime.model import Attachment, FunctionVersion, LayerVersion, Scope
+from runtime.store import attachments, codec
+from runtime.store.attachments import WHATEVER, Expected
 from runtime.store.blobs import BlobStore
 from runtime.store.catalog import (
+    AttachmentDeleted,
     Catalog,
     Change,
     FunctionDeleted,
@@ -83,6 +85,30 @@ class Store:
         """Delete a layer version, if it is there. Functions that refer to it keep its content."""
         await self._writer.write(lambda connection: _delete_layer_version(connection, scope, name, number))
 
+    async def attach(self, record: Attachment, *, expected_revision: Expected = WHATEVER) -> None:
+        """Attach a record; RecordMissing if what it belongs to is not there.
+
+        Expecting nothing (None) means that it must be new: RecordExists if it is not; expecting a revision,
+        RevisionMismatch if it is at another or gone.
+        """
+        await self._writer.write(lambda connection: attachments.put(connection, record, expected_revision))
+
+    async def detach(
+        self,
+        kind: type[Attachment],
+        scope: Scope,
+        owner: str,
+        qualifier: str = "",
+        *,
+        expected_revision: str | Literal[attachments.Whatever.WHATEVER] = WHATEVER,
+    ) -> None:
+        """Take an attachment off; RecordMissing if it is not there, RevisionMismatch if it is at another revision."""
+        await self._writer.write(
+            lambda connection: attachments.delete(
+                connection, kind, scope, owner, qualifier, expected_revision
+            )
+        )
+
     def _on_commit(self, changes: Sequence[Change]) -> None:
         self.catalog = self.catalog.evolve(changes)
 
@@ -108,6 +134,7 @@ def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
         yield FunctionPut(_decode(codec.decode_function, key, document))
     for *key, document in connection.execute(SQL["load_layer_versions"]):
         yield LayerVersionPut(_decode(codec.decode_layer_version, key, document))
+    yield from attachments.load(connection)
 
 
 def _decode(decode: Callable[[str], _Record], key: Sequence[object], document: str) -> _Record:
@@ -147,6 +174,7 @@ def _update_function(connection: sqlite3.Connection, record: FunctionVersion, ex
 def _delete_function(connection: sqlite3.Connection, scope: Scope, name: str) -> Change:
     if connection.execute(SQL["delete_function"], _key(scope, name)).rowcount == 0:
         raise RecordMissing(f"{scope.account}/{scope.region}/{name}")
+    connection.execute(SQL["delete_function_attachments"], _key(scope, name))
     return FunctionDeleted(scope, name)
 
 
@@ -162,5 +190,7 @@ def _publish_layer_version(connection: sqlite3.Connection, draft: LayerVersion) 
 
 
 def _delete_layer_version(connection: sqlite3.Connection, scope: Scope, name: str, number: int) -> Change:
-    connection.execute(SQL["delete_layer_version"], {**_key(scope, name), "number": number})
+    key = {**_key(scope, name), "number": number}
+    connection.execute(SQL["delete_layer_version"], key)
+    connection.execute(SQL["delete_layer_version_attachments"], key)
     return LayerVersionDeleted(scope, name, number)
