@@ -103,11 +103,8 @@ class Store:
         expected_revision: str | Literal[attachments.Whatever.WHATEVER] = WHATEVER,
     ) -> None:
         """Take an attachment off; RecordMissing if it is not there, RevisionMismatch if it is at another revision."""
-        await self._writer.write(
-            lambda connection: attachments.delete(
-                connection, kind, scope, owner, qualifier, expected_revision
-            )
-        )
+        gone = AttachmentDeleted(kind, scope, owner, qualifier)
+        await self._writer.write(lambda connection: attachments.delete(connection, gone, expected_revision))
 
     def _on_commit(self, changes: Sequence[Change]) -> None:
         self.catalog = self.catalog.evolve(changes)
