@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
+from runtime.api.code_signing import refuse_unsigned
 from runtime.api.configuration import architecture, changed_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration
 from runtime.api.function_lookup import check_revision, find_unqualified, find_writable, update_in_progress
@@ -21,6 +22,7 @@ from runtime.store.errors import RevisionMismatch
 async def update_function_code(services: Services, call: Call) -> Mapping[str, Any]:
     record = find_writable(services, call)
     _check_update(call.params)
+    refuse_unsigned(services.store.catalog, record)
     data, unzipped_size = await inspect_package(call.params)
     check_total_size(unzipped_size, (layer.code for layer in record.config.layers))
     code = await store_package(services.store, data, unzipped_size)

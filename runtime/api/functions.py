@@ -12,14 +12,14 @@ from runtime.api.packages import check_total_size, take_package
 from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
+from runtime.api.tags import check_tags
 from runtime.api.workshop import creating
 from runtime.errors import conflict, invalid_parameter
-from runtime.model import LATEST, FunctionVersion
+from runtime.model import LATEST, FunctionVersion, ReservedConcurrency
 from runtime.names import function_missing
 from runtime.store.errors import RecordExists, RecordMissing
 
 NAME_LIMIT = 64
-TAG_LIMIT = 50
 
 
 async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
@@ -52,8 +52,7 @@ async def _new_record(services: Services, call: Call, name: str) -> FunctionVers
     params = call.params
     _check_package_type(params)
     refuse_unimplemented(params)
-    if len(params.get("Tags", {})) > TAG_LIMIT:
-        raise invalid_parameter("Number of tags exceeds resource tag limit.")
+    tags = check_tags(params.get("Tags", {}))
     layers = resolve_layers(services.store.catalog, call.scope, params.get("Layers", ()))
     config = new_configuration(params, layers, runtime_identifiers())
     code = await take_package(services.store, params["Code"])
@@ -65,7 +64,7 @@ async def _new_record(services: Services, call: Call, name: str) -> FunctionVers
         code=code,
         revision_id=new_revision(),
         last_modified=timestamp(services.now()),
-        tags=params.get("Tags", {}),
+        tags=tags,
     )
 
 
@@ -83,10 +82,12 @@ def _check_package_type(params: Mapping[str, Any]) -> None:
 async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
     record, qualifier = find_version(services, call)
     location = services.links.url(call.base_url, record.code.digest)
+    reserved = services.store.catalog.attachment(ReservedConcurrency, record.scope, record.name)
     return {
         "Configuration": function_configuration(record, qualifier),
         "Code": {"RepositoryType": "S3", "Location": location},
         "Tags": record.tags or None,
+        "Concurrency": {"ReservedConcurrentExecutions": reserved.executions} if reserved else None,
     }
 
 

@@ -15,7 +15,22 @@ from aiohttp import web
 from botocore.model import OperationModel
 from multidict import MultiDict, MultiMapping
 
-from runtime.api import function_updates, functions, layers, sts
+from runtime.api import (
+    account,
+    code_signing,
+    concurrency,
+    event_invoke,
+    event_sources,
+    function_settings,
+    function_updates,
+    function_urls,
+    functions,
+    layer_permissions,
+    layers,
+    permissions,
+    sts,
+    tags,
+)
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Services, not_implemented
@@ -36,9 +51,19 @@ from runtime.store import Store
 
 _log = logging.getLogger(__name__)
 OPERATIONS: dict[str, Operation] = {
+    **account.OPERATIONS,
+    **code_signing.OPERATIONS,
+    **concurrency.OPERATIONS,
+    **event_invoke.OPERATIONS,
+    **event_sources.OPERATIONS,
+    **function_settings.OPERATIONS,
     **function_updates.OPERATIONS,
+    **function_urls.OPERATIONS,
     **functions.OPERATIONS,
+    **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
+    **permissions.OPERATIONS,
+    **tags.OPERATIONS,
 }
 IMPLEMENTED = frozenset(OPERATIONS) | {"Invoke"}
 """The operations that do something; the others of the service model are refused by name."""
