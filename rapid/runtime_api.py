@@ -12,17 +12,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 
 from rapid import errors
-from rapid.bodies import BodyBroken, BodyTooLong, read_body
+from rapid.bodies import BodyBroken, BodyTooLong, read_body, read_piece
+from rapid.connections import tail_of
 from rapid.environment import Delivery, Environment
 from rapid.events import RuntimeCall
-from rapid.invocation import Outcome, too_large
+from rapid.invocation import Outcome, too_large, truncated
 from rapid.lifecycle import IllegalTransition, RuntimeState, UnknownRequest
 from rapid.responses import accept, answer, is_waiting, not_found, refuse
+from rapid.streams import Stream
+from rapid.trailers import parse, posted_error
 
 PREFIX = "/2018-06-01"
 INVOCATION = f"{PREFIX}/runtime/invocation/"
 ERROR_TYPE_HEADER = "Lambda-Runtime-Function-Error-Type"
 MODE_HEADER = "Lambda-Runtime-Function-Response-Mode"
+
+EXIT_PATIENCE = 0.2
+"""Seconds that a response which broke off waits for the word that the runtime has ended, which says more."""
 
 _KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -53,8 +59,8 @@ class RuntimeApi:
             return refuse(errors.INVALID_REQUEST_ID)
         except IllegalTransition as error:
             return refuse(errors.illegal_transition(error.current, error.target))
-        except BodyTooLong:
-            return refuse(errors.TOO_LARGE)
+        except BodyTooLong as error:
+            return refuse(errors.too_large(error.limit))
         except BodyBroken:
             return refuse(errors.TRUNCATED)
         except Exception:
@@ -79,21 +85,78 @@ class RuntimeApi:
 
     async def _response(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
-        self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
+        stream = self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
         mode = request.headers.get(MODE_HEADER)
-        if mode not in (None, "streaming"):
+        if mode == "streaming":
+            outcome = await self._streamed(request, request_id, stream)
+        elif mode is None:
+            body = await self._body(request, request_id)
+            outcome = Outcome(body, content_type=request.headers.get("Content-Type", "application/json"))
+        else:
             self._environment.break_response(request_id)
             return refuse(errors.INVALID_MODE)
-        body = await self._body(request, request_id)
-        content_type = request.headers.get("Content-Type", "application/json")
-        self._environment.end_response(request_id, Outcome(body, content_type=content_type))
+        self._environment.end_response(request_id, outcome)
         return accept(request)
+
+    async def _streamed(self, request: web.BaseRequest, request_id: str, stream: Stream | None) -> Outcome:
+        """A response in streaming mode: passed on while it comes if somebody wants that, else collected."""
+        content_type = request.headers.get("Content-Type", "application/octet-stream")
+        body, size = b"", None
+        if stream is None:
+            body = await self._body(request, request_id)
+        else:
+            size = await self._pass_on(request, request_id, stream, content_type)
+        tail = tail_of(request)
+        trailers = {} if tail is None else parse(tail)
+        if trailers is None:  # longer than anything that was sent in good faith
+            return truncated(request_id, size)
+        if (error := posted_error(trailers)) is None:
+            return Outcome(body, content_type=content_type, streamed=size)
+        kind, document = error
+        return Outcome(document, function_error=True, error_type=known_error_type(kind), streamed=size)
+
+    async def _pass_on(
+        self, request: web.BaseRequest, request_id: str, stream: Stream, content_type: str
+    ) -> int:
+        """The length of a body whose pieces have gone to the stream as they came.
+
+        One that breaks off may be posted again as long as nothing has gone out.
+        """
+        try:
+            if (request.content_length or 0) > errors.MAX_STREAM:
+                raise BodyTooLong(errors.MAX_STREAM)
+            while piece := await read_piece(request):
+                stream.begin(content_type)
+                left = errors.MAX_STREAM - stream.size
+                await stream.write(piece[:left])
+                if len(piece) > left:
+                    raise BodyTooLong(errors.MAX_STREAM)
+        except BodyTooLong as error:
+            self._environment.end_response(request_id, too_large(error.limit, stream.size))
+            raise
+        except BodyBroken:
+            if stream.size:
+                await stream.ended(EXIT_PATIENCE)
+            self._cut_off(request_id, stream)
+            raise
+        except BaseException:
+            self._cut_off(request_id, stream)
+            raise
+        return stream.size
+
+    def _cut_off(self, request_id: str, stream: Stream) -> None:
+        if stream.size:
+            self._environment.end_response(request_id, truncated(request_id, stream.size))
+        else:
+            self._environment.break_response(request_id)
 
     async def _error(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
         self._environment.begin_response(request_id, RuntimeCall.ERROR)
         body = await self._body(request, request_id)
-        self._environment.end_response(request_id, Outcome(_client_error(request, body), function_error=True))
+        kind = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
+        outcome = Outcome(_client_error(request, body), function_error=True, error_type=kind)
+        self._environment.end_response(request_id, outcome)
         return accept(request)
 
     async def _init_error(self, request: web.BaseRequest) -> web.StreamResponse:
