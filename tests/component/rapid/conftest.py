@@ -16,6 +16,7 @@ from rapid.invocation import Invocation
 from rapid.lifecycle import Settings
 from rapid.log_format import Identity, LogFormat
 from rapid.server import Listener
+from rapid.streams import Stream
 from rapid.supervisor import Observer
 
 MB = 1024 * 1024
@@ -154,7 +155,12 @@ class House:
         return await self.call("POST", "/runtime/init/error", body, **headers)
 
     def invoke(
-        self, payload: bytes = b"{}", request_id: str = "r1", timeout: float = 60, **members: Any
+        self,
+        payload: bytes = b"{}",
+        request_id: str = "r1",
+        timeout: float = 60,
+        stream: Stream | None = None,
+        **members: Any,
     ) -> Ticket:
         invocation = Invocation(
             request_id=request_id,
@@ -162,7 +168,7 @@ class House:
             payload=payload,
             **{"trace_id": "Root=1-00000000-000000000000000000000000;Sampled=0"} | members,
         )
-        return self.environment.invoke(invocation, timeout)
+        return self.environment.invoke(invocation, timeout, stream)
 
     async def poll(self) -> "asyncio.Task[Answer]":
         """A `next` that has arrived and waits."""
