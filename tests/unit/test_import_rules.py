@@ -14,9 +14,10 @@ SOURCES = sorted([*ROOT.glob("rapid/**/*.py"), *ROOT.glob("runtime/**/*.py")])
 PURE = [
     *(
         ROOT / "rapid" / f"{name}.py"
-        for name in ("lifecycle", "events", "invocation", "records", "buffering", "errors")
+        for name in ("lifecycle", "events", "invocation", "records", "buffering", "errors", "trailers")
     ),
     *sorted(ROOT.glob("runtime/core/*.py")),
+    ROOT / "runtime" / "api" / "event_stream.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "variables.py",
