@@ -45,6 +45,8 @@ class RuntimeApi:
         self._environment = environment
         self._hears_init_error = False
         #: One is being read: state refuses a second response, but an init error changes it only when it is whole.
+        self._broken: tuple[str, Stream] | None = None
+        #: A streamed response that broke off a moment ago, and its invocation; see `EXIT_PATIENCE`.
         self._routes: Mapping[tuple[str, str], Handler] = {
             ("GET", f"{INVOCATION}next"): self._next,
             ("POST", f"{PREFIX}/runtime/init/error"): self._init_error,
@@ -80,6 +82,8 @@ class RuntimeApi:
         return web.Response(text="pong")
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._broken is not None:  # it has not ended, for here it is
+            self._cut_off(*self._broken)
         delivery = await self._environment.next(is_waiting(request))
         return answer(request, _next_headers(delivery), delivery.invocation.payload)
 
@@ -136,7 +140,9 @@ class RuntimeApi:
             raise
         except BodyBroken:
             if stream.size:
+                self._broken = (request_id, stream)
                 await stream.ended(EXIT_PATIENCE)
+                self._broken = None
             self._cut_off(request_id, stream)
             raise
         except BaseException:

@@ -314,6 +314,15 @@ class TestCutOff:
         await house.poll()
         assert (await ticket.completed).status == "failure"
 
+    async def test_a_runtime_that_goes_on_at_once(self, house: Any, begun: Any) -> None:
+        """It need not wait for what a runtime that died would be waited for."""
+        ticket, stream, poster = begun
+        await poster.cut()
+        await house.until(lambda: len(stream._waiters))
+        await house.poll()
+        assert ticket.outcome.result().error_type == "Runtime.TruncatedResponse"
+        assert (await ticket.completed).status == "failure"
+
     async def test_before_the_first_byte(self, house: Any, post: Callable[..., Any]) -> None:
         """Nothing has gone out, so the runtime may post again."""
         stream = Stream()

@@ -168,6 +168,28 @@ async def test_a_client_that_leaves(door: Any) -> None:
     assert chunks((await events(door))[1]) == [b"{}"]
 
 
+async def test_a_client_that_leaves_early(door: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The same before the first byte; nobody is told of it as of an error."""
+    await door.created()
+    left = asyncio.Event()
+
+    async def script(stream: Stream, _: Ticket) -> Outcome:
+        await left.wait()
+        stream.begin("text/plain")
+        for _number in range(512):
+            await stream.write(b"x" * 65536)
+        return Outcome(b"", streamed=stream.size)
+
+    door.invoker.script = script
+    client = await Raw.invoke(door)
+    await door.invoker.started.wait()
+    client.writer.transport.abort()
+    await client.writer.wait_closed()
+    left.set()
+    await asyncio.wait_for(door.invoker.finished.wait(), 5)
+    assert caplog.records == []
+
+
 async def test_not_streamed(door: Any) -> None:
     """A function that answers in one piece is a stream of one, or of a few."""
     await door.created()
@@ -281,6 +303,8 @@ async def test_dry_run(door: Any) -> None:
     await door.created()
     status, _, body = await door.raw("POST", PATH, X_Amz_Invocation_Type="DryRun")
     assert (status, body) == (204, b"")
+    answer, found = await events(door, InvocationType="DryRun")
+    assert (answer["StatusCode"], found) == (204, [])
     assert not door.invoker.requests
     status, _, _ = await door.raw("POST", PATH.replace("/f/", "/g/"), X_Amz_Invocation_Type="DryRun")
     assert status == 404
