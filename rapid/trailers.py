@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from rapid import errors
 
-LIMIT = 64 * 1024
+LIMIT = 256 * 1024
 """Bytes from the end of a body that are looked at; a longer section is not found."""
 ERROR_TYPE = "lambda-runtime-function-error-type"
 ERROR_BODY = "lambda-runtime-function-error-body"

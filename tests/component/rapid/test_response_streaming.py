@@ -283,6 +283,19 @@ class TestErrorTrailers:
         assert len(await reading) == 7 * MB
         assert json.loads(ticket.outcome.result().payload) == ERROR
 
+    async def test_little_is_kept(self, house: Any, begun: Any) -> None:
+        """Of a long body its end, and nothing of requests that announce no trailers."""
+        _, stream, poster = begun
+        for _ in range(8):
+            poster.chunk(b"x" * MB)
+            left = MB
+            while left:
+                left -= len(await stream.read())
+        kept = sorted(sum(map(len, each._tail or ())) for each in house.listener._web.connections)
+        assert LIMIT <= kept.pop() < LIMIT + MB
+        assert not any(kept)
+        assert kept  # that of the client that fetched the event
+
     async def test_too_long(self, begun: Any) -> None:
         """Trailers beyond any good faith are not kept; the response counts as cut off."""
         ticket, _, poster = begun
