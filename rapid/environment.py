@@ -66,6 +66,7 @@ from rapid.polls import Poll
 from rapid.records import SNAP_START, Record, Report
 from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
+from rapid.streams import Stream
 from rapid.supervisor import StartFailed, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -147,11 +148,12 @@ class Delivery:
 
 
 class Ticket:
-    """One invocation in an environment: its answer, its end, its log."""
+    """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
 
-    __slots__ = ("completed", "outcome", "tail")
+    __slots__ = ("completed", "outcome", "stream", "tail")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Stream | None = None) -> None:
+        self.stream = stream
         loop = asyncio.get_running_loop()
         self.outcome: Future[Outcome] = loop.create_future()
         self.completed: Future[Report] = loop.create_future()
@@ -231,9 +233,9 @@ class Environment:
         """Initialise ahead of any invocation; `on_idle` tells the end of it, successful or not."""
         self._handle(Began(time.monotonic()))
 
-    def invoke(self, invocation: Invocation, timeout: float) -> Ticket:
-        """Hand in an invocation; only while idle. `timeout` in seconds."""
-        self._ticket = ticket = Ticket()
+    def invoke(self, invocation: Invocation, timeout: float, stream: Stream | None = None) -> Ticket:
+        """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response."""
+        self._ticket = ticket = Ticket(stream)
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
 
@@ -249,8 +251,10 @@ class Environment:
             self._handle(NextCalled(time.monotonic()))
         return self._poll.ask(is_alive)
 
-    def begin_response(self, request_id: str, call: RuntimeCall) -> None:
+    def begin_response(self, request_id: str, call: RuntimeCall) -> Stream | None:
+        """A result or an error comes in. The stream that wants its bytes, if one does."""
         self._handle(ResponseBegan(time.monotonic(), request_id, call))
+        return self._ticket.stream if self._ticket else None
 
     def end_response(self, request_id: str, outcome: Outcome) -> None:
         self._handle(ResponseEnded(time.monotonic(), request_id, outcome))
@@ -397,8 +401,11 @@ class Environment:
         self._extension_polls.clear()
 
     def _respond(self, outcome: Outcome) -> None:
-        if self._ticket is not None and not self._ticket.outcome.done():
-            self._ticket.outcome.set_result(outcome)
+        ticket = self._ticket
+        if ticket is not None and not ticket.outcome.done():
+            ticket.outcome.set_result(outcome)
+        if ticket is not None and ticket.stream is not None:
+            ticket.stream.close()
 
     def _complete(self, report: Report) -> None:
         ticket, self._ticket = self._ticket, None

@@ -109,7 +109,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     await fleet.open()
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet),
+        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
         readiness=fleet,
         retired=fleet.retired,
         account_id=settings.account_id,

@@ -16,6 +16,7 @@ from typing import Any, cast
 from rapid.environment import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
+from rapid.streams import Stream
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.launcher import Hosted, Launcher
@@ -109,13 +110,18 @@ class Fleet:
 
     # The invoker's side
 
-    async def run(self, version: FunctionVersion, invocation: Invocation) -> Ticket:
-        """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`."""
+    async def run(
+        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
+    ) -> Ticket:
+        """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`.
+
+        A streamed response goes to `stream`, if there is one.
+        """
         hosted = await self._claim(version)
         while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim(version)
         hosted.invocations += 1
-        ticket = hosted.environment.invoke(invocation, version.config.timeout)
+        ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
         number = hosted.number
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
         self._running.add(ticket.completed)

@@ -18,6 +18,7 @@ from rapid.platform_events import Identity
 from rapid.server import Listener
 from rapid.settings import Settings
 from rapid.states import Phase
+from rapid.streams import Stream
 from rapid.supervisor import Observer
 
 MB = 1024 * 1024
@@ -156,7 +157,12 @@ class House:
         return await self.call("POST", "/runtime/init/error", body, **headers)
 
     def invoke(
-        self, payload: bytes = b"{}", request_id: str = "r1", timeout: float = 60, **members: Any
+        self,
+        payload: bytes = b"{}",
+        request_id: str = "r1",
+        timeout: float = 60,
+        stream: Stream | None = None,
+        **members: Any,
     ) -> Ticket:
         invocation = Invocation(
             request_id=request_id,
@@ -164,7 +170,7 @@ class House:
             payload=payload,
             **{"trace_id": "Root=1-00000000-000000000000000000000000;Sampled=0"} | members,
         )
-        return self.environment.invoke(invocation, timeout)
+        return self.environment.invoke(invocation, timeout, stream)
 
     async def poll(self) -> "asyncio.Task[Answer]":
         """A `next` that has arrived and waits; what was written before it has arrived too, unless that is held."""
