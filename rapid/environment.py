@@ -13,10 +13,10 @@ import logging
 import time
 import uuid
 from asyncio import Future, TimerHandle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rapid.buffering import Lines, Tail
+from rapid.buffering import Tail
 from rapid.events import (
     Arm,
     Began,
@@ -59,6 +59,7 @@ from rapid.extensions import INVOKE, SHUTDOWN, ExtensionCall, ExtensionRefused, 
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle, Phase, RuntimeState, Settings
 from rapid.log_format import LogFormat
+from rapid.log_frames import LogEvent, LogEvents
 from rapid.polls import Poll
 from rapid.records import Report
 from rapid.supervisor import StartFailed, Supervisor
@@ -90,6 +91,8 @@ class Program:
     extensions: str = "/opt/extensions"
     """The directory whose files are external extensions."""
     extension_env: Mapping[str, str] = field(default_factory=dict)
+    log_fd: int | None = None
+    """The descriptor of the runtime for log events in frames, if it writes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,7 @@ class Environment:
         self._deadline: TimerHandle | None = None
         self._freezing: TimerHandle | None = None
         self._frozen = False
-        self._lines: dict[tuple[int, int], Lines] = {}
+        self._output: dict[tuple[int, int], LogEvents] = {}
         #: By process and stream.
         self.memory_peak = 0
         supervisor.observer = self
@@ -251,12 +254,11 @@ class Environment:
     # The supervisor's side
 
     def output(self, process: int, stream: int, data: bytes) -> None:
-        lines = self._lines.get((process, stream))
-        if lines is None:
-            lines = self._lines[process, stream] = Lines()
-        for line in lines.feed(data):
-            if self._format.keeps(line):
-                self._write(line)
+        events = self._output.get((process, stream))
+        if events is None:
+            framed = self._program.log_fd is not None and process % PROCESSES == 0 and stream == 1
+            events = self._output[process, stream] = LogEvents(framed=framed)
+        self._take(events.feed(data))
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
@@ -366,7 +368,10 @@ class Environment:
                 self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
         program, process = self._program, self._runtime_process(generation)
-        self._supervisor.start(process, program.argv, program.env, program.cwd).add_done_callback(done)
+        started = self._supervisor.start(
+            process, program.argv, program.env, program.cwd, log_fd=program.log_fd
+        )
+        started.add_done_callback(done)
 
     def _runtime_process(self, generation: int) -> int:
         return generation % (65536 // PROCESSES) * PROCESSES
@@ -392,7 +397,7 @@ class Environment:
 
     def _settled(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._flush()
+            self._flush(final=False)
             self.memory_peak = future.result()
             self._handle(Settled(time.monotonic(), self.memory_peak))
 
@@ -400,7 +405,7 @@ class Environment:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
-            self._lines.clear()
+            self._output.clear()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
     def _freeze_now(self) -> None:
@@ -423,11 +428,14 @@ class Environment:
         if self._ticket is not None:
             self._ticket.tail.add(line)
 
-    def _flush(self) -> None:
-        for lines in self._lines.values():
-            for line in lines.flush():
-                if self._format.keeps(line):
-                    self._write(line)
+    def _take(self, events: Iterable[LogEvent]) -> None:
+        for text, level in events:
+            if self._format.keeps(text, level):
+                self._write(text)
+
+    def _flush(self, *, final: bool = True) -> None:
+        for events in self._output.values():
+            self._take(events.flush(final=final))
 
 
 def _epoch_ms(at: float) -> int:

@@ -68,11 +68,11 @@ class LogFormat:
             return []
         return [orjson.dumps({"time": _timestamp(now), "type": kind, "record": document}) + b"\n"]
 
-    def keeps(self, line: bytes) -> bool:
-        """Whether a line of the function is logged. Lines without a valid level count as INFO."""
+    def keeps(self, event: bytes, level: Level = Level.INFO) -> bool:
+        """Whether an event of the function is logged. `level` is that of an event whose text says none that is valid."""
         if not self._json:
             return True
-        return _level_of(line) >= self._application
+        return _level_of(event, level) >= self._application
 
     def _document(self, record: Record) -> tuple[str, Level, Mapping[str, Any]]:
         match record:
@@ -136,14 +136,14 @@ def _error_type(status: str, error_type: str | None) -> Mapping[str, str]:
     return {"errorType": error_type} if status == "error" and error_type else {}
 
 
-def _level_of(line: bytes) -> Level:
+def _level_of(line: bytes, otherwise: Level) -> Level:
     if not line.startswith(b"{"):
-        return Level.INFO
+        return otherwise
     try:
         document = orjson.loads(line)
         return Level[str(document.get("level", document.get("log_level"))).upper()]
     except (orjson.JSONDecodeError, KeyError):
-        return Level.INFO
+        return otherwise
 
 
 def _ms(seconds: float) -> float:

@@ -36,7 +36,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
-from runtime.variables import Credentials, extension_variables, log_group, runtime_variables
+from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
 
 logger = logging.getLogger(__name__)
 
@@ -308,6 +308,7 @@ class Launcher:
             cwd=layout.task_root,
             extensions=f"{layout.opt}/extensions",
             extension_env=extension_variables(variables),
+            log_fd=log_fd(version),
         )
 
     def _log_to(self, version: FunctionVersion, stream: str) -> Callable[[bytes], None]:

@@ -244,12 +244,21 @@ class Link(asyncio.Protocol):
 
     # The supervisor's side
 
-    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+    def start(
+        self,
+        process: int,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        *,
+        log_fd: int | None = None,
+    ) -> Future[None]:
         future: Future[None] = self._loop.create_future()
         if self._refused(future):
             return future
         self._starts[process] = future
-        self._send(message(Kind.START, process=process, argv=list(argv), env=dict(env), cwd=cwd))
+        program = {"argv": list(argv), "env": dict(env), "cwd": cwd, "log_fd": log_fd}
+        self._send(message(Kind.START, process=process, **program))
         return future
 
     def list(self, path: str) -> Future[Sequence[str]]:

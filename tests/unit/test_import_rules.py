@@ -14,7 +14,7 @@ SOURCES = sorted([*ROOT.glob("rapid/**/*.py"), *ROOT.glob("runtime/**/*.py")])
 PURE = [
     *(
         ROOT / "rapid" / f"{name}.py"
-        for name in ("lifecycle", "events", "invocation", "records", "buffering", "errors")
+        for name in ("lifecycle", "events", "invocation", "records", "buffering", "log_frames", "errors")
     ),
     *sorted(ROOT.glob("runtime/core/*.py")),
     ROOT / "runtime" / "model.py",

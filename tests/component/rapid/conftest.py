@@ -32,6 +32,7 @@ class Start:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
+    log_fd: int | None = None
 
 
 class FakeSupervisor:
@@ -60,9 +61,17 @@ class FakeSupervisor:
         """The processes' numbers."""
         return [start.process for start in self.starts]
 
-    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+    def start(
+        self,
+        process: int,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        *,
+        log_fd: int | None = None,
+    ) -> Future[None]:
         self.calls.append("start")
-        self.starts.append(Start(process, argv, env, cwd))
+        self.starts.append(Start(process, argv, env, cwd, log_fd))
         future: Future[None] = asyncio.get_running_loop().create_future()
         failure = self.start_failures.get(argv[0], self.start_failure)
         if failure is not None:
