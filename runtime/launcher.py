@@ -274,6 +274,8 @@ class Launcher:
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
         stream = _log_stream(version)
+        writer = self._logs.writer(version.scope, log_group(version), stream)
+        link.has_enough = lambda: writer.is_ahead
         environment = Environment(
             settings=_lifecycle_settings(version),
             program=self._program(version, handle.layout, api, stream),
@@ -281,7 +283,7 @@ class Launcher:
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
             supervisor=link,
-            log=self._log_to(version, stream),
+            log=lambda event: writer.write(int(time.time() * 1000), event),
             log_format=_log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
@@ -310,14 +312,6 @@ class Launcher:
             extension_env=extension_variables(variables),
             log_fd=log_fd(version),
         )
-
-    def _log_to(self, version: FunctionVersion, stream: str) -> Callable[[bytes], None]:
-        write, scope, group = self._logs.write, version.scope, log_group(version)
-
-        def log(line: bytes) -> None:
-            write(scope, group, stream, int(time.time() * 1000), line)
-
-        return log
 
 
 def _log_stream(version: FunctionVersion) -> str:

@@ -203,7 +203,14 @@ class House:
         return b"".join(self.lines).decode()
 
 
-async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Settings = SETTINGS) -> House:
+async def build(
+    *,
+    freeze: bool = True,
+    peer: str = "127.0.0.1",
+    settings: Settings = SETTINGS,
+    program: Program = PROGRAM,
+    json: bool = False,
+) -> House:
     supervisor = FakeSupervisor()
     lines: list[bytes] = []
 
@@ -214,13 +221,14 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
     def ended() -> None:
         made.ended += 1
 
+    identity = Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)
     environment = Environment(
         settings=settings,
-        program=PROGRAM,
+        program=program,
         function=FUNCTION,
         supervisor=supervisor,
         log=lines.append,
-        log_format=LogFormat(Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)),
+        log_format=LogFormat(identity, json=json),
         on_idle=idle,
         on_ended=ended,
         freeze=freeze,

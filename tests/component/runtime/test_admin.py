@@ -66,7 +66,7 @@ class Berth:
             return response.status, json.loads(body)
 
     def log(self, text: str, *, group: str = "/aws/lambda/hello", stream: str = "s", time: int = 0) -> None:
-        self.logs.write(SCOPE, group, stream, time, text)
+        self.logs.writer(SCOPE, group, stream).write(time, text.encode())
 
 
 @pytest.fixture
