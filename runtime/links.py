@@ -45,14 +45,14 @@ ANSWER_LIMIT = 30.0
 """Seconds in which an agent must answer; one that does not is lost."""
 BROKEN = (WireError, KeyError, ValueError, struct.error)
 """What comes of a peer that does not speak the protocol."""
-SLICE = 0.005
+SLICE = 0.001
 """Seconds of work after which a link rests."""
 PAUSE = 0.005
 """Seconds that a link rests when its output's reader has enough."""
 PATIENCE = 5.0
 """Seconds after which it goes on all the same: the output is the reader's to drop, but an agent has to be heard."""
-PIECE = 4096
-"""Bytes of an output frame that are worked off at a time: some 8 ms of work if every one of them is a line."""
+PIECE = 2048
+"""Bytes of an output frame that are worked off at a time: some 4 ms of work if every one of them is a line."""
 UNREAD = 1 << 17
 """Bytes that the system may hold of what an agent sent. What a flood left there is still to be worked off when it ends."""
 NAMELESS = 256

@@ -1,8 +1,9 @@
 """The log store: takes log events from the event loop at once, writes them behind its back, hands them to readers.
 
-`write` only notes an event. A short while later, or when much is waiting, everything noted goes as one batch to the
-store's one thread, which appends to the files (see `runtime.logfiles`) in the order of the calls. Reading runs on the
-same thread, so it sees every event noted before.
+`write` only notes an event, as the line that it becomes. A short while later, or when much is waiting, everything noted
+goes as one batch to the store's one thread, which appends to the files (see `runtime.logfiles`). The lines are made
+here, because a thread that is busy with them would hold up the event loop at each of its turns; what the loop does is
+the links' to dose. Reading runs on the same thread, so it sees every event noted before.
 
 Memory is bounded. From `AHEAD_BYTES` waiting for the disk on, the streams that much of it comes from are told to wait;
 who can, does, so that a flood is slowed down. Beyond `PENDING_BYTES` events are dropped, and each stream that lost some
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Self
 from weakref import WeakValueDictionary
 
-from runtime.logfiles import LogEvent, LogFiles, Place, encode
+from runtime.logfiles import LogEvent, LogFiles, Place, decode, encode
 from runtime.model import Scope
 from runtime.readable import readable
 
@@ -41,7 +42,6 @@ _OVERHEAD = 200  # what an event costs in memory beside its text, about
 _log = logging.getLogger(__name__)
 _echo = logging.getLogger("berth.functions")
 """What functions log, for a terminal; silent unless its own level is set to INFO."""
-_Noted = tuple["LogWriter", int, bytes]
 
 
 class LogStore:
@@ -50,10 +50,9 @@ class LogStore:
     def __init__(self, data_dir: Path) -> None:
         self._files = LogFiles(data_dir / "logs")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="berth-logs")
-        self._noted: list[_Noted] = []
-        self._noted_bytes: dict[LogWriter, int] = {}  # of the events in `_noted`
-        self._batch_bytes = 0  # of the same
-        self._pending_bytes = 0  # of those and of the batches under way
+        self._noted: dict[LogWriter, _Batch] = {}
+        self._noted_bytes = 0
+        self._pending_bytes = 0  # those, and of the batches under way
         self._writers: WeakValueDictionary[Place, LogWriter] = WeakValueDictionary()
         self._dropped: dict[LogWriter, tuple[int, int]] = {}  # how many, and the last one's time
         self._timer: asyncio.TimerHandle | None = None
@@ -141,52 +140,55 @@ class LogStore:
         if self._pending_bytes + size > PENDING_BYTES:
             self._dropped[writer] = (self._dropped.get(writer, (0, 0))[0] + 1, timestamp)
             return
-        self._noted.append((writer, timestamp, data))
-        self._noted_bytes[writer] = self._noted_bytes.get(writer, 0) + size
-        self._batch_bytes += size
+        batch = self._batch(writer)
+        batch.add(timestamp, data)
+        batch.size += size
+        self._noted_bytes += size
         self._pending_bytes += size
         writer.pending_bytes += size
-        if self._batch_bytes >= _BATCH_BYTES:
+        if self._noted_bytes >= _BATCH_BYTES:
             self._hand_over()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LINGER, self._hand_over)
+
+    def _batch(self, writer: "LogWriter") -> "_Batch":
+        batch = self._noted.get(writer)
+        if batch is None:
+            batch = self._noted[writer] = _Batch()
+        return batch
 
     def _hand_over(self) -> "Future[None]":
         """Give everything noted to the thread. The future is done when it and all before is written."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        batch, sizes = self._noted, self._noted_bytes
-        self._noted, self._noted_bytes, self._batch_bytes = [], {}, 0
-        batch += [(writer, time, _loss(count)) for writer, (count, time) in self._dropped.items()]
-        self._dropped = {}
-        written = self._thread.submit(self._append, batch)
-        if sizes:
+        for writer, (count, time) in self._dropped.items():
+            self._batch(writer).add(time, _loss(count))
+        batches, self._noted, self._noted_bytes, self._dropped = self._noted, {}, 0, {}
+        written = self._thread.submit(self._append, batches)
+        if batches:
             loop = asyncio.get_running_loop()
-            written.add_done_callback(lambda _: loop.call_soon_threadsafe(self._written, sizes))
+            written.add_done_callback(lambda _: loop.call_soon_threadsafe(self._written, batches))
         return written
 
-    def _written(self, sizes: Mapping["LogWriter", int]) -> None:
-        for writer, size in sizes.items():
-            writer.pending_bytes -= size
-            self._pending_bytes -= size
+    def _written(self, batches: "Mapping[LogWriter, _Batch]") -> None:
+        for writer, batch in batches.items():
+            writer.pending_bytes -= batch.size
+            self._pending_bytes -= batch.size
         if self._dropped and self._timer is None:
             self._hand_over()
 
-    def _append(self, batch: list[_Noted]) -> None:
-        """On the thread: write a batch, each stream's events in one piece."""
-        lines: dict[LogWriter, list[bytes]] = {}
-        newest: dict[LogWriter, int] = {}
-        for writer, timestamp, text in batch:
-            lines.setdefault(writer, []).append(encode(timestamp, text))
-            newest[writer] = timestamp
-        if 0 < _echo.level <= logging.INFO:  # its own level: a talkative root logger does not mean functions
-            _repeat(batch)
-        for writer, each in lines.items():
+    def _append(self, batches: "Mapping[LogWriter, _Batch]") -> None:
+        """On the thread: write each stream's events in one piece."""
+        for writer, batch in batches.items():
+            if (
+                0 < _echo.level <= logging.INFO
+            ):  # its own level: a talkative root logger does not mean functions
+                _repeat(writer.place, batch)
             try:
-                self._files.append(writer.place, b"".join(each), newest[writer])
+                self._files.append(writer.place, b"".join(batch.lines), batch.newest)
             except OSError as error:
-                _log.error("%d log events of %s are lost: %s", len(each), writer.place.group, error)
+                _log.error("%d log events of %s are lost: %s", len(batch.lines), writer.place.group, error)
 
     def _read(self, scope: Scope, group: str, limit: int, part: str) -> asyncio.Future[list[LogEvent]]:
         job = self._thread.submit(self._files.tail, scope.account, scope.region, group, limit, part)
@@ -219,6 +221,23 @@ class LogWriter:
     def is_ahead(self) -> bool:
         """See `LogStore.is_ahead`."""
         return self._store.is_ahead(self)
+
+
+class _Batch:
+    """Events of one stream that go to the disk together."""
+
+    __slots__ = ("lines", "newest", "size")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.newest = 0
+        #: The time of the last event.
+        self.size = 0
+        #: What the events count for.
+
+    def add(self, timestamp: int, text: bytes) -> None:
+        self.lines.append(encode(timestamp, text))
+        self.newest = timestamp
 
 
 class Follower:
@@ -266,7 +285,7 @@ def _loss(count: int) -> bytes:
     return b"[berth] %d log events were dropped: they came faster than they could be taken" % count
 
 
-def _repeat(batch: list[_Noted]) -> None:
-    for writer, _, text in batch:
-        shown = readable(text.decode(errors="replace"))
-        _echo.info("%s", shown, extra={"group": writer.place.group})
+def _repeat(place: Place, batch: _Batch) -> None:
+    for line in batch.lines:
+        if event := decode(line.removesuffix(b"\n"), place.stream):
+            _echo.info("%s", readable(event.text), extra={"group": place.group})
