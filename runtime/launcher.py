@@ -82,12 +82,14 @@ class Launcher:
         bundles: Bundles,
         logs: LogStore,
         freeze: bool,
+        timeouts: bool = True,
     ) -> None:
         self._spawner = spawner
         self._images = images
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
+        self._timeouts = timeouts
         self._links = LinkServer()
         self._credentials = _session_credentials()
         self._dialled: dict[str, asyncio.Future[Link]] = {}
@@ -277,7 +279,7 @@ class Launcher:
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=_lifecycle_settings(version),
+            settings=_lifecycle_settings(version, timeouts=self._timeouts),
             program=self._program(version, handle.layout, api, stream),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
@@ -333,7 +335,7 @@ def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
     )
 
 
-def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
+def _lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> LifecycleSettings:
     runtime = version.config.runtime or "provided"
     family = runtime.rstrip("0123456789.x")
     return LifecycleSettings(
@@ -341,6 +343,7 @@ def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
         memory_size=version.config.memory_size,
         runtime_version=f"{family}:{runtime.removeprefix(family) or 'al2023'}.v1",
         runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
+        timeouts=timeouts,
     )
 
 

@@ -183,6 +183,9 @@ class Settings:
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )
     freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
+    suspend_timeouts: bool = _row(
+        _SWITCH, "false", "Let no initialisation, invocation or shutdown time out: for debuggers."
+    )
     link_host: str | None = _row(
         _ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."
     )
