@@ -24,6 +24,7 @@ from rapid.events import (
     Complete,
     Deliver,
     Do,
+    Drain,
     Effect,
     Event,
     ExtensionErrorPosted,
@@ -42,10 +43,12 @@ from rapid.events import (
     ResponseBegan,
     ResponseBroke,
     ResponseEnded,
-    RuntimeCall,
+    RestoreErrorPosted,
+    RestoreNextCalled,
     RuntimeExited,
     RuntimeNotStarted,
     SandboxLost,
+    Settle,
     Settled,
     ShutdownAsked,
     ShutdownNotice,
@@ -55,13 +58,15 @@ from rapid.events import (
     TimerFired,
     Write,
 )
-from rapid.extensions import INVOKE, SHUTDOWN, ExtensionCall, ExtensionRefused, ExtensionState
+from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
-from rapid.lifecycle import Lifecycle, Phase, RuntimeState, Settings
+from rapid.lifecycle import Lifecycle, UnknownRequest
 from rapid.log_format import LogFormat
 from rapid.log_frames import LogEvent, LogEvents
 from rapid.polls import Poll
-from rapid.records import Report
+from rapid.records import SNAP_START, Record, Report
+from rapid.settings import Settings
+from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
 from rapid.supervisor import StartFailed, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -77,6 +82,9 @@ START_FAULTS = {
 }
 
 
+NO_EXTENSIONS = "disable-extensions-jwigqn8j"
+"""A file of this name beside the extensions' directory switches extensions off, as on AWS."""
+
 PROCESSES = 16
 """Numbers that each generation of processes has: 0 is the runtime's, the others are the extensions'."""
 
@@ -88,8 +96,8 @@ class Program:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
-    extensions: str = "/opt/extensions"
-    """The directory whose files are external extensions."""
+    opt: str = "/opt"
+    """The directory of layers; the files in its `extensions` are external extensions."""
     extension_env: Mapping[str, str] = field(default_factory=dict)
     log_fd: int | None = None
     """The descriptor of the runtime for log events in frames, if it writes any."""
@@ -159,6 +167,10 @@ class Environment:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._core = Lifecycle(settings)
+        self.has_snapshots = settings.initialization_type == SNAP_START
+        #: Whether the runtime may ask for a snapshot of its environment.
+        self.has_extensions = True
+        #: Whether extensions are switched on.
         self._program = program
         self._function = function
         self._supervisor = supervisor
@@ -170,6 +182,8 @@ class Environment:
         self._ticket: Ticket | None = None
         self._poll: Poll[Delivery] = Poll()
         #: The runtime's `next`.
+        self._restore_poll: Poll[bool] = Poll()
+        #: Its `restore/next`.
         self._extension_polls: dict[str, Poll[Notice]] = {}
         #: By identifier.
         self._extension_processes: dict[int, str] = {}
@@ -177,6 +191,8 @@ class Environment:
         self._deadline: TimerHandle | None = None
         self._freezing: TimerHandle | None = None
         self._frozen = False
+        self._has_told = False
+        #: An illegal call's story has been logged: a function must not be able to fill the log with them.
         self._output: dict[tuple[int, int], LogEvents] = {}
         #: By process and stream.
         self.memory_peak = 0
@@ -188,6 +204,15 @@ class Environment:
     @property
     def phase(self) -> Phase:
         return self._core.phase
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no invocation any more."""
+        return self._core.is_over
+
+    def story_lines(self) -> list[str]:
+        """The last things that happened, for people, oldest first."""
+        return self._core.story.lines(_clock_offset())
 
     # The owner's side
 
@@ -224,6 +249,14 @@ class Environment:
 
     def init_error(self, error_type: str, payload: bytes) -> None:
         self._handle(InitErrorPosted(time.monotonic(), error_type, payload))
+
+    def restore_next(self, is_alive: Callable[[], bool]) -> Future[bool]:
+        """The runtime is ready for a snapshot, and asks to be told when it has been restored from it."""
+        self._handle(RestoreNextCalled(time.monotonic()))
+        return self._restore_poll.ask(is_alive)
+
+    def restore_error(self, error_type: str, payload: bytes) -> None:
+        self._handle(RestoreErrorPosted(time.monotonic(), error_type, payload))
 
     # The extensions' side. These raise `ExtensionRefused`.
 
@@ -275,8 +308,20 @@ class Environment:
     # Carrying out what the core says
 
     def _handle(self, event: Event) -> None:
-        for effect in self._core.handle(event):
+        try:
+            effects = self._core.handle(event)
+        except (IllegalTransition, UnknownRequest, ExtensionRefused) as refusal:
+            self._tell(refusal)
+            raise
+        for effect in effects:
             self._perform(effect)
+
+    def _tell(self, refusal: Exception) -> None:
+        """Log how it came to an illegal call, once; `berth story` has the later ones."""
+        if not self._has_told:
+            self._has_told = True
+            told = "\n  ".join(self.story_lines())
+            logger.warning("%r refused a call: %s; its story:\n  %s", self, refusal, told)
 
     def _perform(self, effect: Effect) -> None:
         match effect:  # the frequent ones first
@@ -290,8 +335,9 @@ class Environment:
             case Complete(report):
                 self._complete(report)
             case Write(record):
-                for line in self._format.platform(record, time.time()):
-                    self._write(line)
+                self._record(record)
+            case Settle(drain):
+                self._supervisor.settle().add_done_callback(lambda future: self._settled(drain, future))
             case Arm():
                 self._arm(effect)
             case _:
@@ -312,8 +358,6 @@ class Environment:
 
     def _do(self, effect: Do) -> None:
         match effect:
-            case Do.SETTLE:
-                self._supervisor.settle().add_done_callback(self._settled)
             case Do.THAW:
                 self._thaw()
             case Do.FREEZE if self._freeze:
@@ -326,6 +370,8 @@ class Environment:
                 self._supervisor.clear().add_done_callback(self._cleared)
             case Do.IDLE:
                 self._on_idle()
+            case Do.RESTORE:
+                self._restore_poll.give(True)
             case Do.ENDED:
                 self._drop_polls()
                 self._thaw()
@@ -333,6 +379,7 @@ class Environment:
 
     def _drop_polls(self) -> None:
         self._poll.drop()
+        self._restore_poll.drop()
         for poll in self._extension_polls.values():
             poll.drop()
         self._extension_polls.clear()
@@ -379,11 +426,16 @@ class Environment:
     def _find_extensions(self, generation: int) -> None:
         def found(future: Future[Sequence[str]]) -> None:
             if not future.cancelled() and future.exception() is None:
-                names = tuple(future.result())
+                names = tuple(future.result()) if self.has_extensions else ()
                 self._handle(ExtensionsFound(time.monotonic(), generation, names))
 
         self._extension_processes.clear()
-        self._supervisor.list(self._program.extensions).add_done_callback(found)
+        self._supervisor.list(self._program.opt).add_done_callback(self._look_for_switch)
+        self._supervisor.list(f"{self._program.opt}/extensions").add_done_callback(found)
+
+    def _look_for_switch(self, future: Future[Sequence[str]]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.has_extensions = NO_EXTENSIONS not in future.result()
 
     def _start_extension(self, generation: int, name: str) -> None:
         def done(future: Future[None]) -> None:
@@ -392,14 +444,14 @@ class Environment:
 
         process = self._runtime_process(generation) + len(self._extension_processes) + 1
         self._extension_processes[process] = name
-        argv = [f"{self._program.extensions}/{name}"]
+        argv = [f"{self._program.opt}/extensions/{name}"]
         self._supervisor.start(process, argv, self._program.extension_env, "/").add_done_callback(done)
 
-    def _settled(self, future: Future[int]) -> None:
+    def _settled(self, drain: Drain, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
             self._flush(final=False)
             self.memory_peak = future.result()
-            self._handle(Settled(time.monotonic(), self.memory_peak))
+            self._handle(Settled(time.monotonic(), drain, self.memory_peak))
 
     def _cleared(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
@@ -423,6 +475,10 @@ class Environment:
 
     # Logs
 
+    def _record(self, record: Record) -> None:
+        for line in self._format.platform(record, time.time(), _clock_offset() if self._format.json else 0.0):
+            self._write(line)
+
     def _write(self, line: bytes) -> None:
         self._log(line)
         if self._ticket is not None:
@@ -438,9 +494,14 @@ class Environment:
             self._take(events.flush(final=final))
 
 
+def _clock_offset() -> float:
+    """What the monotonic clock lacks to the Unix epoch, in seconds."""
+    return time.time() - time.monotonic()
+
+
 def _epoch_ms(at: float) -> int:
     """A time of the monotonic clock in milliseconds of the Unix epoch."""
-    return int((time.time() + at - time.monotonic()) * 1000)
+    return int((at + _clock_offset()) * 1000)
 
 
 def _notice(notice: InvokeNotice | ShutdownNotice) -> Notice:

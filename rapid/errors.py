@@ -72,6 +72,12 @@ UNKNOWN_IDENTIFIER = Refusal(
 MISSING_ERROR_TYPE = Refusal(403, "Extension.MissingHeader", "Lambda-Extension-Function-Error-Type not found")
 
 
+TELEMETRY_CLOSED = Refusal(
+    403, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed already"
+)
+LOGS_CLOSED = Refusal(403, "Logs.SubscriptionClosed", "Logs API subscription is closed already")
+
+
 def unknown_extension(identifier: str) -> Refusal:
     """Nobody has registered under the identifier that an `event/next` names."""
     return Refusal(403, "Extension.UnknownExtensionIdentifier", f"Unknown extension {identifier}")

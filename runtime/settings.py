@@ -184,7 +184,7 @@ class Settings:
     )
     freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
     suspend_timeouts: bool = _row(
-        _SWITCH, "false", "Let no initialisation, invocation or shutdown time out: for debuggers."
+        _SWITCH, "false", "Let no initialisation and no invocation time out: for debuggers."
     )
     link_host: str | None = _row(
         _ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."

@@ -11,7 +11,7 @@ import pytest
 from rapid import environment as environment_module
 from rapid.environment import Program
 from rapid.invocation import ExitStatus
-from rapid.lifecycle import Settings
+from rapid.settings import Settings
 from rapid.supervisor import StartFailed, SupervisorLost
 
 MB = 1024 * 1024
@@ -27,7 +27,7 @@ class TestFreezing:
         """An idle environment is frozen a moment later."""
         await house.poll()
         await house.until(lambda: house.supervisor.calls[-1] == "freeze")
-        assert house.supervisor.calls == ["start", "freeze"]
+        assert house.supervisor.calls == ["start", "settle", "freeze"]
         assert "frozen" in repr(house.environment)
 
     async def test_thaw_before_the_event(self, house: Any) -> None:
@@ -41,7 +41,7 @@ class TestFreezing:
         await house.respond()
         await house.poll()
         await house.until(lambda: house.supervisor.calls[-1] == "freeze")
-        assert house.supervisor.calls == ["start", "freeze", "thaw", "settle", "freeze"]
+        assert house.supervisor.calls == ["start", "settle", "freeze", "thaw", "settle", "freeze"]
 
     async def test_back_to_back(self, house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Invocations that follow each other at once meet no freeze at all."""
@@ -53,7 +53,7 @@ class TestFreezing:
             await house.respond(request_id=f"r{number}")
             poll = await house.poll()
             await ticket.completed
-        assert house.supervisor.calls == ["start"] + ["settle"] * 5
+        assert house.supervisor.calls == ["start"] + ["settle"] * 6
 
     async def test_never_while_working(self, house: Any) -> None:
         """A freeze that was about to come does not hit the invocation that came first."""
@@ -82,7 +82,7 @@ class TestFreezing:
             case "lost":
                 house.environment.lost("gone")
         await house.until(lambda: house.idle == 2 or house.ended)
-        assert house.supervisor.calls[2] == "thaw"
+        assert house.supervisor.calls[3] == "thaw"
         assert house.environment._freezing is None
 
 
@@ -172,7 +172,7 @@ class TestFrames:
     async def test_descriptor(self, make_house: Callable[..., Any]) -> None:
         """The runtime gets it, extensions do not."""
         house = await make_house(program=FRAMING)
-        house.supervisor.names = {FRAMING.extensions: ["ext"]}
+        house.supervisor.names = {f"{FRAMING.opt}/extensions": ["ext"]}
         house.environment.begin()
         await house.until(lambda: house.supervisor.starts)
         [extension] = house.supervisor.starts
@@ -202,8 +202,8 @@ class TestFrames:
     async def test_half_a_frame_at_the_end_of_an_invocation(self, house: Any) -> None:
         """A background thread may be writing it; it is whole in the next one, or text when its process has ended."""
         data = self.frame(b"a\nb")
-        house.supervisor.before_settled = [data[:10]]
         ticket = await house.delivered()
+        house.supervisor.before_settled = [data[:10]]
         await house.respond()
         await house.poll()
         await ticket.completed
