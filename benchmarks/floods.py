@@ -20,8 +20,8 @@ PROMISED = 10_000
 """Lines a second at which nothing is lost."""
 PAUSE = 0.005
 """Seconds between an answer to the neighbour's client and its next request."""
-MOST = 400_000
-"""Lines of one flood: the log keeps the last 64 MB of a stream."""
+MOST = 1_000_000
+"""Lines of one flood: the log keeps at least the last 64 MB of a stream, and up to 128."""
 _LINE = re.compile(rb"^\S+ line (\d+) x+$")
 
 Load = Callable[[float], Awaitable[Result]]

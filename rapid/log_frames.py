@@ -39,11 +39,11 @@ class _Frame:
 
     __slots__ = ("header", "left", "level", "message")
 
-    def __init__(self, header: bytes) -> None:
-        kind, self.left, _ = _HEADER.unpack(header)
+    def __init__(self, header: bytes, level: Level, left: int) -> None:
         self.header = header
         #: Empty once a part of the message has become an event.
-        self.level = _LEVELS[kind]
+        self.level = level
+        self.left = left
         self.message = bytearray()
 
 
@@ -87,13 +87,20 @@ class LogEvents:
     def _seek(self, data: bytes, events: list[LogEvent]) -> bytes:
         """Take the text before the next header, and that; what is left."""
         start = _header_in(data)
-        events += _plain(self._lines.feed(data[:start]))
-        rest = data[start:]
-        if len(rest) < _HEADER.size:
-            self._begun = rest
+        if start:
+            events += _plain(self._lines.feed(data[:start]))
+        message = start + _HEADER.size
+        if message > len(data):
+            self._begun = data[start:]
             return b""
-        self._frame = _Frame(rest[: _HEADER.size])
-        return self._fill(self._frame, rest[_HEADER.size :], events)
+        kind, length, _ = _HEADER.unpack_from(data, start)
+        end = message + length
+        if end <= len(data) and length <= MAX_LINE:  # as nearly all are
+            text = data[message:end]
+            events.append((text if text.endswith(b"\n") else text + b"\n", _LEVELS[kind]))
+            return data[end:]
+        self._frame = _Frame(data[start:message], _LEVELS[kind], length)
+        return self._fill(self._frame, data[message:], events)
 
     def _fill(self, frame: _Frame, data: bytes, events: list[LogEvent]) -> bytes:
         """Take the frame's part; what is left."""
