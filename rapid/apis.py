@@ -8,16 +8,22 @@ from rapid.environment import Environment
 from rapid.extensions_api import PREFIX as EXTENSIONS
 from rapid.extensions_api import ExtensionsApi
 from rapid.runtime_api import RuntimeApi
+from rapid.snapshots_api import CREDENTIALS, RESTORE, SnapshotsApi
 
 
 class Apis:
-    """The Runtime API and the Extensions API of one environment."""
+    """The Runtime API, with what belongs to snapshots, and the Extensions API of one environment."""
 
     def __init__(self, environment: Environment) -> None:
         self._runtime = RuntimeApi(environment)
         self._extensions = ExtensionsApi(environment)
+        self._snapshots = SnapshotsApi(environment)
 
     def handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer one request; what belongs to neither API is the Runtime API's to say no to."""
-        api = self._extensions if request.path.startswith(EXTENSIONS) else self._runtime
-        return api.handle(request)
+        path = request.path
+        if path.startswith(EXTENSIONS):
+            return self._extensions.handle(request)
+        if path.startswith((RESTORE, CREDENTIALS)):
+            return self._snapshots.handle(request)
+        return self._runtime.handle(request)

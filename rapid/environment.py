@@ -114,6 +114,18 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials:
+    """What stands for the execution role's session, where the runtime fetches it by `token` instead of inheriting it."""
+
+    token: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """The answer to an extension's registration."""
 
@@ -164,11 +176,13 @@ class Environment:
         on_idle: Callable[[], None],
         on_ended: Callable[[], None],
         freeze: bool = True,
+        credentials: Credentials | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._core = Lifecycle(settings)
         self.has_snapshots = settings.initialization_type == SNAP_START
         #: Whether the runtime may ask for a snapshot of its environment.
+        self.credentials = credentials
         self.has_extensions = True
         #: Whether extensions are switched on.
         self._program = program

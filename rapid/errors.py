@@ -37,6 +37,7 @@ INVALID_REQUEST_ID = Refusal(400, "InvalidRequestID", "Invalid request ID")
 TRUNCATED = Refusal(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 TOO_LARGE = too_large(MAX_RESPONSE)
 INVALID_MODE = Refusal(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+NOT_AUTHORIZED = Refusal(403, "Unauthorized", "cannot get credentials for the provided token")
 INTERNAL = Refusal(500, "InternalServerError", "Internal Server Error")
 
 

@@ -14,7 +14,20 @@ SOURCES = sorted([*ROOT.glob("rapid/**/*.py"), *ROOT.glob("runtime/**/*.py")])
 PURE = [
     *(
         ROOT / "rapid" / f"{name}.py"
-        for name in ("lifecycle", "events", "invocation", "records", "buffering", "log_frames", "errors")
+        for name in (
+            *(
+                "states",
+                "lifecycle",
+                "events",
+                "extensions",
+                "farewell",
+                "initialisation",
+                "progress",
+                "story",
+            ),
+            *("settings", "invocation", "records", "platform_events", "log_format", "buffering", "errors"),
+            *("error_causes", "log_frames"),
+        )
     ),
     *sorted(ROOT.glob("runtime/core/*.py")),
     ROOT / "runtime" / "model.py",

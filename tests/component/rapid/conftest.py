@@ -246,6 +246,11 @@ async def build(
 
 
 @pytest.fixture
+def settings() -> Settings:
+    return SETTINGS
+
+
+@pytest.fixture
 async def make_house() -> AsyncIterator[Callable[..., Any]]:
     houses: list[House] = []
 
