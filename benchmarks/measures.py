@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import peers, streaming
+from benchmarks import floods, peers, streaming
 from benchmarks.figures import Findings
 from benchmarks.load import Job, Result
 from benchmarks.peers import Bench, Berth, Failed, Target
@@ -25,7 +25,7 @@ from benchmarks.sdk import PAYLOAD
 from runtime.spawners.engine import EngineError
 
 KNOWN = (Failed, EngineError, OSError, TimeoutError)
-PARTS = ("start", "warm", "paced", "boto3", "throughput", "memory", "stream", "cold")
+PARTS = ("start", "warm", "paced", "boto3", "throughput", "memory", "stream", "logs", "cold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ async def under_load(run: Run, plane: Berth) -> None:
         await run.measure("throughput", f"throughput, {clients} clients", several)
     await run.measure("memory", "memory", lambda: memory(run, plane))
     await run.measure("stream", "response streaming", lambda: stream(run, plane))
+    await run.measure("logs", "floods of log lines", lambda: logs(run, plane, target))
     await run.measure("cold", "cold start", lambda: cold(run, plane))
 
 
@@ -274,6 +275,35 @@ async def _second_request(run: Run, target: Target) -> None:
         f"RIE with a second request beside a running one: that one got {said[0]}, the first {outcome}, "
         f"one after both {said[1]}"
     )
+
+
+# Logs
+
+
+async def logs(run: Run, plane: Berth, target: Target) -> None:
+    """A function that floods its log: what arrives, what the control plane takes, what its neighbour feels."""
+
+    def load(seconds: float) -> Awaitable[Result]:
+        return _load(target, target.request(), seconds, 1, floods.PAUSE)
+
+    found: dict[str, list[Result]] = defaultdict(list)
+    rates = {"promised": floods.PROMISED, "full speed": 0}
+    measured: dict[str, list[floods.Flood]] = {name: [] for name in rates}
+    for number in range(max(1, run.extent.rounds // 3)):
+        found["no flood"].append(await load(run.extent.seconds))
+        for name, rate in rates.items():
+            function = f"flood-{name.replace(' ', '-')}-{number}"
+            each = await floods.flood(plane, function, load, 2 * run.extent.seconds, rate)
+            measured[name].append(each)
+            found[name].append(each.neighbour)
+    for name, several in measured.items():
+        lost = float(sum(each.lost for each in several))
+        memory = [each.memory_mb for each in several]
+        run.findings.add(f"log lines, {name}", "/s", {"Berth": [each.rate for each in several]})
+        run.findings.add(f"log lines lost, {name}", "lines", {"Berth": [lost]}, "0")
+        run.findings.add(f"control plane, flood at {name}, most RSS", "MB", {"Berth": memory})
+    for name, results in found.items():
+        add_latencies(run, f"a neighbour every 5 ms, {name}", {"Berth": results}, {})
 
 
 # Memory

@@ -29,9 +29,24 @@ from runtime.spawners.engine import Engine, EngineError
 
 LABEL = "berth.benchmark"
 RUNTIME = "python3.11"
-HANDLER = (
-    "import time\n\ndef handler(event, context):\n    time.sleep(event.get('sleep', 0))\n    return event\n"
-)
+HANDLER = """
+import os, time
+
+def handler(event, context):
+    time.sleep(event.get("sleep", 0))
+    return write(event["write"], event["rate"], event["most"]) if "write" in event else event
+
+def write(seconds, rate, most):
+    # Numbered lines for so many seconds, at a rate or at any; how many, and how long it took to get rid of them.
+    began, lines = time.perf_counter(), 0
+    while (now := time.perf_counter() - began) < seconds and lines < most:
+        if rate and lines >= rate * now:
+            time.sleep(0.002)
+            continue
+        os.write(1, b"line %d %s\\n" % (lines, b"x" * 80))
+        lines += 1
+    return {"lines": lines, "seconds": now}
+"""
 MEMORY_MB = 1769
 """One whole core, and so the default weight against everything else on the machine: RIE serves inside this limit."""
 START_LIMIT = 30.0

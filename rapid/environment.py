@@ -13,10 +13,10 @@ import logging
 import time
 import uuid
 from asyncio import Future, TimerHandle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rapid.buffering import Lines, Tail
+from rapid.buffering import Tail
 from rapid.events import (
     Arm,
     Began,
@@ -62,6 +62,7 @@ from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle, UnknownRequest
 from rapid.log_format import LogFormat
+from rapid.log_frames import LogEvent, LogEvents
 from rapid.polls import Poll
 from rapid.records import SNAP_START, Record, Report
 from rapid.settings import Settings
@@ -99,6 +100,8 @@ class Program:
     opt: str = "/opt"
     """The directory of layers; the files in its `extensions` are external extensions."""
     extension_env: Mapping[str, str] = field(default_factory=dict)
+    log_fd: int | None = None
+    """The descriptor of the runtime for log events in frames, if it writes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,7 @@ class Environment:
         self._frozen = False
         self._has_told = False
         #: An illegal call's story has been logged: a function must not be able to fill the log with them.
-        self._lines: dict[tuple[int, int], Lines] = {}
+        self._output: dict[tuple[int, int], LogEvents] = {}
         #: By process and stream.
         self.memory_peak = 0
         supervisor.observer = self
@@ -302,12 +305,11 @@ class Environment:
     # The supervisor's side
 
     def output(self, process: int, stream: int, data: bytes) -> None:
-        lines = self._lines.get((process, stream))
-        if lines is None:
-            lines = self._lines[process, stream] = Lines()
-        for line in lines.feed(data):
-            if self._format.keeps(line):
-                self._write(line)
+        events = self._output.get((process, stream))
+        if events is None:
+            framed = self._program.log_fd is not None and process % PROCESSES == 0 and stream == 1
+            events = self._output[process, stream] = LogEvents(framed=framed)
+        self._take(events.feed(data))
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
@@ -434,7 +436,10 @@ class Environment:
                 self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
         program, process = self._program, self._runtime_process(generation)
-        self._supervisor.start(process, program.argv, program.env, program.cwd).add_done_callback(done)
+        started = self._supervisor.start(
+            process, program.argv, program.env, program.cwd, log_fd=program.log_fd
+        )
+        started.add_done_callback(done)
 
     def _runtime_process(self, generation: int) -> int:
         return generation % (65536 // PROCESSES) * PROCESSES
@@ -465,7 +470,7 @@ class Environment:
 
     def _settled(self, drain: Drain, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._flush()
+            self._flush(final=False)
             self.memory_peak = future.result()
             self._handle(Settled(time.monotonic(), drain, self.memory_peak))
 
@@ -473,7 +478,7 @@ class Environment:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
-            self._lines.clear()
+            self._output.clear()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
     def _freeze_now(self) -> None:
@@ -500,11 +505,14 @@ class Environment:
         if self._ticket is not None:
             self._ticket.tail.add(line)
 
-    def _flush(self) -> None:
-        for lines in self._lines.values():
-            for line in lines.flush():
-                if self._format.keeps(line):
-                    self._write(line)
+    def _take(self, events: Iterable[LogEvent]) -> None:
+        for text, level in events:
+            if self._format.keeps(text, level):
+                self._write(text)
+
+    def _flush(self, *, final: bool = True) -> None:
+        for events in self._output.values():
+            self._take(events.flush(final=final))
 
 
 def _clock_offset() -> float:

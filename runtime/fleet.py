@@ -23,6 +23,7 @@ from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
+from runtime.stories import Stories, Story
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Fleet:
         self._chores: list[asyncio.Task[None]] = []
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self.stories = Stories()
 
     def __repr__(self) -> str:
         return f"<Fleet {self._pool!r}>"
@@ -287,10 +289,19 @@ class Fleet:
 
     async def _host(self, hosted: Hosted) -> None:
         self._hosted[hosted.number] = hosted
+        self.stories.begin(
+            Story(
+                environment=hosted.handle.sandbox_id,
+                function=hosted.version.name,
+                version=hosted.version.version,
+                tell=hosted.environment.story_lines,
+            )
+        )
         try:
             hosted.environment.begin()
             await hosted.ended
         finally:
+            self.stories.end(hosted.handle.sandbox_id)
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:

@@ -189,6 +189,9 @@ class Settings:
         "0",
         "Bytes per second of a streamed response after its first 6 MiB (AWS: 2097152); 0: no limit.",
     )
+    suspend_timeouts: bool = _row(
+        _SWITCH, "false", "Let no initialisation and no invocation time out: for debuggers."
+    )
     link_host: str | None = _row(
         _ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."
     )

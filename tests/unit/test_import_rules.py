@@ -26,7 +26,7 @@ PURE = [
                 "story",
             ),
             *("settings", "invocation", "records", "platform_events", "log_format", "buffering", "errors"),
-            *("error_causes", "trailers"),
+            *("error_causes", "log_frames", "trailers"),
         )
     ),
     *sorted(ROOT.glob("runtime/core/*.py")),

@@ -35,6 +35,7 @@ class Start:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
+    log_fd: int | None = None
 
 
 class FakeSupervisor:
@@ -63,9 +64,17 @@ class FakeSupervisor:
         """The processes' numbers."""
         return [start.process for start in self.starts]
 
-    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+    def start(
+        self,
+        process: int,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        *,
+        log_fd: int | None = None,
+    ) -> Future[None]:
         self.calls.append("start")
-        self.starts.append(Start(process, argv, env, cwd))
+        self.starts.append(Start(process, argv, env, cwd, log_fd))
         future: Future[None] = asyncio.get_running_loop().create_future()
         failure = self.start_failures.get(argv[0], self.start_failure)
         if failure is not None:
@@ -204,7 +213,14 @@ class House:
         return b"".join(self.lines).decode()
 
 
-async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Settings = SETTINGS) -> House:
+async def build(
+    *,
+    freeze: bool = True,
+    peer: str = "127.0.0.1",
+    settings: Settings = SETTINGS,
+    program: Program = PROGRAM,
+    json: bool = False,
+) -> House:
     supervisor = FakeSupervisor()
     lines: list[bytes] = []
 
@@ -215,13 +231,14 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
     def ended() -> None:
         made.ended += 1
 
+    identity = Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)
     environment = Environment(
         settings=settings,
-        program=PROGRAM,
+        program=program,
         function=FUNCTION,
         supervisor=supervisor,
         log=lines.append,
-        log_format=LogFormat(Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)),
+        log_format=LogFormat(identity, json=json),
         on_idle=idle,
         on_ended=ended,
         freeze=freeze,
