@@ -45,7 +45,7 @@ class Runtime:
     identifier: str
     context: str
     suite: str
-    arguments: Mapping[str, str]
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 def image_sources() -> Path:

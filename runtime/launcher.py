@@ -21,6 +21,7 @@ from rapid.lifecycle import Settings as LifecycleSettings
 from rapid.log_format import Identity, Level, LogFormat
 from rapid.server import Listener
 from rapid.supervisor import SupervisorLost
+from rapid.wire import first_of
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
@@ -303,7 +304,7 @@ class Launcher:
             version, layout=layout, runtime_api=api, log_stream=stream, credentials=self._credentials
         )
         return Program(
-            argv=[f"{layout.runtime_dir}/bootstrap"],
+            argv=[_bootstrap(version.config.runtime or "", layout)],
             env=variables,
             cwd=layout.task_root,
             extensions=f"{layout.opt}/extensions",
@@ -317,6 +318,13 @@ class Launcher:
             write(scope, group, stream, int(time.time() * 1000), line)
 
         return log
+
+
+def _bootstrap(runtime: str, layout: Layout) -> str:
+    """The program that a runtime begins with: its own, or one that the function brings in its package or a layer."""
+    if runtime.startswith("provided"):
+        return first_of(f"{layout.task_root}/bootstrap", f"{layout.opt}/bootstrap")
+    return f"{layout.runtime_dir}/bootstrap"
 
 
 def _log_stream(version: FunctionVersion) -> str:

@@ -30,9 +30,11 @@ def quiet(line: str) -> None:
 
 
 async def test_an_unknown_runtime_names_the_known(images: RuntimeImages) -> None:
-    """Whoever asks for nodejs sees what there is."""
-    with pytest.raises(UnknownRuntime, match=r"nodejs22\.x; there are .*python3\.11"):
-        await images.ensure("nodejs22.x", quiet)
+    """Whoever asks for another sees what there is."""
+    with pytest.raises(
+        UnknownRuntime, match=r"ruby3\.3; there are .*python3\.11.*nodejs22\.x.*provided\.al2023"
+    ):
+        await images.ensure("ruby3.3", quiet)
     assert "python3.11" in images.runtimes
 
 
