@@ -26,7 +26,7 @@ from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion
-from runtime.names import runtime_version_arn
+from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import (
     Delivery,
     Layout,
@@ -347,12 +347,11 @@ def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
 
 
 def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
-    runtime = version.config.runtime or "provided"
-    family = runtime.rstrip("0123456789.x")
+    runtime = version.config.runtime or "provided.al2023"
     return LifecycleSettings(
         version=version.version,
         memory_size=version.config.memory_size,
-        runtime_version=f"{family}:{runtime.removeprefix(family) or 'al2023'}.v1",
+        runtime_version=runtime_version(runtime),
         runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
     )
 
