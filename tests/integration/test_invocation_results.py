@@ -1,6 +1,8 @@
 """What the client of an invocation gets, whatever the function does: the table of client-visible results."""
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +40,19 @@ def test_an_answer_comes_with_its_log(berth: Any, language: Language, function: 
     assert report["REPORT RequestId"] == answer.request_id
     assert 0 < float(report["Duration"].removesuffix(" ms")) < 2000
     assert 5 <= int(report["Max Memory Used"].removesuffix(" MB")) <= 128
+
+
+@everywhere
+def test_what_is_billed(berth: Any, language: Language, name: str, zip_of: Callable[..., bytes]) -> None:
+    """Every begun millisecond; the first time those of the initialisation too."""
+    language.deploy(berth, zip_of, name, language.handler)
+    for is_first in (True, False):
+        report = berth.invoke(name).log.splitlines()[-1]
+        times = dict(re.findall(r"\t([A-Z ]+?): ([0-9.]+) ms", report, re.IGNORECASE))
+        assert ("Init Duration" in times) == is_first
+        whole = float(times["Duration"]) + float(times.get("Init Duration", 0))
+        # What is shown is rounded, so a sum beside a whole number may have been on its other side.
+        assert int(times["Billed Duration"]) in {math.ceil(whole - 0.01), math.ceil(whole + 0.01)}
 
 
 @everywhere
