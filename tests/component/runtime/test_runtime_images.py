@@ -145,11 +145,14 @@ async def test_a_failed_build_can_be_tried_again(
     await images.ensure("python3.11", quiet)
 
 
+@pytest.mark.parametrize(
+    "said", ["SSLError(CERTIFICATE_VERIFY_FAILED)", "npm error code SELF_SIGNED_CERT_IN_CHAIN"]
+)
 async def test_a_certificate_that_does_not_verify_brings_advice(
-    images: RuntimeImages, fake_engine: Any, with_base: None
+    images: RuntimeImages, fake_engine: Any, with_base: None, said: str
 ) -> None:
-    """pip's own text does not say what to set."""
-    fake_engine.build_steps = [{"stream": "SSLError(CERTIFICATE_VERIFY_FAILED)\n"}, {"error": "code 1"}]
+    """What pip and npm say themselves is not what to set."""
+    fake_engine.build_steps = [{"stream": f"{said}\n"}, {"error": "code 1"}]
     with pytest.raises(StepFailed, match="BERTH_BUILD_CA"):
         await images.ensure("python3.11", quiet)
 
