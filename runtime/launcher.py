@@ -22,11 +22,12 @@ from rapid.platform_events import Identity
 from rapid.server import Listener
 from rapid.settings import Settings as LifecycleSettings
 from rapid.supervisor import SupervisorLost
+from rapid.wire import first_of
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion
-from runtime.names import runtime_version_arn
+from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import (
     Delivery,
     Layout,
@@ -37,7 +38,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
-from runtime.variables import Credentials, extension_variables, log_group, runtime_variables
+from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +84,14 @@ class Launcher:
         bundles: Bundles,
         logs: LogStore,
         freeze: bool,
+        timeouts: bool = True,
     ) -> None:
         self._spawner = spawner
         self._images = images
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
+        self._timeouts = timeouts
         self._links = LinkServer()
         self._credentials = _session_credentials()
         self._dialled: dict[str, asyncio.Future[Link]] = {}
@@ -275,14 +278,16 @@ class Launcher:
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
         stream = _log_stream(version)
+        writer = self._logs.writer(version.scope, log_group(version), stream)
+        link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=_lifecycle_settings(version),
+            settings=_lifecycle_settings(version, timeouts=self._timeouts),
             program=self._program(version, handle.layout, api, stream),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
             supervisor=link,
-            log=self._log_to(version, stream),
+            log=lambda event: writer.write(int(time.time() * 1000), event),
             log_format=_log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
@@ -304,20 +309,20 @@ class Launcher:
             version, layout=layout, runtime_api=api, log_stream=stream, credentials=self._credentials
         )
         return Program(
-            argv=[f"{layout.runtime_dir}/bootstrap"],
+            argv=[_bootstrap(version.config.runtime or "", layout)],
             env=variables,
             cwd=layout.task_root,
             opt=layout.opt,
             extension_env=extension_variables(variables),
+            log_fd=log_fd(version),
         )
 
-    def _log_to(self, version: FunctionVersion, stream: str) -> Callable[[bytes], None]:
-        write, scope, group = self._logs.write, version.scope, log_group(version)
 
-        def log(line: bytes) -> None:
-            write(scope, group, stream, int(time.time() * 1000), line)
-
-        return log
+def _bootstrap(runtime: str, layout: Layout) -> str:
+    """The program that a runtime begins with: its own, or one that the function brings in its package or a layer."""
+    if runtime.startswith("provided"):
+        return first_of(f"{layout.task_root}/bootstrap", f"{layout.opt}/bootstrap")
+    return f"{layout.runtime_dir}/bootstrap"
 
 
 def _log_stream(version: FunctionVersion) -> str:
@@ -339,14 +344,14 @@ def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
     )
 
 
-def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
-    runtime = version.config.runtime or "provided"
-    family = runtime.rstrip("0123456789.x")
+def _lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> LifecycleSettings:
+    runtime = version.config.runtime or "provided.al2023"
     return LifecycleSettings(
         version=version.version,
         memory_size=version.config.memory_size,
-        runtime_version=f"{family}:{runtime.removeprefix(family) or 'al2023'}.v1",
+        runtime_version=runtime_version(runtime),
         runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
+        timeouts=timeouts,
     )
 
 

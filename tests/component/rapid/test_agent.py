@@ -19,13 +19,24 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rapid.wire import MOST_NAMES, OUTPUT_HEADER, SETTLED_PAYLOAD, TOKEN, Frames, Kind, fields, frame, message
+from rapid.wire import (
+    MOST_NAMES,
+    OUTPUT_HEADER,
+    SETTLED_PAYLOAD,
+    TOKEN,
+    Frames,
+    Kind,
+    fields,
+    first_of,
+    frame,
+    message,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT = 20.0
@@ -126,16 +137,23 @@ class Peer:
 
     def start(self, *argv: str, process: int = 1, cwd: str = "/", **env: str) -> int:
         """Start a process and return its pid as the agent sees it."""
-        self.command(*argv, process=process, cwd=cwd, **env)
+        self.command(*argv, process=process, cwd=cwd, env=env)
         started = self.told(Kind.STARTED)
         assert started["process"] == process
         pid = started["pid"]
         assert isinstance(pid, int)
         return pid
 
-    def command(self, *argv: str, process: int = 1, cwd: str = "/", **env: str) -> None:
-        marked = {"PATH": "/usr/bin:/bin", "MARK": self.token, **env}
-        self.send(message(Kind.START, process=process, argv=argv, env=marked, cwd=cwd))
+    def command(
+        self,
+        *argv: str,
+        process: int = 1,
+        cwd: str = "/",
+        log_fd: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        marked = {"PATH": "/usr/bin:/bin", "MARK": self.token, **(env or {})}
+        self.send(message(Kind.START, process=process, argv=argv, env=marked, cwd=cwd, log_fd=log_fd))
 
     def shell(self, script: str, process: int = 1) -> int:
         return self.start("/bin/sh", "-c", script, process=process)
@@ -286,6 +304,30 @@ def test_descriptors(peer: Peer) -> None:
     """A process has stdin at its end, two pipes, and none of the agent's descriptors."""
     out, _, _ = peer.run("/bin/sh", "-c", "cat; ls /proc/self/fd")
     assert out.split() == [b"0", b"1", b"2", b"3"]  # 3 is `ls` reading the directory
+
+
+@pytest.mark.parametrize("number", [3, 4, 9, 62])
+def test_log_descriptor(peer: Peer, number: int) -> None:
+    """A process can have its stdout once more; what it writes to both stays in order, and children inherit it."""
+    script = f"echo a; echo b >&{number}; echo c; (echo d >&{number}); ls /proc/self/fd"
+    peer.command("/bin/bash", "-c", script, log_fd=number)
+    payload, before = peer.until(Kind.EXITED)
+    assert fields(payload)["status"] == 0
+    said = output(before, 1, 1).split()
+    assert said[:4] == [b"a", b"b", b"c", b"d"]
+    assert sorted(map(int, said[4:]))[:3] == [0, 1, 2]
+    assert number in map(int, said[4:])
+    assert len(said[4:]) == 5  # `ls` reads the directory through one more
+
+
+@pytest.mark.parametrize("number", range(3, 24))
+def test_log_descriptor_that_the_agent_uses(peer: Peer, number: int) -> None:
+    """Whatever the agent has under that number meanwhile, a failure is told, and so is success."""
+    peer.command("/nowhere", log_fd=number)
+    assert peer.told(Kind.NOT_STARTED)["stage"] == "exec"
+    peer.command("/bin/bash", "-c", f"echo fine >&{number}", log_fd=number)
+    payload, before = peer.until(Kind.EXITED)
+    assert (output(before, 1, 1), fields(payload)["status"]) == (b"fine\n", 0)
 
 
 def test_signals_are_as_at_birth(peer: Peer) -> None:
@@ -447,6 +489,29 @@ def test_text_that_is_no_program(peer: Peer, public: Path) -> None:
     program.chmod(0o755)
     peer.command(str(program))
     assert peer.told(Kind.NOT_STARTED)["error"] == f"fork/exec {program}: exec format error"
+
+
+def test_a_program_in_one_of_several_places(peer: Peer, public: Path) -> None:
+    """The first place that has a file counts, and the process learns that it is the one; directories do not count."""
+    (public / "bootstrap").mkdir()
+    other = public / "other"
+    other.write_text("#!/bin/sh\necho $0 $1")
+    other.chmod(0o755)
+    places = first_of("/nowhere/bootstrap", f"{public}/bootstrap", str(other), "/bin/true")
+    assert peer.run(places, "argument")[0] == f"{other} argument\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("second", "error"),
+    [
+        ("/nowhere/b", "Couldn't find valid bootstrap(s): [/nowhere/a /nowhere/b]"),
+        ("/etc/passwd", "fork/exec /etc/passwd: permission denied"),
+    ],
+)
+def test_no_program_in_any_place(peer: Peer, second: str, error: str) -> None:
+    """Where there is none, all places are named; one that cannot be executed is not passed over."""
+    peer.command(first_of("/nowhere/a", second))
+    assert peer.told(Kind.NOT_STARTED) == {"process": 1, "stage": "exec", "error": error}
 
 
 def test_missing_directory(peer: Peer) -> None:
