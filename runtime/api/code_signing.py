@@ -15,7 +15,7 @@ from runtime.api.stamps import new_revision, timestamp
 from runtime.api.tags import check_tags
 from runtime.api.targets import existing_function, target_missing
 from runtime.errors import LambdaError, conflict
-from runtime.model import CodeSigningConfig, FunctionCodeSigning, FunctionVersion
+from runtime.model import CodeSigningConfig, FunctionCodeSigning, FunctionVersion, Scope
 from runtime.names import function_missing
 from runtime.store import Catalog
 from runtime.store.errors import RecordMissing
@@ -131,15 +131,24 @@ def _use(_call: Call, record: FunctionCodeSigning) -> Mapping[str, Any]:
 
 
 def _require(services: Services, call: Call, missing: Callable[[Place], LambdaError]) -> CodeSigningConfig:
-    place = _place(services, call)
-    found = _ROW.find(services, place)
+    """The configuration that the request names; only the caller's own are there."""
+    place = _named(call)
+    found = _ROW.find(services, place) if place.scope == call.scope else None
     if found is None:
         raise missing(place)
     return found
 
 
 def _place(_services: Services, call: Call) -> Place:
-    return Place(call.scope, call.params["CodeSigningConfigArn"].rpartition(":")[2])
+    place = _named(call)
+    if place.scope != call.scope:
+        raise _missing(place)
+    return place
+
+
+def _named(call: Call) -> Place:
+    _, _, _, region, account, _, identifier = call.params["CodeSigningConfigArn"].split(":")
+    return Place(Scope(account, region), identifier)
 
 
 def _missing(place: Place) -> LambdaError:

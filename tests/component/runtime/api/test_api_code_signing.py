@@ -126,6 +126,13 @@ async def test_code_signing_refusals(door: Any) -> None:
     assert await door.refused("put_function_code_signing_config", **params) == missing
     for operation in ("get_function_code_signing_config", "delete_function_code_signing_config"):
         assert await door.refused(operation, FunctionName="fx") == missing
+    foreign = arn.replace("us-east-1", "eu-west-1")
+    text = f"The Lambda code signing configuration {foreign} can not be found."
+    refused = await door.refused("get_code_signing_config", CodeSigningConfigArn=foreign)
+    assert refused == (404, MISSING, text)
+    params = {"FunctionName": "f", "CodeSigningConfigArn": foreign}
+    refused = await door.refused("put_function_code_signing_config", **params)
+    assert refused[:2] == (404, "CodeSigningConfigNotFoundException")
     many = {"SigningProfileVersionArns": [PROFILE] * 21}
     assert (await door.refused("create_code_signing_config", AllowedPublishers=many))[
         1
