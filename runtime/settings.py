@@ -183,6 +183,11 @@ class Settings:
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )
     freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
+    lenient_routing: bool = _row(
+        _SWITCH,
+        "false",
+        "UpdateAlias with a version and without routing clears the routing, where AWS keeps it.",
+    )
     link_host: str | None = _row(
         _ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."
     )
