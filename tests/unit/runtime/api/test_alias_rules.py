@@ -11,7 +11,7 @@ from runtime.store.catalog import Catalog, FunctionPut
 
 SCOPE = Scope("123456789012", "us-east-1")
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
-QUEUE = {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:123456789012:q"}}
+QUEUE: dict[str, Any] = {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:123456789012:q"}}
 
 
 def version(number: str, *, role: str = "r", **declared: Any) -> FunctionPut:

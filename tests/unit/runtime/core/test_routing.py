@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from math import sqrt
 
 import pytest
@@ -54,7 +55,7 @@ def test_shares_in_the_long_run(weight: float) -> None:
     alias = replace(ALIAS, weights={"2": weight})
     chosen = [choose(alias, chance.random()) for _ in range(draws)]
     assert abs(Counter(chosen)["2"] - draws * weight) < 4 * sqrt(draws * weight * (1 - weight))
-    pairs = Counter(zip(chosen, chosen[1:], strict=False))
+    pairs = Counter(pairwise(chosen))
     both = weight * weight
     assert abs(pairs["2", "2"] - draws * both) < 5 * sqrt(draws * both)
 
