@@ -188,8 +188,10 @@ async def test_missing_function_and_qualified_names(door: Any, zip_of: Callable[
             assert await door.refused(operation, FunctionName=f"f:{qualifier}", **params) == (
                 400,
                 "InvalidParameterValueException",
-                "Current operation does not support versions other than $LATEST. "
-                "Please set the version to $LATEST or do not set a version in your request.",
+                (
+                    "Current operation does not support versions other than $LATEST. "
+                    "Please set the version to $LATEST or do not set a version in your request."
+                ),
             )
     await door.call("update_function_configuration", FunctionName="f:$LATEST", Timeout=1)
 

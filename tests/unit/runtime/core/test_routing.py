@@ -51,7 +51,7 @@ def test_without_weights(draw: float) -> None:
 @pytest.mark.parametrize("weight", [0.01, 0.1, 0.5, 0.75])
 def test_shares_in_the_long_run(weight: float) -> None:
     """Of many draws the second version gets its share, to within four standard deviations, and no pattern shows."""
-    draws, chance = 100_000, random.Random(7)
+    draws, chance = 100_000, random.Random(7)  # noqa: S311
     alias = replace(ALIAS, weights={"2": weight})
     chosen = [choose(alias, chance.random()) for _ in range(draws)]
     assert abs(Counter(chosen)["2"] - draws * weight) < 4 * sqrt(draws * weight * (1 - weight))
