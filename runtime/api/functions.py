@@ -110,7 +110,7 @@ async def get_function_configuration(services: Services, call: Call) -> Mapping[
 
 async def list_functions(services: Services, call: Call) -> Mapping[str, Any]:
     every = call.params.get("FunctionVersion") == "ALL"
-    listed = _all_versions(services, call) if every else iter(services.store.catalog.functions(call.scope))
+    listed = _all_versions(services, call) if every else services.store.catalog.functions(call.scope)
     marker, size = call.params.get("Marker"), call.params.get("MaxItems")
     records, next_marker = page(listed, position, marker, size)
     return {
