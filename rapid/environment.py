@@ -13,10 +13,10 @@ import logging
 import time
 import uuid
 from asyncio import Future, TimerHandle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rapid.buffering import Lines, Tail
+from rapid.buffering import Tail
 from rapid.events import (
     Arm,
     Began,
@@ -62,10 +62,12 @@ from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle, UnknownRequest
 from rapid.log_format import LogFormat
+from rapid.log_frames import LogEvent, LogEvents
 from rapid.polls import Poll
 from rapid.records import SNAP_START, Record, Report
 from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
+from rapid.streams import Stream
 from rapid.supervisor import StartFailed, Supervisor
 
 logger = logging.getLogger(__name__)
@@ -98,6 +100,8 @@ class Program:
     opt: str = "/opt"
     """The directory of layers; the files in its `extensions` are external extensions."""
     extension_env: Mapping[str, str] = field(default_factory=dict)
+    log_fd: int | None = None
+    """The descriptor of the runtime for log events in frames, if it writes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +151,12 @@ class Delivery:
 
 
 class Ticket:
-    """One invocation in an environment: its answer, its end, its log."""
+    """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
 
-    __slots__ = ("completed", "outcome", "tail")
+    __slots__ = ("completed", "outcome", "stream", "tail")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Stream | None = None) -> None:
+        self.stream = stream
         loop = asyncio.get_running_loop()
         self.outcome: Future[Outcome] = loop.create_future()
         self.completed: Future[Report] = loop.create_future()
@@ -204,7 +209,7 @@ class Environment:
         self._frozen = False
         self._has_told = False
         #: An illegal call's story has been logged: a function must not be able to fill the log with them.
-        self._lines: dict[tuple[int, int], Lines] = {}
+        self._output: dict[tuple[int, int], LogEvents] = {}
         #: By process and stream.
         self.memory_peak = 0
         supervisor.observer = self
@@ -231,9 +236,9 @@ class Environment:
         """Initialise ahead of any invocation; `on_idle` tells the end of it, successful or not."""
         self._handle(Began(time.monotonic()))
 
-    def invoke(self, invocation: Invocation, timeout: float) -> Ticket:
-        """Hand in an invocation; only while idle. `timeout` in seconds."""
-        self._ticket = ticket = Ticket()
+    def invoke(self, invocation: Invocation, timeout: float, stream: Stream | None = None) -> Ticket:
+        """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response."""
+        self._ticket = ticket = Ticket(stream)
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
 
@@ -249,8 +254,10 @@ class Environment:
             self._handle(NextCalled(time.monotonic()))
         return self._poll.ask(is_alive)
 
-    def begin_response(self, request_id: str, call: RuntimeCall) -> None:
+    def begin_response(self, request_id: str, call: RuntimeCall) -> Stream | None:
+        """A result or an error comes in. The stream that wants its bytes, if one does."""
         self._handle(ResponseBegan(time.monotonic(), request_id, call))
+        return self._ticket.stream if self._ticket else None
 
     def end_response(self, request_id: str, outcome: Outcome) -> None:
         self._handle(ResponseEnded(time.monotonic(), request_id, outcome))
@@ -298,12 +305,11 @@ class Environment:
     # The supervisor's side
 
     def output(self, process: int, stream: int, data: bytes) -> None:
-        lines = self._lines.get((process, stream))
-        if lines is None:
-            lines = self._lines[process, stream] = Lines()
-        for line in lines.feed(data):
-            if self._format.keeps(line):
-                self._write(line)
+        events = self._output.get((process, stream))
+        if events is None:
+            framed = self._program.log_fd is not None and process % PROCESSES == 0 and stream == 1
+            events = self._output[process, stream] = LogEvents(framed=framed)
+        self._take(events.feed(data))
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
@@ -397,8 +403,11 @@ class Environment:
         self._extension_polls.clear()
 
     def _respond(self, outcome: Outcome) -> None:
-        if self._ticket is not None and not self._ticket.outcome.done():
-            self._ticket.outcome.set_result(outcome)
+        ticket = self._ticket
+        if ticket is not None and not ticket.outcome.done():
+            ticket.outcome.set_result(outcome)
+        if ticket is not None and ticket.stream is not None:
+            ticket.stream.close()
 
     def _complete(self, report: Report) -> None:
         ticket, self._ticket = self._ticket, None
@@ -427,7 +436,10 @@ class Environment:
                 self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
         program, process = self._program, self._runtime_process(generation)
-        self._supervisor.start(process, program.argv, program.env, program.cwd).add_done_callback(done)
+        started = self._supervisor.start(
+            process, program.argv, program.env, program.cwd, log_fd=program.log_fd
+        )
+        started.add_done_callback(done)
 
     def _runtime_process(self, generation: int) -> int:
         return generation % (65536 // PROCESSES) * PROCESSES
@@ -458,7 +470,7 @@ class Environment:
 
     def _settled(self, drain: Drain, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._flush()
+            self._flush(final=False)
             self.memory_peak = future.result()
             self._handle(Settled(time.monotonic(), drain, self.memory_peak))
 
@@ -466,7 +478,7 @@ class Environment:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
-            self._lines.clear()
+            self._output.clear()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
     def _freeze_now(self) -> None:
@@ -493,11 +505,14 @@ class Environment:
         if self._ticket is not None:
             self._ticket.tail.add(line)
 
-    def _flush(self) -> None:
-        for lines in self._lines.values():
-            for line in lines.flush():
-                if self._format.keeps(line):
-                    self._write(line)
+    def _take(self, events: Iterable[LogEvent]) -> None:
+        for text, level in events:
+            if self._format.keeps(text, level):
+                self._write(text)
+
+    def _flush(self, *, final: bool = True) -> None:
+        for events in self._output.values():
+            self._take(events.flush(final=final))
 
 
 def _clock_offset() -> float:

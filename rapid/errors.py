@@ -9,6 +9,9 @@ from dataclasses import dataclass
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 """Longest buffered response of a function, in bytes."""
 
+MAX_STREAM = 200 * 1024 * 1024
+"""Longest streamed response, in bytes (Lambda quotas: 200 MB)."""
+
 MAX_EXTENSION_BODY = 256 * 1024
 """Longest body that an extension may send, in bytes. Real ones are a list of two events, or one error."""
 

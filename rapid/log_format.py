@@ -64,11 +64,11 @@ class LogFormat:
             return []
         return [orjson.dumps(event(self._identity, record, now, offset)) + b"\n"]
 
-    def keeps(self, line: bytes) -> bool:
-        """Whether a line of the function is logged. Lines without a valid level count as INFO."""
+    def keeps(self, text: bytes, level: Level = Level.INFO) -> bool:
+        """Whether an event of the function is logged. `level` is that of one whose text says none that is valid."""
         if not self.json:
             return True
-        return _level_of_line(line) >= self._application
+        return _level_of_line(text, level) >= self._application
 
 
 def _level_of_record(record: Record) -> Level | None:
@@ -87,11 +87,11 @@ def _level_of_record(record: Record) -> Level | None:
             return Level.INFO
 
 
-def _level_of_line(line: bytes) -> Level:
+def _level_of_line(line: bytes, otherwise: Level) -> Level:
     if not line.startswith(b"{"):
-        return Level.INFO
+        return otherwise
     try:
         document = orjson.loads(line)
         return Level[str(document.get("level", document.get("log_level"))).upper()]
     except (orjson.JSONDecodeError, KeyError):
-        return Level.INFO
+        return otherwise

@@ -46,7 +46,7 @@ class Kind(IntEnum):
     LISTED = 9  # {path, names}: of its entries that are not directories, sorted, the first `MOST_NAMES`
 
     # control plane to agent
-    START = 32  # {process, argv, env, cwd}
+    START = 32  # {process, argv, env, cwd, log_fd: number or null; as this descriptor it gets its stdout once more}
     SETTLE = 33  # token u32
     CLEAR = 34  # token u32: kill every process, then answer CLEARED
     FREEZE = 35  # empty

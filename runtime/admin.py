@@ -7,6 +7,8 @@
                                                           [&account=A&region=R], F a name or an ARN
     GET /_berth/alias?function=F&name=N                   an alias with its variables, which Lambda's API lacks
                                                           [&account=A&region=R]
+    GET /_berth/story?environment=E                       what an environment has been through; E its identifier,
+                                                          or as much of it as no other one begins with
 
 For people and tools; what web pages send is refused before it comes here (`runtime.api.browsers`).
 
@@ -15,7 +17,7 @@ Handlers are for aiohttp's low-level server. Errors are `LambdaError`, which the
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -29,12 +31,15 @@ from runtime.logs import LogEvent, LogStore
 from runtime.model import LATEST, Alias, FunctionVersion, Scope
 from runtime.names import FunctionName, function_arn, parse_function
 from runtime.settings import Settings, as_text
+from runtime.stories import Stories, Story
 from runtime.variables import log_group
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 NDJSON = "application/x-ndjson"
 DEFAULT_LIMIT = 100
 MOST_EVENTS = 10_000
+NAMED = 10
+"""Environments that a refusal names."""
 HEARTBEAT = 10.0
 """Seconds between the empty lines by which each side of a followed log notices that the other one is gone."""
 
@@ -62,6 +67,7 @@ def handlers(
     fleet: Fleet,
     catalog: Callable[[], Catalog],
     logs: LogStore,
+    stories: Stories,
     about: Callable[[], Mapping[str, str]] = dict,
 ) -> Mapping[str, Handler]:
     """Handlers by exact path. `about` adds facts to `/health`, e.g. the spawner's description once it is known."""
@@ -82,12 +88,16 @@ def handlers(
         scope, function = _function(request.query, default)
         return _json(_alias(catalog(), scope, function, request.query.get("name", "")))
 
+    async def story(request: web.BaseRequest) -> web.StreamResponse:
+        return _json(_told(_meant(stories, request.query.get("environment", ""))))
+
     return {
         "/health": _only_get(health),
         "/_berth/alias": _only_get(alias),
         "/_berth/settings": _only_get(show_settings),
         "/_berth/ps": _only_get(ps),
         "/_berth/logs": _only_get(reader.handle),
+        "/_berth/story": _only_get(story),
     }
 
 
@@ -127,6 +137,41 @@ def _function(query: Mapping[str, str], default: Scope) -> tuple[Scope, str]:
     account = found.account or query.get("account") or default.account
     region = found.region or query.get("region") or default.region
     return Scope(account, region), found.name
+
+
+def _told(story: Story) -> dict[str, Any]:
+    return {
+        "environment": story.environment,
+        "function": story.function,
+        "version": story.version,
+        "ended": story.ended,
+        "lines": list(story.tell()),
+    }
+
+
+def _meant(stories: Stories, beginning: str) -> Story:
+    """The one environment that is meant. Raises `LambdaError`, saying which others there are."""
+    found = stories.find(beginning) if beginning else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        text = f"Several environments begin with {beginning}: {_names(found)}."
+    elif everything := stories.all():
+        asked = f"There is no environment {beginning}" if beginning else "Name an environment"
+        text = f"{asked}; there are: {_names(everything)}."
+    else:
+        text = "There are no environments yet; the first invocation of a function makes one."
+    raise LambdaError("ResourceNotFoundException", text)
+
+
+def _names(stories: Sequence[Story]) -> str:
+    """Some of them, those that live first."""
+    shown = [
+        f"{each.environment} ({each.function}{'' if each.ended is None else ', ended'})"
+        for each in stories[:NAMED]
+    ]
+    more = len(stories) - NAMED
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 class _LogReader:

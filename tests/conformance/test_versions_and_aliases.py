@@ -22,6 +22,7 @@ from runtime.fleet import Fleet
 from runtime.invoker import Invoker, InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion
 from runtime.store import Store
+from runtime.streamed import Streamed
 
 AWS = Path(sys.executable).parent / "aws"
 Aws = Callable[..., Awaitable[Any]]
@@ -55,6 +56,9 @@ class InProcess:
             log_tail=b"",
             trace_id="Root=1-5759e988-bd862e3fe1be46a994272793",
         )
+
+    async def stream(self, request: InvokeRequest) -> Streamed:
+        raise NotImplementedError
 
 
 class Ready:

@@ -26,10 +26,11 @@ PURE = [
                 "story",
             ),
             *("settings", "invocation", "records", "platform_events", "log_format", "buffering", "errors"),
-            *("error_causes",),
+            *("error_causes", "log_frames", "trailers"),
         )
     ),
     *sorted(ROOT.glob("runtime/core/*.py")),
+    ROOT / "runtime" / "api" / "event_stream.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "variables.py",
