@@ -79,6 +79,11 @@ def test_a_canary_and_the_way_back(berth: Any, name: str) -> None:
     berth.client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
     arn = f"arn:aws:lambda:us-east-1:123456789012:function:{name}:live"
     assert berth.invoke(f"{name}:live").payload["arn"] == arn
+    streamed = berth.client.invoke_with_response_stream(FunctionName=name, Qualifier="live")
+    pieces = [
+        event["PayloadChunk"]["Payload"] for event in streamed["EventStream"] if "PayloadChunk" in event
+    ]
+    assert (json.loads(b"".join(pieces))["arn"], streamed["ExecutedVersion"]) == (arn, "1")
 
     route(berth, name, "1", v2=0.1)
     answers = [berth.invoke(f"{name}:live") for _ in range(300)]
