@@ -15,7 +15,7 @@ from aiohttp import web
 from botocore.model import OperationModel
 from multidict import MultiDict, MultiMapping
 
-from runtime.api import function_updates, functions, layers, sts
+from runtime.api import aliases, function_updates, functions, layers, sts, versions
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Services, not_implemented
@@ -37,9 +37,11 @@ from runtime.store import Store
 
 _log = logging.getLogger(__name__)
 OPERATIONS: dict[str, Operation] = {
+    **aliases.OPERATIONS,
     **function_updates.OPERATIONS,
     **functions.OPERATIONS,
     **layers.OPERATIONS,
+    **versions.OPERATIONS,
 }
 IMPLEMENTED = frozenset(OPERATIONS) | {"Invoke", "InvokeWithResponseStream"}
 """The operations that do something; the others of the service model are refused by name."""
@@ -162,6 +164,7 @@ def build_api(
     retired: Callable[[Scope, str], None],
     account_id: str,
     region: str,
+    lenient_routing: bool = False,
     base_url: Callable[[], str | None] = lambda: None,
     now: Callable[[], float] = time.time,
     extra: Mapping[str, Handler] | None = None,
@@ -173,6 +176,7 @@ def build_api(
         links=CodeLinks(store.blobs),
         retired=retired,
         now=now,
+        lenient_routing=lenient_routing,
     )
     return Api(services, invoker, Identities(account_id, region), base_url, extra or {})
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from runtime.model import FunctionVersion, LayerVersion
+from runtime.model import Alias, FunctionVersion, LayerVersion
 from runtime.store.errors import RecordUnreadable
 
 FORMAT = 1
@@ -24,12 +24,16 @@ FORMAT = 1
 _Reader = Callable[[Any], Any]
 
 
-def encode(record: FunctionVersion | LayerVersion) -> str:
+def encode(record: FunctionVersion | Alias | LayerVersion) -> str:
     return orjson.dumps({"format": FORMAT, "record": record}, default=_plain).decode()
 
 
 def decode_function(document: str) -> FunctionVersion:
     return typing.cast("FunctionVersion", _decode(FunctionVersion, document))
+
+
+def decode_alias(document: str) -> Alias:
+    return typing.cast("Alias", _decode(Alias, document))
 
 
 def decode_layer_version(document: str) -> LayerVersion:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.model import (
+    Alias,
     Code,
     FunctionConfig,
     FunctionVersion,
@@ -70,6 +71,18 @@ functions = st.builds(
     last_update_status_reason=maybe_text,
     last_update_status_reason_code=maybe_text,
     tags=st.dictionaries(text, text, max_size=3),
+    source_description=text,
+)
+aliases = st.builds(
+    Alias,
+    scope=scopes,
+    function=text,
+    name=text,
+    version=text,
+    description=text,
+    weights=st.dictionaries(text, st.floats(0, 1), max_size=1),
+    environment=st.none() | st.dictionaries(text, text, max_size=3),
+    revision_id=text,
 )
 layer_versions = st.builds(
     LayerVersion,
@@ -106,6 +119,12 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
 def test_function_round_trip(record: FunctionVersion) -> None:
     """Every member of a function version comes back as it was."""
     assert codec.decode_function(codec.encode(record)) == record
+
+
+@given(aliases)
+def test_alias_round_trip(record: Alias) -> None:
+    """Every member of an alias comes back as it was, weights to the last digit."""
+    assert codec.decode_alias(codec.encode(record)) == record
 
 
 @given(layer_versions)
