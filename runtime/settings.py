@@ -184,6 +184,11 @@ class Settings:
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )
     freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
+    lenient_routing: bool = _row(
+        _SWITCH,
+        "false",
+        "UpdateAlias with a version and without routing clears the routing, where AWS keeps it.",
+    )
     response_stream_rate: int = _row(
         _RATE,
         "0",

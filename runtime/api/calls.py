@@ -27,6 +27,8 @@ class Services:
     """Told of a function whose earlier environments should drain."""
     now: Callable[[], float]
     """Unix time in seconds."""
+    lenient_routing: bool
+    """The setting of that name."""
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by operations whose rules span records, from the check until the write is in the catalog."""
 

@@ -15,10 +15,11 @@ from runtime.api.targets import (
     existing_function,
     existing_target,
     exists,
+    subject,
     target_missing,
 )
-from runtime.errors import LambdaError, invalid_parameter
-from runtime.model import LATEST, ProvisionedConcurrency, ReservedConcurrency, Scope
+from runtime.errors import LambdaError, conflict, invalid_parameter
+from runtime.model import LATEST, Alias, ProvisionedConcurrency, ReservedConcurrency, Scope
 from runtime.names import function_missing
 from runtime.store import Catalog
 from runtime.store.errors import RecordMissing
@@ -26,6 +27,7 @@ from runtime.store.errors import RecordMissing
 ACCOUNT_CONCURRENCY = 1000
 """AWS's default for an account in a region."""
 _LEAST_UNRESERVED = 100
+_UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
 _NOT_AHEAD = "Berth does not initialise environments ahead of invocations yet."
 
 
@@ -110,12 +112,11 @@ _RESERVED = Row(
 
 async def put_provisioned_concurrency_config(services: Services, call: Call) -> Mapping[str, Any]:
     if asked_target(call).qualifier == LATEST:
-        raise invalid_parameter(
-            "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
-        )
+        raise invalid_parameter(_UNPUBLISHED)
     target = existing_target(services, call)
     executions: int = call.params["ProvisionedConcurrentExecutions"]
     async with services.deciding:
+        _refuse_overlap(services.store.catalog, target)
         _check_provisioned(services.store.catalog, target, executions)
         record = ProvisionedConcurrency(
             scope=target.scope,
@@ -130,6 +131,27 @@ async def put_provisioned_concurrency_config(services: Services, call: Call) -> 
         except RecordMissing:
             raise target_missing(target) from None
     return _provisioned_document(call, record)
+
+
+def _refuse_overlap(catalog: Catalog, target: Target) -> None:
+    """A version's environments are provisioned for itself or for aliases that lead to it, never for both."""
+    provisioned = {
+        record.qualifier
+        for record in catalog.attachments_of(ProvisionedConcurrency, target.scope, target.name)
+    }
+    found = subject(catalog, target)
+    if isinstance(found, Alias):
+        if LATEST in found.versions:
+            raise invalid_parameter(_UNPUBLISHED)
+        if provisioned.intersection(found.versions):
+            raise conflict(
+                "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
+            )
+    elif any(
+        target.qualifier in alias.versions and alias.name in provisioned
+        for alias in catalog.aliases(target.scope, target.name)
+    ):
+        raise conflict("Version is pointed by a Provisioned Concurrency alias")
 
 
 def _check_provisioned(catalog: Catalog, target: Target, executions: int) -> None:

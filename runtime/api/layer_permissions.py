@@ -10,7 +10,6 @@ from runtime.api.layers import own_layer, version_number
 from runtime.api.policy_statements import (
     NO_POLICY,
     added,
-    check_policy_revision,
     layer_statement,
     policy_text,
     removed,
@@ -19,8 +18,6 @@ from runtime.api.policy_statements import (
 from runtime.api.stamps import new_revision
 from runtime.errors import LambdaError, not_found
 from runtime.model import LayerPolicy
-
-_API = "GetLayerPolicy"
 
 
 def _place(services: Services, call: Call) -> Place:
@@ -45,7 +42,7 @@ async def add_layer_version_permission(services: Services, call: Call) -> Mappin
     statement = layer_statement(params, _arn(place))
 
     def edit(policy: LayerPolicy | None) -> LayerPolicy:
-        check_policy_revision(policy.revision_id if policy else None, params.get("RevisionId"), _API)
+        _check_revision(policy, params.get("RevisionId"))
         statements = added(policy.statements if policy else (), statement)
         return LayerPolicy(**place.members, revision_id=new_revision(), statements=statements)
 
@@ -59,7 +56,7 @@ async def remove_layer_version_permission(services: Services, call: Call) -> Map
     def edit(policy: LayerPolicy | None) -> LayerPolicy | None:
         if policy is None:
             raise _missing(place)
-        check_policy_revision(policy.revision_id, params.get("RevisionId"), _API)
+        _check_revision(policy, params.get("RevisionId"))
         statements = removed(policy.statements, params["StatementId"])
         if not statements:
             return None
@@ -67,6 +64,16 @@ async def remove_layer_version_permission(services: Services, call: Call) -> Map
 
     await change(services, LayerPolicy, place, edit, lambda: _no_version(place))
     return {}
+
+
+def _check_revision(policy: LayerPolicy | None, expected: str | None) -> None:
+    """A policy that is not there is at no revision."""
+    if expected is not None and (policy is None or policy.revision_id != expected):
+        raise LambdaError(
+            "PreconditionFailedException",
+            "The Revision Id provided does not match the latest Revision Id. "
+            "Call the GetLayerPolicy API to retrieve the latest Revision Id",
+        )
 
 
 def _missing(_place: Place) -> LambdaError:

@@ -110,16 +110,6 @@ def statement_text(statement: Statement) -> str:
     return orjson.dumps(statement).decode()
 
 
-def check_policy_revision(current: str | None, expected: str | None, operation: str) -> None:
-    """A policy that is not there is at no revision."""
-    if expected is not None and expected != current:
-        raise LambdaError(
-            "PreconditionFailedException",
-            "The Revision Id provided does not match the latest Revision Id. "
-            f"Call the {operation} API to retrieve the latest Revision Id",
-        )
-
-
 def allows_layer(statements: Sequence[Statement], account: str) -> bool:
     """Whether an account may use the layer version. Which organisation it belongs to is not known, so statements for
     an organisation's members let nobody in.

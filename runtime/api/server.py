@@ -17,6 +17,7 @@ from multidict import MultiDict, MultiMapping
 
 from runtime.api import (
     account,
+    aliases,
     code_signing,
     concurrency,
     event_invoke,
@@ -30,6 +31,7 @@ from runtime.api import (
     permissions,
     sts,
     tags,
+    versions,
 )
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
@@ -53,6 +55,7 @@ from runtime.store import Store
 _log = logging.getLogger(__name__)
 OPERATIONS: dict[str, Operation] = {
     **account.OPERATIONS,
+    **aliases.OPERATIONS,
     **code_signing.OPERATIONS,
     **concurrency.OPERATIONS,
     **event_invoke.OPERATIONS,
@@ -65,6 +68,7 @@ OPERATIONS: dict[str, Operation] = {
     **layers.OPERATIONS,
     **permissions.OPERATIONS,
     **tags.OPERATIONS,
+    **versions.OPERATIONS,
 }
 IMPLEMENTED = frozenset(OPERATIONS) | {"Invoke", "InvokeWithResponseStream"}
 """The operations that do something; the others of the service model are refused by name."""
@@ -187,6 +191,7 @@ def build_api(
     retired: Callable[[Scope, str], None],
     account_id: str,
     region: str,
+    lenient_routing: bool = False,
     base_url: Callable[[], str | None] = lambda: None,
     now: Callable[[], float] = time.time,
     extra: Mapping[str, Handler] | None = None,
@@ -198,6 +203,7 @@ def build_api(
         links=CodeLinks(store.blobs),
         retired=retired,
         now=now,
+        lenient_routing=lenient_routing,
     )
     return Api(services, invoker, Identities(account_id, region), base_url, extra or {})
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from runtime.api.calls import Call, Services
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name
 from runtime.errors import LambdaError, invalid_parameter, not_found
-from runtime.model import LATEST, Scope
+from runtime.model import LATEST, Alias, FunctionVersion, Scope
 from runtime.names import function_arn, function_missing
 from runtime.store import Catalog
 
@@ -44,8 +44,15 @@ def asked_target(call: Call) -> Target:
     return Target(call.scope, asked.name, asked.qualifier)
 
 
+def subject(catalog: Catalog, target: Target) -> FunctionVersion | Alias | None:
+    """The version or alias that the target leads to; the function by itself is its `$LATEST`."""
+    if target.is_alias:
+        return catalog.alias(target.scope, target.name, target.qualifier or "")
+    return catalog.function(target.scope, target.name, target.qualifier or LATEST)
+
+
 def exists(catalog: Catalog, target: Target) -> bool:
-    return catalog.function(target.scope, target.name, target.qualifier or LATEST) is not None
+    return subject(catalog, target) is not None
 
 
 def target_missing(target: Target) -> LambdaError:

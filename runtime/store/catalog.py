@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeVar, overload
 
-from runtime.model import LATEST, Attachment, FunctionVersion, Holder, LayerVersion, Scope
+from runtime.model import LATEST, Alias, Attachment, FunctionVersion, Holder, LayerVersion, Scope
 from runtime.store.attached import Attached
 
 A = TypeVar("A", bound=Attachment)
@@ -24,10 +24,43 @@ class FunctionPut:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionPublished:
+    """`$LATEST` was created or changed, and a version made of it, in one."""
+
+    latest: FunctionVersion
+    version: FunctionVersion
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionDeleted:
-    """A function is gone, with all its versions."""
+    """A function is gone, with all its versions and aliases."""
 
     scope: Scope
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDeleted:
+    """A published version is gone."""
+
+    scope: Scope
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasPut:
+    """An alias was created or changed."""
+
+    record: Alias
+
+
+@dataclass(frozen=True, slots=True)
+class AliasDeleted:
+    """An alias is gone."""
+
+    scope: Scope
+    function: str
     name: str
 
 
@@ -64,9 +97,27 @@ class AttachmentDeleted:
     qualifier: str
 
 
-Change = (
-    FunctionPut | FunctionDeleted | LayerVersionPut | LayerVersionDeleted | AttachmentPut | AttachmentDeleted
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """A policy has changed, and with it the revision of the version or alias that has it."""
+
+    owner: FunctionPut | AliasPut
+    policy: AttachmentPut | AttachmentDeleted
+
+
+Single = (
+    FunctionPut
+    | FunctionDeleted
+    | VersionDeleted
+    | AliasPut
+    | AliasDeleted
+    | LayerVersionPut
+    | LayerVersionDeleted
+    | AttachmentPut
+    | AttachmentDeleted
 )
+Change = Single | FunctionPublished | PolicyChanged
+"""What one write means: a single change, or two that come together."""
 
 
 @dataclass(slots=True)
@@ -77,25 +128,39 @@ class _Shelf:
     """By name, then by version: `$LATEST` first, numbers ascending. The inner dictionaries are never changed."""
     names: list[str] = field(default_factory=list)
     """Functions that have a `$LATEST`, sorted."""
+    aliases: dict[str, dict[str, Alias]] = field(default_factory=dict)
+    """By function, then by name, sorted. The inner dictionaries are never changed or empty."""
     layers: dict[str, dict[int, LayerVersion]] = field(default_factory=dict)
     """By name, then by number, newest first. The inner dictionaries are never changed or empty."""
     attached: Attached = field(default_factory=Attached)
 
     def copy(self) -> "_Shelf":
-        return _Shelf(self.functions.copy(), self.names.copy(), self.layers.copy(), self.attached.copy())
+        return _Shelf(
+            self.functions.copy(),
+            self.names.copy(),
+            self.aliases.copy(),
+            self.layers.copy(),
+            self.attached.copy(),
+        )
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Single) -> None:
         match change:
             case FunctionPut(record):
                 self._put_function(record)
             case FunctionDeleted(_, name):
                 self._delete_function(name)
-            case LayerVersionPut(record):
-                self._put_layer_version(record)
-            case LayerVersionDeleted(_, name, number):
-                self._delete_layer_version(name, number)
-            case AttachmentPut(record):
-                self.attached.put(record)
+            case VersionDeleted(_, name, number):
+                self._delete_version(name, number)
+            case AliasPut(alias):
+                self._put_alias(alias)
+            case AliasDeleted(_, function, name):
+                self._delete_alias(function, name)
+            case LayerVersionPut(layer):
+                self._put_layer_version(layer)
+            case LayerVersionDeleted(_, name, layer_number):
+                self._delete_layer_version(name, layer_number)
+            case AttachmentPut(attachment):
+                self.attached.put(attachment)
             case AttachmentDeleted(kind, _, owner, qualifier):
                 self.attached.remove(kind, owner, qualifier)
 
@@ -112,6 +177,27 @@ class _Shelf:
         if LATEST in self.functions.pop(name, {}):
             del self.names[bisect_left(self.names, name)]
         self.attached.remove_held(Holder.FUNCTION, name)
+        self.aliases.pop(name, None)
+
+    def _delete_version(self, name: str, version: str) -> None:
+        versions = {each: record for each, record in self.functions.get(name, {}).items() if each != version}
+        if versions:
+            self.functions[name] = versions
+        else:
+            self.functions.pop(name, None)
+        self.attached.remove_held(Holder.FUNCTION, name, version)
+
+    def _put_alias(self, record: Alias) -> None:
+        aliases = self.aliases.get(record.function, {}) | {record.name: record}
+        self.aliases[record.function] = dict(sorted(aliases.items()))
+
+    def _delete_alias(self, function: str, name: str) -> None:
+        aliases = {each: record for each, record in self.aliases.get(function, {}).items() if each != name}
+        if aliases:
+            self.aliases[function] = aliases
+        else:
+            self.aliases.pop(function, None)
+        self.attached.remove_held(Holder.FUNCTION, function, name)
 
     def _put_layer_version(self, record: LayerVersion) -> None:
         versions = {record.number: record} | self.layers.get(record.name, {})
@@ -179,6 +265,14 @@ class Catalog:
         """`$LATEST` first, then numbers ascending."""
         return tuple(self._shelf(scope).functions.get(name, {}).values())
 
+    def alias(self, scope: Scope, function: str, name: str) -> Alias | None:
+        aliases = self._shelf(scope).aliases.get(function)
+        return aliases.get(name) if aliases else None
+
+    def aliases(self, scope: Scope, function: str) -> Sequence[Alias]:
+        """Sorted by name."""
+        return tuple(self._shelf(scope).aliases.get(function, {}).values())
+
     def layer_version(self, scope: Scope, name: str, number: int) -> LayerVersion | None:
         """None if it was deleted, or never existed."""
         return self._shelf(scope).layers.get(name, {}).get(number)
@@ -211,6 +305,15 @@ class Catalog:
             for record in versions.values()
         )
 
+    def all_aliases(self) -> Iterator[Alias]:
+        """Every alias of every function in every scope."""
+        return (
+            record
+            for shelf in self._shelves.values()
+            for aliases in shelf.aliases.values()
+            for record in aliases.values()
+        )
+
     def all_layer_versions(self) -> Iterator[LayerVersion]:
         """Every layer version in every scope."""
         return (
@@ -223,19 +326,27 @@ class Catalog:
     def evolve(self, changes: Iterable[Change]) -> Self:
         """The snapshot after these changes, in their order."""
         shelves, copied = dict(self._shelves), set[Scope]()
-        for change in changes:
-            scope = _scope_of(change)
+        for single in (part for change in changes for part in _singles(change)):
+            scope = _scope_of(single)
             if scope not in copied:
                 shelves[scope] = shelves.get(scope, _EMPTY).copy()
                 copied.add(scope)
-            shelves[scope].apply(change)
+            shelves[scope].apply(single)
         return type(self)(shelves)
 
     def _shelf(self, scope: Scope) -> _Shelf:
         return self._shelves.get(scope, _EMPTY)
 
 
-def _scope_of(change: Change) -> Scope:
-    if isinstance(change, FunctionPut | LayerVersionPut | AttachmentPut):
+def _singles(change: Change) -> tuple[Single, ...]:
+    if isinstance(change, FunctionPublished):
+        return (FunctionPut(change.latest), FunctionPut(change.version))
+    if isinstance(change, PolicyChanged):
+        return (change.owner, change.policy)
+    return (change,)
+
+
+def _scope_of(change: Single) -> Scope:
+    if isinstance(change, FunctionPut | AliasPut | LayerVersionPut | AttachmentPut):
         return change.record.scope
     return change.scope

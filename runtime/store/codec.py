@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from runtime.model import (
+    Alias,
     Attachment,
     CodeSigningConfig,
     EventInvokeConfig,
@@ -55,12 +56,16 @@ _KIND_NAMES = {kind: name for name, kind in ATTACHMENTS.items()}
 _Reader = Callable[[Any], Any]
 
 
-def encode(record: FunctionVersion | LayerVersion | Attachment) -> str:
+def encode(record: FunctionVersion | Alias | LayerVersion | Attachment) -> str:
     return orjson.dumps({"format": FORMAT, "record": record}, default=_plain).decode()
 
 
 def decode_function(document: str) -> FunctionVersion:
     return typing.cast("FunctionVersion", _decode(FunctionVersion, document))
+
+
+def decode_alias(document: str) -> Alias:
+    return typing.cast("Alias", _decode(Alias, document))
 
 
 def decode_layer_version(document: str) -> LayerVersion:

@@ -8,6 +8,7 @@ from runtime.files import StorageFull
 __all__ = [
     "RecordExists",
     "RecordMissing",
+    "RecordReferenced",
     "RecordUnreadable",
     "RevisionMismatch",
     "SchemaTooNew",
@@ -31,6 +32,14 @@ class RecordMissing(StoreError):
 
 class RevisionMismatch(StoreError):
     """The record has changed, or gone, since the revision that the write was based on."""
+
+
+class RecordReferenced(StoreError):
+    """Other records lead to this one; their names are its arguments."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.args
 
 
 class RecordUnreadable(StoreError):

@@ -1,7 +1,8 @@
 """The store: what the control plane must not forget.
 
 A write is acknowledged once it is on the disk and visible in the catalog. Conditions (must be new, must be at this
-revision) and layer numbers are decided inside the write's transaction, so concurrent writers cannot both win.
+revision, must not be referred to) and numbers of versions are decided inside the write's transaction, so concurrent
+writers cannot both win.
 Opening also collects garbage, for at that moment nobody uses blobs or trees yet.
 """
 
@@ -13,27 +14,39 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from runtime.files import PRIVATE, TRAVERSABLE, make_directory
-from runtime.model import Attachment, FunctionVersion, LayerVersion, Scope
+from runtime.model import Alias, Attachment, FunctionVersion, LayerVersion, Scope, State
 from runtime.store import attachments, codec
 from runtime.store.attachments import WHATEVER, Expected
 from runtime.store.blobs import BlobStore
 from runtime.store.catalog import (
+    AliasDeleted,
+    AliasPut,
     AttachmentDeleted,
+    AttachmentPut,
     Catalog,
     Change,
     FunctionDeleted,
+    FunctionPublished,
     FunctionPut,
     LayerVersionDeleted,
     LayerVersionPut,
+    PolicyChanged,
+    VersionDeleted,
 )
 from runtime.store.database import open_database, translating_errors
-from runtime.store.errors import RecordExists, RecordMissing, RecordUnreadable, RevisionMismatch
+from runtime.store.errors import (
+    RecordExists,
+    RecordMissing,
+    RecordReferenced,
+    RecordUnreadable,
+    RevisionMismatch,
+)
 from runtime.store.garbage import TrashCollection, collect
 from runtime.store.statements import SQL
 from runtime.store.writer import Writer
 from runtime.trees import Trees
 
-_Record = TypeVar("_Record", FunctionVersion, LayerVersion)
+_Record = TypeVar("_Record", FunctionVersion, Alias, LayerVersion)
 
 
 class Store:
@@ -71,9 +84,45 @@ class Store:
                 lambda connection: _update_function(connection, record, expected_revision)
             )
 
+    async def publish_version(self, draft: FunctionVersion, *, latest_revision: str) -> FunctionVersion:
+        """Store a version of a `$LATEST` that is still at this revision, under the function's next number.
+
+        If the version that was published last is the same as the draft, it is given instead.
+        """
+        change = await self._writer.write(
+            lambda connection: _publish_version(connection, draft, latest_revision)
+        )
+        assert isinstance(change, FunctionPut)  # noqa: S101 - what that write returns
+        return change.record
+
+    async def put_and_publish(
+        self, latest: FunctionVersion, draft: FunctionVersion, *, expected_revision: str | None
+    ) -> FunctionVersion:
+        """`put_function` with `$LATEST` and `publish_version` with the draft: both are done, or neither."""
+        change = await self._writer.write(
+            lambda connection: _put_and_publish(connection, latest, draft, expected_revision)
+        )
+        assert isinstance(change, FunctionPublished)  # noqa: S101 - what that write returns
+        return change.version
+
+    async def delete_version(self, scope: Scope, name: str, version: str) -> None:
+        """Delete a published version, if it is there; RecordReferenced while aliases lead to it."""
+        await self._writer.write(lambda connection: _delete_version(connection, scope, name, version))
+
     async def delete_function(self, scope: Scope, name: str) -> None:
-        """Delete a function with all its versions; RecordMissing if it is not there."""
+        """Delete a function with all its versions and aliases; RecordMissing if it is not there."""
         await self._writer.write(lambda connection: _delete_function(connection, scope, name))
+
+    async def put_alias(self, record: Alias, *, expected_revision: str | None) -> None:
+        """Create an alias (nothing expected: RecordExists if it is there) or replace one at a known revision.
+
+        RecordMissing if a version that it leads to is not there.
+        """
+        await self._writer.write(lambda connection: _put_alias(connection, record, expected_revision))
+
+    async def delete_alias(self, scope: Scope, function: str, name: str) -> None:
+        """Delete an alias, if it is there."""
+        await self._writer.write(lambda connection: _delete_alias(connection, scope, function, name))
 
     async def publish_layer_version(self, draft: LayerVersion) -> LayerVersion:
         """Store a new version under the layer's next number; numbers are never given twice."""
@@ -106,6 +155,21 @@ class Store:
         gone = AttachmentDeleted(kind, scope, owner, qualifier)
         await self._writer.write(lambda connection: attachments.delete(connection, gone, expected_revision))
 
+    async def change_policy(
+        self,
+        change: AttachmentPut | AttachmentDeleted,
+        owner: FunctionVersion | Alias,
+        *,
+        expected_revision: str,
+    ) -> None:
+        """Write a policy and its owner, which must be at this revision: both, or neither.
+
+        So the owner's revision is the policy's too: whoever has seen it knows that neither has changed since.
+        """
+        await self._writer.write(
+            lambda connection: _change_policy(connection, change, owner, expected_revision)
+        )
+
     def _on_commit(self, changes: Sequence[Change]) -> None:
         self.catalog = self.catalog.evolve(changes)
 
@@ -129,6 +193,8 @@ def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
     """The whole database as changes to an empty catalog."""
     for *key, document in connection.execute(SQL["load_functions"]):
         yield FunctionPut(_decode(codec.decode_function, key, document))
+    for *key, document in connection.execute(SQL["load_aliases"]):
+        yield AliasPut(_decode(codec.decode_alias, key, document))
     for *key, document in connection.execute(SQL["load_layer_versions"]):
         yield LayerVersionPut(_decode(codec.decode_layer_version, key, document))
     yield from attachments.load(connection)
@@ -153,7 +219,7 @@ def _function_row(record: FunctionVersion) -> Mapping[str, Any]:
     }
 
 
-def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) -> Change:
+def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) -> FunctionPut:
     try:
         connection.execute(SQL["insert_function"], _function_row(record))
     except sqlite3.IntegrityError as error:
@@ -161,18 +227,115 @@ def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) ->
     return FunctionPut(record)
 
 
-def _update_function(connection: sqlite3.Connection, record: FunctionVersion, expected: str) -> Change:
+def _update_function(connection: sqlite3.Connection, record: FunctionVersion, expected: str) -> FunctionPut:
     row = {**_function_row(record), "expected_revision": expected}
     if connection.execute(SQL["update_function"], row).rowcount == 0:
         raise RevisionMismatch(f"{record.arn}:{record.version} is not at revision {expected}")
     return FunctionPut(record)
 
 
+def _publish_version(connection: sqlite3.Connection, draft: FunctionVersion, expected: str) -> FunctionPut:
+    key = _key(draft.scope, draft.name)
+    latest = connection.execute(SQL["latest_revision"], key).fetchone()
+    if latest != (expected,):
+        raise RevisionMismatch(f"{draft.arn}:$LATEST is not at revision {expected}")
+    for (document,) in connection.execute(SQL["last_version"], key):
+        last = _decode(codec.decode_function, (draft.arn, "last version"), document)
+        if _is_same(last, draft):
+            return FunctionPut(last)
+    connection.execute(SQL["advance_version"], key)
+    number = connection.execute(SQL["last_version_number"], key).fetchone()[0]
+    return _insert_function(connection, replace(draft, version=str(number)))
+
+
+def _is_same(published: FunctionVersion, draft: FunctionVersion) -> bool:
+    """Whether both were made of the same `$LATEST`; descriptions of their own count for nothing.
+
+    A version that failed is like no other: it cannot be mended, so publishing again must give another one.
+    """
+    if published.state is State.FAILED:
+        return False
+    config = replace(published.config, description=draft.config.description)
+    before = (published.code, config, published.source_description)
+    return before == (draft.code, draft.config, draft.source_description)
+
+
+def _put_and_publish(
+    connection: sqlite3.Connection, latest: FunctionVersion, draft: FunctionVersion, expected: str | None
+) -> Change:
+    if expected is None:
+        _insert_function(connection, latest)
+    else:
+        _update_function(connection, latest, expected)
+    return FunctionPublished(latest, _publish_version(connection, draft, latest.revision_id).record)
+
+
+def _delete_version(connection: sqlite3.Connection, scope: Scope, name: str, version: str) -> Change:
+    key = {**_key(scope, name), "version": version}
+    if names := [alias for (alias,) in connection.execute(SQL["referring_aliases"], key)]:
+        raise RecordReferenced(*names)
+    connection.execute(SQL["delete_version"], key)
+    _delete_attachments(connection, scope, name, version)
+    return VersionDeleted(scope, name, version)
+
+
 def _delete_function(connection: sqlite3.Connection, scope: Scope, name: str) -> Change:
-    if connection.execute(SQL["delete_function"], _key(scope, name)).rowcount == 0:
+    key = _key(scope, name)
+    connection.execute(SQL["delete_aliases"], key)
+    if connection.execute(SQL["delete_function"], key).rowcount == 0:
         raise RecordMissing(f"{scope.account}/{scope.region}/{name}")
-    connection.execute(SQL["delete_function_attachments"], _key(scope, name))
+    connection.execute(SQL["delete_function_attachments"], key)
+    connection.execute(SQL["forget_version_numbers"], key)
     return FunctionDeleted(scope, name)
+
+
+def _put_alias(connection: sqlite3.Connection, record: Alias, expected: str | None) -> AliasPut:
+    row = _key(record.scope, record.name) | {
+        "function": record.function,
+        "version": record.version,
+        "additional_version": next(iter(record.weights), None),
+        "revision_id": record.revision_id,
+        "document": codec.encode(record),
+        "expected_revision": expected,
+    }
+    statement = SQL["insert_alias"] if expected is None else SQL["update_alias"]
+    try:
+        done = connection.execute(statement, row).rowcount
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            raise RecordMissing(f"a version that {record.arn} leads to") from error
+        raise RecordExists(record.arn) from error
+    if done == 0:
+        raise RevisionMismatch(f"{record.arn} is not at revision {expected}")
+    return AliasPut(record)
+
+
+def _delete_alias(connection: sqlite3.Connection, scope: Scope, function: str, name: str) -> Change:
+    connection.execute(SQL["delete_alias"], {**_key(scope, name), "function": function})
+    _delete_attachments(connection, scope, function, name)
+    return AliasDeleted(scope, function, name)
+
+
+def _change_policy(
+    connection: sqlite3.Connection,
+    change: AttachmentPut | AttachmentDeleted,
+    owner: FunctionVersion | Alias,
+    expected: str,
+) -> Change:
+    if isinstance(owner, Alias):
+        put: FunctionPut | AliasPut = _put_alias(connection, owner, expected)
+    else:
+        put = _update_function(connection, owner, expected)
+    if isinstance(change, AttachmentPut):
+        attachments.put(connection, change.record, WHATEVER)
+    else:
+        attachments.delete(connection, change, WHATEVER)
+    return PolicyChanged(put, change)
+
+
+def _delete_attachments(connection: sqlite3.Connection, scope: Scope, function: str, qualifier: str) -> None:
+    """What was attached to a version or an alias."""
+    connection.execute(SQL["delete_qualifier_attachments"], {**_key(scope, function), "qualifier": qualifier})
 
 
 def _publish_layer_version(connection: sqlite3.Connection, draft: LayerVersion) -> Change:

@@ -193,6 +193,26 @@ async def test_what_is_attached_to_a_function(aws: Aws) -> None:
     await aws("delete-function-url-config", "--function-name", "f")
 
 
+async def test_what_is_attached_to_an_alias(aws: Aws) -> None:
+    """An alias has permissions and provisioned concurrency of its own."""
+    await aws(
+        *("create-function", "--function-name", "f", "--runtime", "python3.12", "--handler", "app.handler"),
+        *("--role", "arn:aws:iam::123456789012:role/r", "--zip-file", "fileb://app.zip", "--publish"),
+    )
+    await aws("create-alias", "--function-name", "f", "--name", "PROD", "--function-version", "1")
+    await aws(
+        *("add-permission", "--function-name", "f:PROD", "--statement-id", "gateway"),
+        *("--action", "lambda:InvokeFunction", "--principal", "apigateway.amazonaws.com"),
+    )
+    policy = json.loads((await aws("get-policy", "--function-name", "f", "--qualifier", "PROD"))["Policy"])
+    assert policy["Statement"][0]["Resource"].endswith(":function:f:PROD")
+    at = ("--function-name", "f", "--qualifier", "PROD")
+    provision = ("put-provisioned-concurrency-config", *at, "--provisioned-concurrent-executions", "5")
+    assert (await aws(*provision))["RequestedProvisionedConcurrentExecutions"] == 5
+    assert (await aws("get-provisioned-concurrency-config", *at))["Status"] == "FAILED"
+    await aws("delete-provisioned-concurrency-config", *at)
+
+
 async def test_sharing_a_layer(aws: Aws) -> None:
     """A layer version's policy is written and shown."""
     await aws("publish-layer-version", "--layer-name", "lib", "--zip-file", "fileb://app.zip")

@@ -1,12 +1,9 @@
 """Code signing configurations, and small settings of functions, through boto3."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-
-from runtime.model import FunctionVersion, Scope
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
 INVALID, MISSING = "InvalidParameterValueException", "ResourceNotFoundException"
@@ -158,10 +155,8 @@ async def test_recursion(door: Any) -> None:
 
 async def test_runtime_management(door: Any) -> None:
     """Each version has its own; Auto, until something else is put."""
-    await door.created()
-    latest: FunctionVersion = door.store.catalog.function(Scope("123456789012", "us-east-1"), "f")
-    version = replace(latest, version="1", revision_id="of version 1")
-    await door.store.put_function(version, expected_revision=None)
+    await door.published()
+    await door.alias()
     get, put = "get_runtime_management_config", "put_runtime_management_config"
     default = await door.call(get, FunctionName="f")
     del default["ResponseMetadata"]
@@ -176,6 +171,8 @@ async def test_runtime_management(door: Any) -> None:
     assert "RuntimeVersionArn" not in changed
     for params in ({"UpdateRuntimeOn": "Manual"}, manual | {"UpdateRuntimeOn": "Auto"}):
         assert (await door.refused(put, FunctionName="f", **params))[:2] == (400, INVALID)
+    for operation, params in ((get, {}), (put, manual)):
+        assert (await door.refused(operation, FunctionName="f:live", **params))[:2] == (400, INVALID)
     missing = (404, MISSING, f"Function not found: {FUNCTION}:2")
     assert await door.refused(get, FunctionName="f:2") == missing
     assert await door.refused(put, FunctionName="f:2", **manual) == missing

@@ -3,13 +3,10 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-
-from runtime.model import FunctionVersion, Scope
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
 INVALID, MISSING = "InvalidParameterValueException", "ResourceNotFoundException"
@@ -21,16 +18,6 @@ PROVISIONED_FLOOR = (
     "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its "
     "minimum value of [100]."
 )
-
-
-async def with_versions(door: Any, *numbers: str) -> None:
-    """A function `f` with published versions."""
-    await door.created()
-    latest: FunctionVersion = door.store.catalog.function(Scope("123456789012", "us-east-1"), "f")
-    for number in numbers:
-        await door.store.put_function(
-            replace(latest, version=number, revision_id=f"of version {number}"), expected_revision=None
-        )
 
 
 async def reserve(door: Any, executions: int, name: str = "f") -> None:
@@ -104,7 +91,7 @@ async def test_reserving_together(door: Any) -> None:
 
 async def test_reserved_refusals(door: Any) -> None:
     """Only functions as a whole have it."""
-    await with_versions(door, "1")
+    await door.published()
     unqualified = (
         "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
         "Please specify either a function name or an unqualified function ARN."
@@ -123,7 +110,7 @@ async def test_reserved_refusals(door: Any) -> None:
 
 async def test_life_of_provisioned_concurrency(door: Any) -> None:
     """Kept for a version, shown, listed and deleted; the status says that nothing is initialised."""
-    await with_versions(door, "1", "2")
+    await door.published(2)
     put = await provision(door, 5)
     assert put.pop("ResponseMetadata")["HTTPStatusCode"] == 202
     assert put.pop("LastModified").endswith("+0000")
@@ -156,7 +143,7 @@ async def test_life_of_provisioned_concurrency(door: Any) -> None:
 
 async def test_provisioned_within_reserved(door: Any) -> None:
     """All of a function's provisioned concurrency fits into what it has reserved."""
-    await with_versions(door, "1", "2")
+    await door.published(2)
     await reserve(door, 10)
     await provision(door, 6)
     assert await unreserved(door) == 990
@@ -171,7 +158,7 @@ async def test_provisioned_within_reserved(door: Any) -> None:
 
 async def test_provisioned_out_of_the_account(door: Any) -> None:
     """Without reserved concurrency it comes out of what all functions share."""
-    await with_versions(door, "1", "2")
+    await door.published(2)
     await door.created("g")
     await reserve(door, 300, "g")
     put = "put_provisioned_concurrency_config"
@@ -193,9 +180,43 @@ async def test_provisioned_out_of_the_account(door: Any) -> None:
     assert refused == (400, INVALID, RESERVED_FLOOR)
 
 
+async def test_provisioned_aliases(door: Any) -> None:
+    """A version is provisioned for itself or for an alias; what an alias has goes with it."""
+    await door.published(2)
+    await door.alias("live", "1")
+    await door.alias("other", "2", RoutingConfig={"AdditionalVersionWeights": {"1": 0.5}})
+    await door.alias("dev", "$LATEST")
+    put, params = (
+        "put_provisioned_concurrency_config",
+        {"FunctionName": "f", "ProvisionedConcurrentExecutions": 1},
+    )
+    await provision(door, 2, "1")
+    for alias in ("live", "other"):
+        text = (
+            "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
+        )
+        expected = (409, "ResourceConflictException", text)
+        assert await door.refused(put, Qualifier=alias, **params) == expected
+    unpublished = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+    assert await door.refused(put, Qualifier="dev", **params) == (400, INVALID, unpublished)
+    await door.call("delete_provisioned_concurrency_config", FunctionName="f", Qualifier="1")
+    await provision(door, 3, "live")
+    pointed = (409, "ResourceConflictException", "Version is pointed by a Provisioned Concurrency alias")
+    assert await door.refused(put, Qualifier="1", **params) == pointed
+    (listed,) = (await door.call("list_provisioned_concurrency_configs", FunctionName="f"))[
+        "ProvisionedConcurrencyConfigs"
+    ]
+    assert listed["FunctionArn"] == f"{ARN}:live"
+    await door.call("delete_alias", FunctionName="f", Name="live")
+    gone = (404, MISSING, f"Cannot find alias arn: {ARN}:live")
+    params = {"FunctionName": "f", "Qualifier": "live"}
+    assert await door.refused("get_provisioned_concurrency_config", **params) == gone
+    assert await unreserved(door) == 1000
+
+
 async def test_provisioned_refusals(door: Any) -> None:
     """Never for `$LATEST`; the version or alias must be there."""
-    await with_versions(door, "1")
+    await door.published()
     unpublished = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
     published_only = "The function resource provided must be an alias or a published version."
     put = {"ProvisionedConcurrentExecutions": 1}
@@ -234,7 +255,7 @@ async def test_account_settings(door: Any, zip_of: Callable[..., bytes]) -> None
         "UnreservedConcurrentExecutions": 1000,
     }
     assert empty["AccountUsage"] == {"TotalCodeSize": 0, "FunctionCount": 0}
-    await with_versions(door, "1")
+    await door.published()
     layer = await door.call("publish_layer_version", LayerName="l", Content={"ZipFile": zip_of(lib="x = 1")})
     size = (await door.call("get_function_configuration", FunctionName="f"))["CodeSize"]
     used = (await door.call("get_account_settings"))["AccountUsage"]

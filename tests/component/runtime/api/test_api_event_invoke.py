@@ -1,12 +1,9 @@
 """Configuration of asynchronous invocation, through boto3."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-
-from runtime.model import FunctionVersion, Scope
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
 INVALID, MISSING = "InvalidParameterValueException", "ResourceNotFoundException"
@@ -14,14 +11,6 @@ QUEUE = "arn:aws:sqs:us-east-1:123456789012:queue"
 BUCKET = "arn:aws:s3:::bucket"
 BAD_CONFIG = "The provided destination config DestinationConfig(onSuccess={}, onFailure={}) is invalid."
 EMPTY: dict[str, Any] = {"OnSuccess": {}, "OnFailure": {}}
-
-
-async def with_version(door: Any) -> None:
-    await door.created()
-    latest: FunctionVersion = door.store.catalog.function(Scope("123456789012", "us-east-1"), "f")
-    await door.store.put_function(
-        replace(latest, version="1", revision_id="of version 1"), expected_revision=None
-    )
 
 
 def shown(answer: dict[str, Any]) -> dict[str, Any]:
@@ -79,9 +68,10 @@ async def test_life_of_a_configuration(door: Any) -> None:
 
 
 async def test_configurations_of_qualifiers(door: Any) -> None:
-    """`$LATEST` and versions are configured for themselves, and listed together in pages."""
-    await with_version(door)
-    for qualifier, retries in (("1", 1), ("$LATEST", 0)):
+    """`$LATEST`, versions and aliases are configured for themselves, and listed together in pages."""
+    await door.published()
+    await door.alias()
+    for qualifier, retries in (("1", 1), ("live", 2), ("$LATEST", 0)):
         await door.call(
             "put_function_event_invoke_config",
             FunctionName="f",
@@ -93,7 +83,10 @@ async def test_configurations_of_qualifiers(door: Any) -> None:
     page = await door.call("list_function_event_invoke_configs", FunctionName="f", MaxItems=1)
     rest = await door.call("list_function_event_invoke_configs", FunctionName="f", Marker=page["NextMarker"])
     arns = [each["FunctionArn"] for part in (page, rest) for each in part["FunctionEventInvokeConfigs"]]
-    assert arns == [f"{ARN}:$LATEST", f"{ARN}:1"]
+    assert arns == [f"{ARN}:$LATEST", f"{ARN}:1", f"{ARN}:live"]
+    await door.call("delete_alias", FunctionName="f", Name="live")
+    none = (404, MISSING, f"The function {ARN}:live doesn't have an EventInvokeConfig")
+    assert await door.refused("get_function_event_invoke_config", FunctionName="f:live") == none
     await door.call("delete_function", FunctionName="f")
     await door.created()
     listed = await door.call("list_function_event_invoke_configs", FunctionName="f")
@@ -121,7 +114,7 @@ async def test_configurations_of_qualifiers(door: Any) -> None:
 )
 async def test_bad_destinations(door: Any, config: dict[str, Any], text: str) -> None:
     """Destinations are of kinds that can receive outcomes, exist as far as is known, and are not the function."""
-    await with_version(door)
+    await door.published()
     await door.call("put_function_event_invoke_config", FunctionName="f", MaximumRetryAttempts=1)
     for operation in ("put_function_event_invoke_config", "update_function_event_invoke_config"):
         refused = await door.refused(operation, FunctionName="f", DestinationConfig=config)

@@ -177,6 +177,20 @@ async def test_mappings_outlive_their_function(door: Any) -> None:
     assert (await door.call("get_event_source_mapping", UUID=uuid.upper()))["UUID"] == uuid
 
 
+@pytest.mark.parametrize("qualifier", ["$LATEST", "1", "live"])
+async def test_mappings_of_qualifiers(door: Any, qualifier: str) -> None:
+    """A mapping keeps the qualifier that it was made for; each has one of its own."""
+    await door.published()
+    await door.alias()
+    uuid = (await create(door))["UUID"]
+    made = await create(door, FunctionName=f"f:{qualifier}")
+    assert made["FunctionArn"] == f"{FUNCTION}:{qualifier}"
+    listed = await door.call("list_event_source_mappings", FunctionName=f"f:{qualifier}")
+    assert [each["UUID"] for each in listed["EventSourceMappings"]] == [made["UUID"]]
+    moved = await door.refused("update_event_source_mapping", UUID=made["UUID"], FunctionName="f")
+    assert moved[2].endswith(uuid)
+
+
 async def test_lists_of_mappings(door: Any) -> None:
     """By function, by source, and in pages."""
     await door.created()

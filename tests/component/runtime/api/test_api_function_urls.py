@@ -70,6 +70,27 @@ async def test_created_with_everything(door: Any) -> None:
     assert again["FunctionUrl"] != made["FunctionUrl"]
 
 
+async def test_urls_of_aliases(door: Any) -> None:
+    """An alias has a URL of its own, which goes with it; both are listed with the function."""
+    await door.published()
+    await door.alias()
+    own = await door.call("create_function_url_config", FunctionName="f", AuthType="NONE")
+    made = await door.call(
+        "create_function_url_config", FunctionName="f", Qualifier="live", AuthType="AWS_IAM"
+    )
+    assert made["FunctionArn"] == f"{FUNCTION}:live"
+    assert made["FunctionUrl"] != own["FunctionUrl"]
+    page = await door.call("list_function_url_configs", FunctionName="f", MaxItems=1)
+    rest = await door.call("list_function_url_configs", FunctionName="f", Marker=page["NextMarker"])
+    urls = [each["FunctionUrl"] for part in (page, rest) for each in part["FunctionUrlConfigs"]]
+    assert urls == [own["FunctionUrl"], made["FunctionUrl"]]
+    got = await door.call("get_function_url_config", FunctionName="f:live")
+    assert got["AuthType"] == "AWS_IAM"
+    await door.call("delete_alias", FunctionName="f", Name="live")
+    assert await door.refused("get_function_url_config", FunctionName="f", Qualifier="live") == NO_URL
+    await door.call("get_function_url_config", FunctionName="f")
+
+
 @pytest.mark.parametrize("operation", ["create", "get", "update", "delete"])
 async def test_url_refusals(door: Any, operation: str) -> None:
     """Only functions and aliases have URLs."""

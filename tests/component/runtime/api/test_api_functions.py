@@ -246,7 +246,10 @@ def _params(door: Any, **changes: Any) -> dict[str, Any]:
             {"Code": {"ImageUri": "i"}},
             "Please don't provide ImageUri when creating a function with packageType Zip.",
         ),
-        ({"Publish": True}, "Berth does not implement publishing versions (Publish) yet."),
+        (
+            {"PublishTo": "LATEST_PUBLISHED"},
+            "Berth does not implement versions of managed instances (PublishTo) yet.",
+        ),
         (
             {"Handler": None},
             "Runtime and Handler are mandatory parameters for functions created with deployment packages.",

@@ -11,15 +11,17 @@ import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.model import Shape
+from botocore.session import Session
 
-from runtime.api.protocol import load_service
 from runtime.api.server import IMPLEMENTED, refusal
 from runtime.api.validation import CHECKED_ELSEWHERE, OVERRIDES, constraints
 
-SERVICE = load_service()
+SERVICE = Session().get_service_model("lambda")
+"""As clients know it: without what Berth adds."""
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
 VALID = {
     # By shape: texts that satisfy its pattern.
+    "Alias": "live",
     "Arn": "arn:aws:sqs:us-east-1:123456789012:queue",
     "CapacityProviderArn": "arn:aws:lambda:us-east-1:123456789012:capacity-provider:p",
     "CodeSigningConfigArn": "arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-00000000000000000",

@@ -3,12 +3,9 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
-
-from runtime.model import FunctionVersion, Scope
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
 LAYER = "arn:aws:lambda:us-east-1:123456789012:layer:lib"
@@ -23,17 +20,8 @@ SHARE = {"StatementId": "share", "Action": "lambda:GetLayerVersion", "Principal"
 Publish = Callable[[], Awaitable[str]]
 
 
-async def with_version(door: Any, number: str = "1") -> None:
-    """A function `f` with a published version."""
-    await door.created()
-    latest: FunctionVersion = door.store.catalog.function(Scope("123456789012", "us-east-1"), "f")
-    await door.store.put_function(
-        replace(latest, version=number, revision_id=f"of version {number}"), expected_revision=None
-    )
-
-
 async def statements(door: Any, **params: Any) -> list[dict[str, Any]]:
-    policy = json.loads((await door.call("get_policy", FunctionName="f", **params))["Policy"])
+    policy = json.loads((await door.call("get_policy", **({"FunctionName": "f"} | params)))["Policy"])
     assert policy.keys() == {"Version", "Id", "Statement"}
     assert (policy["Version"], policy["Id"]) == ("2012-10-17", "default")
     found: list[dict[str, Any]] = policy["Statement"]
@@ -129,7 +117,7 @@ async def test_rendering(door: Any, members: dict[str, Any], principal: Any, con
 
 async def test_policies_of_versions(door: Any) -> None:
     """A version has a policy of its own, whose resource is the qualified ARN."""
-    await with_version(door)
+    await door.published()
     await door.call("add_permission", FunctionName="f:1", **S3)
     assert [each["Resource"] for each in await statements(door, Qualifier="1")] == [f"{FUNCTION}:1"]
     assert (await door.refused("get_policy", FunctionName="f"))[1] == MISSING
@@ -148,7 +136,7 @@ async def test_policies_go_with_their_function(door: Any) -> None:
 
 async def test_policy_refusals(door: Any) -> None:
     """Each mistake has AWS's own text."""
-    await with_version(door)
+    await door.published()
     await door.call("add_permission", FunctionName="f", **S3)
     add, remove, read = "add_permission", "remove_permission", "get_policy"
     twice = (
@@ -224,25 +212,68 @@ async def test_policy_refusals(door: Any) -> None:
         assert await door.refused(operation, **params) == expected
 
 
-async def test_policy_revisions(door: Any) -> None:
-    """A RevisionId that is not the policy's is refused; each change gives another."""
-    await door.created()
+async def test_policies_of_aliases(door: Any) -> None:
+    """An alias has a policy of its own too, and both go with what has them."""
+    await door.published(2)
+    await door.alias("live", "2")
+    for qualifier in ("1", "live"):
+        await door.call("add_permission", FunctionName=f"f:{qualifier}", **S3)
+        assert [each["Resource"] for each in await statements(door, Qualifier=qualifier)] == [
+            f"{FUNCTION}:{qualifier}"
+        ]
+    await door.call("delete_alias", FunctionName="f", Name="live")
+    await door.alias("live", "2")
+    await door.call("delete_function", FunctionName="f", Qualifier="1")
+    for qualifier in ("1", "live"):
+        gone = (404, MISSING, "The resource you requested does not exist.")
+        assert await door.refused("get_policy", FunctionName=f"f:{qualifier}") == gone
+
+
+async def revision(door: Any, qualifier: str) -> str:
+    """The RevisionId of what has the policy."""
+    if qualifier == "live":
+        found = await door.call("get_alias", FunctionName="f", Name="live")
+    else:
+        params = {"Qualifier": qualifier} if qualifier else {}
+        found = await door.call("get_function_configuration", FunctionName="f", **params)
+    return str(found["RevisionId"])
+
+
+@pytest.mark.parametrize("qualifier", ["", "1", "live"])
+async def test_policy_revisions(door: Any, qualifier: str) -> None:
+    """A policy's RevisionId is that of the version or alias: each change of a policy changes it, another is refused."""
+    await door.published()
+    await door.alias()
+    name = f"f:{qualifier}" if qualifier else "f"
+    others = {each: await revision(door, each) for each in {"", "1", "live"} - {qualifier}}
     text = (
         "The Revision Id provided does not match the latest Revision Id. "
-        "Call the GetPolicy API to retrieve the latest Revision Id"
+        "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
     )
     stale = (412, "PreconditionFailedException", text)
-    assert await door.refused("add_permission", FunctionName="f", RevisionId="r", **S3) == stale
+    assert await door.refused("add_permission", FunctionName=name, RevisionId="r", **S3) == stale
+    first = await revision(door, qualifier)
+    await door.call("add_permission", FunctionName=name, RevisionId=first, **S3)
+    second = await revision(door, qualifier)
+    assert (await door.call("get_policy", FunctionName=name))["RevisionId"] == second != first
+    two = S3 | {"StatementId": "two"}
+    assert await door.refused("add_permission", FunctionName=name, RevisionId=first, **two) == stale
+    await door.call("add_permission", FunctionName=name, RevisionId=second, **two)
+    params = {"FunctionName": name, "StatementId": "two"}
+    assert await door.refused("remove_permission", RevisionId=second, **params) == stale
+    await door.call("remove_permission", RevisionId=await revision(door, qualifier), **params)
+    assert [each["Sid"] for each in await statements(door, FunctionName=name)] == ["s3"]
+    assert {each: await revision(door, each) for each in others} == others
+
+
+async def test_policy_of_a_function_in_preparation(door: Any) -> None:
+    """A policy can be written while the function is Pending, and does not keep it from becoming Active."""
+    door.readiness.allowed.clear()
+    await door.create()
     await door.call("add_permission", FunctionName="f", **S3)
-    first = (await door.call("get_policy", FunctionName="f"))["RevisionId"]
-    two = S3 | {"StatementId": "two", "RevisionId": first}
-    await door.call("add_permission", FunctionName="f", **two)
-    assert await door.refused("add_permission", FunctionName="f", **(two | {"StatementId": "3"})) == stale
-    params = {"FunctionName": "f", "StatementId": "two"}
-    assert await door.refused("remove_permission", RevisionId=first, **params) == stale
-    second = (await door.call("get_policy", FunctionName="f"))["RevisionId"]
-    assert second != first
-    await door.call("remove_permission", RevisionId=second, **params)
+    door.readiness.allowed.set()
+    await door.wait("function_active_v2")
+    assert [each["Sid"] for each in await statements(door)] == ["s3"]
 
 
 async def test_policy_size(door: Any) -> None:

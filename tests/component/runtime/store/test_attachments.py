@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.model import (
+    Alias,
     CodeSigningConfig,
     EventInvokeConfig,
     FunctionPolicy,
@@ -17,6 +18,7 @@ from runtime.model import (
 )
 from runtime.store import Store
 from runtime.store.attachments import WHATEVER
+from runtime.store.catalog import AttachmentDeleted, AttachmentPut
 from runtime.store.errors import RecordExists, RecordMissing, RecordUnreadable, RevisionMismatch
 
 FunctionMaker = Callable[..., FunctionVersion]
@@ -26,11 +28,18 @@ THERE = Scope("123456789012", "eu-west-1")
 
 @pytest.fixture
 async def store(data_dir: Path, function: FunctionMaker) -> AsyncIterator[Store]:
-    """A store with a function `f`."""
+    """A store with a function `f` and its versions."""
     store = await Store.open(data_dir)
-    await store.put_function(function(), expected_revision=None)
+    await make(store, function)
     yield store
     await store.close()
+
+
+async def make(store: Store, function: FunctionMaker, name: str = "f", versions: int = 1) -> None:
+    await store.put_function(function(name), expected_revision=None)
+    for number in range(1, versions + 1):
+        draft = function(name, version=str(number), revision=f"v{number}")
+        await store.put_function(draft, expected_revision=None)
 
 
 def policy(scope: Scope, *sids: str, revision: str = "p1", qualifier: str = "") -> FunctionPolicy:
@@ -88,7 +97,8 @@ async def test_nothing_to_attach_to(store: Store, scope: Scope, layer: LayerMake
     """Without the function or layer version nothing is attached, whatever is expected of it."""
     orphan = replace(policy(scope, "a"), owner="g")
     shared = LayerPolicy(scope=scope, owner="l", qualifier="1", revision_id="p", statements=())
-    for record in (orphan, shared, replace(shared, qualifier="x")):
+    unknown = replace(policy(scope, "a"), qualifier="2")
+    for record in (orphan, unknown, shared, replace(shared, qualifier="x")):
         for expected in (None, "p1", WHATEVER):
             with pytest.raises(RecordMissing):
                 await store.attach(record, expected_revision=expected)
@@ -122,7 +132,7 @@ async def test_what_goes_with_its_owner(
             assert catalog.attachment(type(record), scope, record.owner, record.qualifier) == record
         for record in gone:
             assert catalog.attachment(type(record), scope, record.owner, record.qualifier) is None
-    await again.put_function(function(), expected_revision=None)
+    await make(again, function)
     assert again.catalog.attachments_of(FunctionPolicy, scope, "f") == ()
     await again.close()
 
@@ -148,12 +158,54 @@ async def test_one_of_many_attaches(store: Store, scope: Scope) -> None:
 async def test_attaching_while_the_function_goes(store: Store, scope: Scope, function: FunctionMaker) -> None:
     """However attachments and deletions come together, none is left of a function that is gone."""
     for _ in range(10):
-        writes = [store.attach(policy(scope, str(i), qualifier=str(i))) for i in range(20)]
+        writes = [store.attach(policy(scope, str(i), qualifier="1" if i % 2 else "")) for i in range(20)]
         writes.insert(10, store.delete_function(scope, "f"))
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} <= {type(None), RecordMissing}
         assert store.catalog.attachments_of(FunctionPolicy, scope, "f") == ()
-        await store.put_function(function(), expected_revision=None)
+        await make(store, function)
+
+
+async def test_a_policy_and_its_owner(
+    store: Store, data_dir: Path, scope: Scope, function: FunctionMaker
+) -> None:
+    """Both are written, or neither, and both are there after the next start."""
+    put = AttachmentPut(policy(scope, "a", revision="r2"))
+    with pytest.raises(RevisionMismatch):
+        await store.change_policy(put, function(revision="r2"), expected_revision="r0")
+    assert store.catalog.attachment(FunctionPolicy, scope, "f") is None
+    await store.change_policy(put, function(revision="r2"), expected_revision="r1")
+    gone = AttachmentDeleted(FunctionPolicy, scope, "f", "1")
+    with pytest.raises(RecordMissing):
+        await store.change_policy(gone, function(version="1", revision="v2"), expected_revision="v1")
+    alias = Alias(scope=scope, function="f", name="live", version="1", revision_id="a1")
+    await store.put_alias(alias, expected_revision=None)
+    changed = replace(alias, revision_id="a2")
+    of_alias = AttachmentPut(policy(scope, "b", qualifier="live"))
+    await store.change_policy(of_alias, changed, expected_revision="a1")
+    await store.close()
+    again = await Store.open(data_dir)
+    for catalog in (store.catalog, again.catalog):
+        assert catalog.function(scope, "f") == function(revision="r2")
+        assert catalog.function(scope, "f", "1") == function(version="1", revision="v1")
+        assert catalog.alias(scope, "f", "live") == changed
+        assert catalog.attachments_of(FunctionPolicy, scope, "f") == (put.record, of_alias.record)
+    await again.close()
+
+
+async def test_what_goes_with_a_qualifier(store: Store, data_dir: Path, scope: Scope) -> None:
+    """Deleting a version or an alias takes what is attached to it, and leaves the rest."""
+    alias = Alias(scope=scope, function="f", name="live", version="$LATEST", revision_id="a1")
+    await store.put_alias(alias, expected_revision=None)
+    for qualifier in ("", "1", "live"):
+        await store.attach(policy(scope, "a", qualifier=qualifier))
+    await store.delete_version(scope, "f", "1")
+    await store.delete_alias(scope, "f", "live")
+    await store.close()
+    again = await Store.open(data_dir)
+    for catalog in (store.catalog, again.catalog):
+        assert catalog.attachments_of(FunctionPolicy, scope, "f") == (policy(scope, "a"),)
+    await again.close()
 
 
 async def test_snapshots_do_not_change(store: Store, scope: Scope) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.model import (
+    Alias,
     Attachment,
     Code,
     FunctionConfig,
@@ -72,6 +73,18 @@ functions = st.builds(
     last_update_status_reason=maybe_text,
     last_update_status_reason_code=maybe_text,
     tags=st.dictionaries(text, text, max_size=3),
+    source_description=text,
+)
+aliases = st.builds(
+    Alias,
+    scope=scopes,
+    function=text,
+    name=text,
+    version=text,
+    description=text,
+    weights=st.dictionaries(text, st.floats(0, 1), max_size=1),
+    environment=st.none() | st.dictionaries(text, text, max_size=3),
+    revision_id=text,
 )
 layer_versions = st.builds(
     LayerVersion,
@@ -145,6 +158,12 @@ def test_every_kind_of_attachment_is_known() -> None:
     """None can be made that could not be stored."""
     stored = {kind.__name__ for kind in codec.ATTACHMENTS.values()}
     assert stored == {kind.__name__ for kind in Attachment.__subclasses__()}
+
+
+@given(aliases)
+def test_alias_round_trip(record: Alias) -> None:
+    """Every member of an alias comes back as it was, weights to the last digit."""
+    assert codec.decode_alias(codec.encode(record)) == record
 
 
 @given(layer_versions)
