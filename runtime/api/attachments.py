@@ -40,7 +40,8 @@ class Row(Generic[A]):
     place: Callable[[Services, Call], Place]
     """Where the request wants it; raises what AWS answers if there is no such place."""
     document: Callable[[Call, A], Mapping[str, Any]]
-    missing: Callable[[Place], LambdaError]
+    missing: Callable[[Place], LambdaError] | None = None
+    """None where AWS does not mind the absence: it answers with nothing."""
 
     def find(self, services: Services, place: Place) -> A | None:
         return services.store.catalog.attachment(self.record, place.scope, place.owner, place.qualifier)
@@ -52,22 +53,24 @@ def getter(row: Row[A]) -> Operation:
     async def get(services: Services, call: Call) -> Mapping[str, Any]:
         place = row.place(services, call)
         found = row.find(services, place)
-        if found is None:
+        if found is not None:
+            return row.document(call, found)
+        if row.missing is not None:
             raise row.missing(place)
-        return row.document(call, found)
+        return {}
 
     return get
 
 
 def deleter(row: Row[A], *, tolerant: bool = False) -> Operation:
-    """Takes the record off; `tolerant` if AWS does not mind its absence."""
+    """Takes the record off; `tolerant` where AWS minds its absence to other operations only."""
 
     async def delete(services: Services, call: Call) -> Mapping[str, Any]:
         place = row.place(services, call)
         try:
             await services.store.detach(row.record, place.scope, place.owner, place.qualifier)
         except RecordMissing:
-            if not tolerant:
+            if row.missing is not None and not tolerant:
                 raise row.missing(place) from None
         return {}
 

@@ -16,7 +16,6 @@ from runtime.api.tags import check_tags
 from runtime.api.targets import existing_function, target_missing
 from runtime.errors import LambdaError, conflict
 from runtime.model import CodeSigningConfig, FunctionCodeSigning, FunctionVersion, Scope
-from runtime.names import function_missing
 from runtime.store import Catalog
 from runtime.store.errors import RecordMissing
 
@@ -120,12 +119,6 @@ async def put_function_code_signing_config(services: Services, call: Call) -> Ma
     return _use(call, record)
 
 
-async def get_function_code_signing_config(services: Services, call: Call) -> Mapping[str, Any]:
-    target = existing_function(services, call)
-    found = services.store.catalog.attachment(FunctionCodeSigning, target.scope, target.name)
-    return {} if found is None else _use(call, found)
-
-
 def _use(_call: Call, record: FunctionCodeSigning) -> Mapping[str, Any]:
     return {"CodeSigningConfigArn": record.config_arn, "FunctionName": record.owner}
 
@@ -191,19 +184,14 @@ def _function_place(services: Services, call: Call) -> Place:
 
 _ROW = Row(record=CodeSigningConfig, place=_place, document=_document, missing=_missing)
 _DELETE = deleter(_ROW)
-_USE = Row(
-    record=FunctionCodeSigning,
-    place=_function_place,
-    document=_use,
-    missing=lambda place: function_missing(place.scope, place.owner),
-)
+_USE = Row(record=FunctionCodeSigning, place=_function_place, document=_use)
 
 OPERATIONS: dict[str, Operation] = {
     "CreateCodeSigningConfig": create_code_signing_config,
     "DeleteCodeSigningConfig": delete_code_signing_config,
-    "DeleteFunctionCodeSigningConfig": deleter(_USE, tolerant=True),
+    "DeleteFunctionCodeSigningConfig": deleter(_USE),
     "GetCodeSigningConfig": getter(_ROW),
-    "GetFunctionCodeSigningConfig": get_function_code_signing_config,
+    "GetFunctionCodeSigningConfig": getter(_USE),
     "ListCodeSigningConfigs": list_code_signing_configs,
     "ListFunctionsByCodeSigningConfig": list_functions_by_code_signing_config,
     "PutFunctionCodeSigningConfig": put_function_code_signing_config,

@@ -87,26 +87,15 @@ def _check_reserved(catalog: Catalog, target: Target, executions: int) -> None:
         )
 
 
-async def get_function_concurrency(services: Services, call: Call) -> Mapping[str, Any]:
-    target = existing_function(services, call)
-    found = services.store.catalog.attachment(ReservedConcurrency, target.scope, target.name)
-    return {"ReservedConcurrentExecutions": None if found is None else found.executions}
-
-
 def _reserved_place(services: Services, call: Call) -> Place:
     target = existing_function(services, call)
     return Place(target.scope, target.name)
-
-
-def _reserved_missing(place: Place) -> LambdaError:
-    return function_missing(place.scope, place.owner)
 
 
 _RESERVED = Row(
     record=ReservedConcurrency,
     place=_reserved_place,
     document=lambda _call, record: {"ReservedConcurrentExecutions": record.executions},
-    missing=_reserved_missing,
 )
 
 
@@ -226,9 +215,9 @@ _PROVISIONED = Row(
 )
 
 OPERATIONS: dict[str, Operation] = {
-    "DeleteFunctionConcurrency": deleter(_RESERVED, tolerant=True),
+    "DeleteFunctionConcurrency": deleter(_RESERVED),
     "DeleteProvisionedConcurrencyConfig": deleter(_PROVISIONED, tolerant=True),
-    "GetFunctionConcurrency": get_function_concurrency,
+    "GetFunctionConcurrency": getter(_RESERVED),
     "GetProvisionedConcurrencyConfig": getter(_PROVISIONED),
     "ListProvisionedConcurrencyConfigs": lister(
         _PROVISIONED, "ProvisionedConcurrencyConfigs", _listed_owner, _listed_document

@@ -65,11 +65,10 @@ def target_missing(target: Target) -> LambdaError:
 def existing_target(
     services: Services, call: Call, missing: Callable[[Target], LambdaError] = target_missing
 ) -> Target:
-    """The function, version or alias, which must exist: first the function by itself, then with its qualifier."""
+    """The function, version or alias, which must exist."""
     target = asked_target(call)
-    for each in (target.unqualified, target):
-        if not exists(services.store.catalog, each):
-            raise missing(each)
+    if not exists(services.store.catalog, target):
+        raise missing(target)
     return target
 
 

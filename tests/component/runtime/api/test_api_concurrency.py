@@ -229,7 +229,8 @@ async def test_provisioned_refusals(door: Any) -> None:
             ("f", "$LATEST", (400, INVALID, latest)),
             ("f", "42", (404, MISSING, f"Function not found: {ARN}:42")),
             ("f", "no", (404, MISSING, f"Cannot find alias arn: {ARN}:no")),
-            ("fx", "1", (404, MISSING, f"Function not found: {ARN}x")),
+            ("fx", "1", (404, MISSING, f"Function not found: {ARN}x:1")),
+            ("fx", "no", (404, MISSING, f"Cannot find alias arn: {ARN}x:no")),
         ):
             params = {"FunctionName": name, "Qualifier": qualifier, **value}
             assert await door.refused(operation, **params) == expected
