@@ -64,9 +64,10 @@ async def listen() -> AsyncIterator[Listen]:
         return int(servers[-1].sockets[0].getsockname()[1])
 
     yield listen
-    for each in [*servers, *writers]:
-        each.close()
+    for server in servers:
+        server.close()
     for writer in writers:
+        writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
