@@ -91,3 +91,16 @@ def illegal_extension_transition(name: str, current: str, target: str) -> Refusa
     """An extension's state does not allow its call."""
     text = f"State transition from {current} to {target} failed for extension {name}."
     return Refusal(403, "Extension.InvalidExtensionState", f"{text} Error: State transition is not allowed")
+
+
+# The Telemetry API's and the Logs API's own.
+
+
+def invalid_subscription(api: str, text: str) -> Refusal:
+    """A subscription asks for what cannot be. `api` is `Telemetry` or `Logs`."""
+    return Refusal(400, "Logs.ValidationError" if api == "Logs" else "ValidationError", text)
+
+
+def subscribed_elsewhere(name: str, api: str, other: str) -> Refusal:
+    """An extension that has subscribed to one of the two APIs asks for the other."""
+    return invalid_subscription(api, f"extension {name} has subscribed to the {other} API already")
