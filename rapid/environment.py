@@ -16,6 +16,7 @@ from asyncio import Future, TimerHandle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rapid import errors
 from rapid.buffering import Lines, Tail
 from rapid.events import (
     Arm,
@@ -24,6 +25,7 @@ from rapid.events import (
     Complete,
     Deliver,
     Do,
+    Drain,
     Effect,
     Event,
     ExtensionErrorPosted,
@@ -42,26 +44,34 @@ from rapid.events import (
     ResponseBegan,
     ResponseBroke,
     ResponseEnded,
-    RuntimeCall,
+    RestoreErrorPosted,
+    RestoreNextCalled,
     RuntimeExited,
     RuntimeNotStarted,
     SandboxLost,
+    Settle,
     Settled,
     ShutdownAsked,
     ShutdownNotice,
     SignalRuntime,
     StartExtension,
     StartRuntime,
+    TelemetrySubscribed,
     TimerFired,
     Write,
 )
-from rapid.extensions import INVOKE, SHUTDOWN, ExtensionCall, ExtensionRefused, ExtensionState
+from rapid.extensions import INVOKE, SHUTDOWN, Extension, ExtensionRefused
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
-from rapid.lifecycle import Lifecycle, Phase, RuntimeState, Settings
+from rapid.lifecycle import Lifecycle, UnknownRequest
 from rapid.log_format import LogFormat
 from rapid.polls import Poll
-from rapid.records import Report
+from rapid.records import SNAP_START, Record, Report
+from rapid.settings import Settings
+from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
+from rapid.subscriptions import Api, Subscription
 from rapid.supervisor import StartFailed, Supervisor
+from rapid.telemetry import Telemetry
+from rapid.telemetry_events import EXTENSION, FUNCTION
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +86,9 @@ START_FAULTS = {
 }
 
 
+NO_EXTENSIONS = "disable-extensions-jwigqn8j"
+"""A file of this name beside the extensions' directory switches extensions off, as on AWS."""
+
 PROCESSES = 16
 """Numbers that each generation of processes has: 0 is the runtime's, the others are the extensions'."""
 
@@ -87,8 +100,8 @@ class Program:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
-    extensions: str = "/opt/extensions"
-    """The directory whose files are external extensions."""
+    opt: str = "/opt"
+    """The directory of layers; the files in its `extensions` are external extensions."""
     extension_env: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -156,17 +169,24 @@ class Environment:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._core = Lifecycle(settings)
+        self.has_snapshots = settings.initialization_type == SNAP_START
+        #: Whether the runtime may ask for a snapshot of its environment.
+        self.has_extensions = True
+        #: Whether extensions are switched on.
         self._program = program
         self._function = function
         self._supervisor = supervisor
         self._log = log
         self._format = log_format
+        self._telemetry = Telemetry(supervisor, json=log_format.json)
         self._on_idle = on_idle
         self._on_ended = on_ended
         self._freeze = freeze
         self._ticket: Ticket | None = None
         self._poll: Poll[Delivery] = Poll()
         #: The runtime's `next`.
+        self._restore_poll: Poll[bool] = Poll()
+        #: Its `restore/next`.
         self._extension_polls: dict[str, Poll[Notice]] = {}
         #: By identifier.
         self._extension_processes: dict[int, str] = {}
@@ -174,6 +194,8 @@ class Environment:
         self._deadline: TimerHandle | None = None
         self._freezing: TimerHandle | None = None
         self._frozen = False
+        self._has_told = False
+        #: An illegal call's story has been logged: a function must not be able to fill the log with them.
         self._lines: dict[tuple[int, int], Lines] = {}
         #: By process and stream.
         self.memory_peak = 0
@@ -185,6 +207,15 @@ class Environment:
     @property
     def phase(self) -> Phase:
         return self._core.phase
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no invocation any more."""
+        return self._core.is_over
+
+    def story_lines(self) -> list[str]:
+        """The last things that happened, for people, oldest first."""
+        return self._core.story.lines(_clock_offset())
 
     # The owner's side
 
@@ -201,6 +232,10 @@ class Environment:
     def shut_down(self) -> None:
         """Kill everything; `on_ended` tells the end of it."""
         self._handle(ShutdownAsked(time.monotonic()))
+
+    async def close(self) -> None:
+        """Let go of what it holds, once it has ended."""
+        await self._telemetry.close()
 
     # The runtime's side. These raise `IllegalTransition` and `UnknownRequest`.
 
@@ -221,6 +256,14 @@ class Environment:
 
     def init_error(self, error_type: str, payload: bytes) -> None:
         self._handle(InitErrorPosted(time.monotonic(), error_type, payload))
+
+    def restore_next(self, is_alive: Callable[[], bool]) -> Future[bool]:
+        """The runtime is ready for a snapshot, and asks to be told when it has been restored from it."""
+        self._handle(RestoreNextCalled(time.monotonic()))
+        return self._restore_poll.ask(is_alive)
+
+    def restore_error(self, error_type: str, payload: bytes) -> None:
+        self._handle(RestoreErrorPosted(time.monotonic(), error_type, payload))
 
     # The extensions' side. These raise `ExtensionRefused`.
 
@@ -248,6 +291,26 @@ class Environment:
         """An extension gives up, `INIT_ERROR` or `EXIT_ERROR`."""
         self._handle(ExtensionErrorPosted(time.monotonic(), identifier, call, error_type))
 
+    def check_extension(self, identifier: str) -> None:
+        """Raise where nobody has registered under the identifier."""
+        self._extension(identifier)
+
+    def subscribe(self, identifier: str, subscription: Subscription) -> None:
+        """An extension subscribes to telemetry."""
+        name, api = self._extension(identifier).name, subscription.api
+        former = self._telemetry.api_of(name)
+        if former not in (None, api):
+            raise ExtensionRefused(errors.subscribed_elsewhere(name, api.value))
+        is_logs = api is Api.LOGS
+        self._handle(TelemetrySubscribed(time.monotonic(), identifier, subscription.types, is_logs))
+        self._telemetry.subscribe(name, subscription)
+
+    def _extension(self, identifier: str) -> Extension:
+        extension = self._core.extensions.find(identifier)
+        if extension is None:
+            raise ExtensionRefused(errors.unknown_extension(identifier))
+        return extension
+
     # The supervisor's side
 
     def output(self, process: int, stream: int, data: bytes) -> None:
@@ -255,8 +318,7 @@ class Environment:
         if lines is None:
             lines = self._lines[process, stream] = Lines()
         for line in lines.feed(data):
-            if self._format.keeps(line):
-                self._write(line)
+            self._line(process, line)
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
@@ -273,8 +335,20 @@ class Environment:
     # Carrying out what the core says
 
     def _handle(self, event: Event) -> None:
-        for effect in self._core.handle(event):
+        try:
+            effects = self._core.handle(event)
+        except (IllegalTransition, UnknownRequest, ExtensionRefused) as refusal:
+            self._tell(refusal)
+            raise
+        for effect in effects:
             self._perform(effect)
+
+    def _tell(self, refusal: Exception) -> None:
+        """Log how it came to an illegal call, once; `berth story` has the later ones."""
+        if not self._has_told:
+            self._has_told = True
+            told = "\n  ".join(self.story_lines())
+            logger.warning("%r refused a call: %s; its story:\n  %s", self, refusal, told)
 
     def _perform(self, effect: Effect) -> None:
         match effect:  # the frequent ones first
@@ -288,8 +362,9 @@ class Environment:
             case Complete(report):
                 self._complete(report)
             case Write(record):
-                for line in self._format.platform(record, time.time()):
-                    self._write(line)
+                self._record(record)
+            case Settle(drain):
+                self._supervisor.settle().add_done_callback(lambda future: self._settled(drain, future))
             case Arm():
                 self._arm(effect)
             case _:
@@ -306,12 +381,10 @@ class Environment:
             case SignalRuntime(generation, number):
                 self._supervisor.signal(self._runtime_process(generation), number)
             case Notify(identifier, notice):
-                self._extension_polls[identifier].give(_notice(notice))
+                self._notify(self._extension_polls[identifier], notice)
 
     def _do(self, effect: Do) -> None:
         match effect:
-            case Do.SETTLE:
-                self._supervisor.settle().add_done_callback(self._settled)
             case Do.THAW:
                 self._thaw()
             case Do.FREEZE if self._freeze:
@@ -324,13 +397,28 @@ class Environment:
                 self._supervisor.clear().add_done_callback(self._cleared)
             case Do.IDLE:
                 self._on_idle()
+            case Do.RESTORE:
+                self._restore_poll.give(True)
+            case Do.CLOSE_SUBSCRIPTIONS:
+                self._telemetry.close_subscriptions()
+            case Do.FLUSH:
+                self._telemetry.flush()
             case Do.ENDED:
                 self._drop_polls()
                 self._thaw()
+                self._telemetry.end()
                 self._on_ended()
+
+    def _notify(self, poll: Poll[Notice], notice: InvokeNotice | ShutdownNotice) -> None:
+        """Tell an extension, and of the end only when it has heard everything else: it may leave at once."""
+        if isinstance(notice, ShutdownNotice):
+            self._telemetry.when_delivered(lambda: poll.give(_notice(notice)))
+        else:
+            poll.give(_notice(notice))
 
     def _drop_polls(self) -> None:
         self._poll.drop()
+        self._restore_poll.drop()
         for poll in self._extension_polls.values():
             poll.drop()
         self._extension_polls.clear()
@@ -374,11 +462,16 @@ class Environment:
     def _find_extensions(self, generation: int) -> None:
         def found(future: Future[Sequence[str]]) -> None:
             if not future.cancelled() and future.exception() is None:
-                names = tuple(future.result())
+                names = tuple(future.result()) if self.has_extensions else ()
                 self._handle(ExtensionsFound(time.monotonic(), generation, names))
 
         self._extension_processes.clear()
-        self._supervisor.list(self._program.extensions).add_done_callback(found)
+        self._supervisor.list(self._program.opt).add_done_callback(self._look_for_switch)
+        self._supervisor.list(f"{self._program.opt}/extensions").add_done_callback(found)
+
+    def _look_for_switch(self, future: Future[Sequence[str]]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.has_extensions = NO_EXTENSIONS not in future.result()
 
     def _start_extension(self, generation: int, name: str) -> None:
         def done(future: Future[None]) -> None:
@@ -387,26 +480,29 @@ class Environment:
 
         process = self._runtime_process(generation) + len(self._extension_processes) + 1
         self._extension_processes[process] = name
-        argv = [f"{self._program.extensions}/{name}"]
+        argv = [f"{self._program.opt}/extensions/{name}"]
         self._supervisor.start(process, argv, self._program.extension_env, "/").add_done_callback(done)
 
-    def _settled(self, future: Future[int]) -> None:
+    def _settled(self, drain: Drain, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
-            self._handle(Settled(time.monotonic(), self.memory_peak))
+            self._handle(Settled(time.monotonic(), drain, self.memory_peak))
 
     def _cleared(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
             self._lines.clear()
+            self._telemetry.reset()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
     def _freeze_now(self) -> None:
         self._freezing = None
         self._frozen = True
         self._supervisor.freeze()
+        if self._telemetry.listens:
+            self._telemetry.pause()
 
     def _thaw(self) -> None:
         if self._freezing is not None:
@@ -415,8 +511,24 @@ class Environment:
         if self._frozen:
             self._frozen = False
             self._supervisor.thaw()
+            if self._telemetry.listens:
+                self._telemetry.resume()
 
-    # Logs
+    # Logs and telemetry
+
+    def _record(self, record: Record) -> None:
+        if self._telemetry.listens:
+            kind, document = self._format.describe(record, _clock_offset())
+            self._telemetry.platform(kind, document, time.time())
+        for line in self._format.platform(record, time.time(), _clock_offset() if self._format.json else 0.0):
+            self._write(line)
+
+    def _line(self, process: int, line: bytes) -> None:
+        if self._telemetry.listens:
+            kind = EXTENSION if process in self._extension_processes else FUNCTION
+            self._telemetry.line(kind, line, time.time())
+        if self._format.keeps(line):
+            self._write(line)
 
     def _write(self, line: bytes) -> None:
         self._log(line)
@@ -424,15 +536,19 @@ class Environment:
             self._ticket.tail.add(line)
 
     def _flush(self) -> None:
-        for lines in self._lines.values():
+        for (process, _), lines in self._lines.items():
             for line in lines.flush():
-                if self._format.keeps(line):
-                    self._write(line)
+                self._line(process, line)
+
+
+def _clock_offset() -> float:
+    """What the monotonic clock lacks to the Unix epoch, in seconds."""
+    return time.time() - time.monotonic()
 
 
 def _epoch_ms(at: float) -> int:
     """A time of the monotonic clock in milliseconds of the Unix epoch."""
-    return int((time.time() + at - time.monotonic()) * 1000)
+    return int((at + _clock_offset()) * 1000)
 
 
 def _notice(notice: InvokeNotice | ShutdownNotice) -> Notice:

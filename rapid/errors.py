@@ -73,7 +73,7 @@ MISSING_ERROR_TYPE = Refusal(403, "Extension.MissingHeader", "Lambda-Extension-F
 
 
 def unknown_extension(identifier: str) -> Refusal:
-    """Nobody has registered under the identifier that an `event/next` names."""
+    """Nobody has registered under the identifier that an `event/next` or a subscription names."""
     return Refusal(403, "Extension.UnknownExtensionIdentifier", f"Unknown extension {identifier}")
 
 
@@ -95,12 +95,18 @@ def illegal_extension_transition(name: str, current: str, target: str) -> Refusa
 
 # The Telemetry API's and the Logs API's own.
 
+TELEMETRY_CLOSED = Refusal(
+    403, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed already"
+)
+LOGS_CLOSED = Refusal(403, "Logs.SubscriptionClosed", "Logs API subscription is closed already")
+
 
 def invalid_subscription(api: str, text: str) -> Refusal:
     """A subscription asks for what cannot be. `api` is `Telemetry` or `Logs`."""
     return Refusal(400, "Logs.ValidationError" if api == "Logs" else "ValidationError", text)
 
 
-def subscribed_elsewhere(name: str, api: str, other: str) -> Refusal:
-    """An extension that has subscribed to one of the two APIs asks for the other."""
+def subscribed_elsewhere(name: str, api: str) -> Refusal:
+    """An extension that has subscribed to the other one of the two APIs asks for this one."""
+    other = "Telemetry" if api == "Logs" else "Logs"
     return invalid_subscription(api, f"extension {name} has subscribed to the {other} API already")

@@ -6,24 +6,27 @@ The vocabulary of `rapid.lifecycle`: events are past facts, effects are orders t
 from dataclasses import dataclass
 from enum import Enum
 
-from rapid.extensions import ExtensionCall
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.records import Record, Report
-
-
-class RuntimeCall(Enum):
-    """What a runtime may ask of the Runtime API; the value is the state that AWS names as the call's target."""
-
-    NEXT = "Ready"
-    RESPONSE = "InvocationResponse"
-    ERROR = "InvocationErrorResponse"
-    INIT_ERROR = "InitError"
+from rapid.states import ExtensionCall, RuntimeCall
 
 
 class Timer(Enum):
     INIT = "init"
+    RESTORE = "restore"
     INVOKE = "invoke"
     STOP = "stop"
+
+
+class Drain(Enum):
+    """What is waited for when the output of the processes is drained; a log must be whole up to some point."""
+
+    INIT = "initialisation"
+    """Every party has initialised."""
+    RUNTIME = "runtime"
+    """The runtime is done with the invocation; extensions may go on."""
+    INVOCATION = "invocation"
+    """Every party is done with it, or will be before anything else is written."""
 
 
 # Events
@@ -77,6 +80,22 @@ class ResponseBroke:
 
 @dataclass(frozen=True, slots=True)
 class InitErrorPosted:
+    now: float
+    error_type: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreNextCalled:
+    """The runtime is ready for a snapshot of its environment."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreErrorPosted:
+    """A hook that was to run after the restoration failed."""
+
     now: float
     error_type: str
     payload: bytes
@@ -148,6 +167,16 @@ class ExtensionExited:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetrySubscribed:
+    """An extension asks for events of the Telemetry API or (`is_logs`) of the Logs API."""
+
+    now: float
+    identifier: str
+    types: tuple[str, ...]
+    is_logs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     now: float
     timer: Timer
@@ -156,15 +185,16 @@ class TimerFired:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Everything that the processes wrote has arrived; `memory_peak` in bytes."""
+    """Everything that the processes had written when `Settle` was performed has arrived; `memory_peak` in bytes."""
 
     now: float
+    drain: Drain
     memory_peak: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """Like `Settled`, and no process of the function is left."""
+    """Everything that the processes wrote has arrived, and none of them is left."""
 
     now: float
     memory_peak: int
@@ -190,6 +220,8 @@ Event = (
     | ResponseEnded
     | ResponseBroke
     | InitErrorPosted
+    | RestoreNextCalled
+    | RestoreErrorPosted
     | RuntimeNotStarted
     | RuntimeExited
     | ExtensionsFound
@@ -198,6 +230,7 @@ Event = (
     | ExtensionErrorPosted
     | ExtensionNotStarted
     | ExtensionExited
+    | TelemetrySubscribed
     | TimerFired
     | Settled
     | Cleared
@@ -295,14 +328,26 @@ class Arm:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Drain the output of the processes; `Settled` answers it."""
+
+    drain: Drain
+
+
 class Do(Enum):
     """Effects without a parameter."""
 
     DISARM = "disarm"
-    SETTLE = "settle"
     CLEAR = "clear"
     FREEZE = "freeze"
     THAW = "thaw"
+    RESTORE = "restore"
+    """Answer the pending `restore/next`."""
+    CLOSE_SUBSCRIPTIONS = "close subscriptions"
+    """Whoever has not subscribed to telemetry by now does not get to hear of the initialisation."""
+    FLUSH = "flush"
+    """Hand out all telemetry there is: its subscribers are about to end."""
     IDLE = "idle"
     """The environment can take an invocation."""
     ENDED = "ended"
@@ -320,6 +365,7 @@ Effect = (
     | Complete
     | Write
     | Arm
+    | Settle
     | Do
 )
 Effects = list[Effect]

@@ -2,59 +2,27 @@
 
 An external extension is a process that the platform starts from `/opt/extensions`, before the runtime; it must
 register under its file's name. An internal one is code inside the runtime's process that registers by itself, before
-the runtime's first `next`. Their states and the calls that each allows are the table `EXTENSION_CALLS`; a call that
-it does not allow raises `ExtensionRefused` and changes nothing. What follows for the environment as a whole is
-`rapid.lifecycle`'s to say.
+the runtime's first `next`. Their states and the calls that each allows are the table `EXTENSION_MOVES` in
+`rapid.states`; a call that it does not allow raises `ExtensionRefused` and changes nothing. What follows for the
+environment as a whole is `rapid.lifecycle`'s to say.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
 
 from rapid import errors
+from rapid.states import (
+    EXTENSION_MOVES,
+    ExtensionCall,
+    ExtensionMove,
+    ExtensionState,
+    IllegalTransition,
+    target,
+)
 
 INVOKE, SHUTDOWN = "INVOKE", "SHUTDOWN"
 MAX_EXTENSIONS = 10
 """External and internal ones together."""
-
-
-class ExtensionState(StrEnum):
-    """An extension's states; values are the names that refusals print."""
-
-    STARTED = "Started"
-    REGISTERED = "Registered"
-    READY = "Ready"
-    RUNNING = "Running"
-    INIT_ERROR = "InitError"
-    EXIT_ERROR = "ExitError"
-    EXITED = "Exited"
-
-
-class ExtensionCall(Enum):
-    """What an extension may ask of the Extensions API; the value is the state that refusals name as its target."""
-
-    REGISTER = "Registered"
-    NEXT = "Ready"
-    INIT_ERROR = "InitError"
-    EXIT_ERROR = "ExitError"
-
-
-EXTENSION_CALLS: Mapping[ExtensionState, Mapping[ExtensionCall, ExtensionState]] = {
-    ExtensionState.STARTED: {ExtensionCall.REGISTER: ExtensionState.REGISTERED},
-    ExtensionState.REGISTERED: {
-        ExtensionCall.NEXT: ExtensionState.READY,
-        ExtensionCall.INIT_ERROR: ExtensionState.INIT_ERROR,
-        ExtensionCall.EXIT_ERROR: ExtensionState.EXIT_ERROR,
-    },
-    ExtensionState.READY: {ExtensionCall.EXIT_ERROR: ExtensionState.EXIT_ERROR},
-    ExtensionState.RUNNING: {
-        ExtensionCall.NEXT: ExtensionState.READY,
-        ExtensionCall.EXIT_ERROR: ExtensionState.EXIT_ERROR,
-    },
-    ExtensionState.INIT_ERROR: {ExtensionCall.INIT_ERROR: ExtensionState.INIT_ERROR},  # again: nothing new
-    ExtensionState.EXIT_ERROR: {},
-    ExtensionState.EXITED: {},
-}
 
 
 class ExtensionRefused(Exception):
@@ -74,17 +42,24 @@ class Extension:
     identifier: str = ""
     events: tuple[str, ...] = ()
     state: ExtensionState = ExtensionState.STARTED
+    fault: str | None = None
+    """The error type of the fault of the environment that this extension was, if it was one."""
 
     def call(self, call: ExtensionCall) -> None:
         """Go where the call leads. Raises `ExtensionRefused`."""
-        target = EXTENSION_CALLS[self.state].get(call)
-        if target is None:
-            raise ExtensionRefused(errors.illegal_extension_transition(self.name, self.state, call.value))
-        self.state = target
+        try:
+            self.state = target(EXTENSION_MOVES, self.state, call)
+        except IllegalTransition as error:
+            refusal = errors.illegal_extension_transition(self.name, error.current, error.target)
+            raise ExtensionRefused(refusal) from None
+
+    def move(self, move: ExtensionMove) -> None:
+        """Go where what the platform did, or saw, leads; one that has ended stays where it is."""
+        self.state = EXTENSION_MOVES[self.state].get(move, self.state)
 
     @property
     def is_alive(self) -> bool:
-        return self.state is not ExtensionState.EXITED
+        return self.state not in (ExtensionState.EXITED, ExtensionState.LAUNCH_ERROR)
 
 
 @dataclass(slots=True, repr=False)
@@ -143,8 +118,13 @@ class Extensions:
         """Those that hear of an invocation; they are running from now on."""
         hearing = [each for each in self._by_name.values() if INVOKE in each.events]
         for extension in hearing:
-            extension.state = ExtensionState.RUNNING
+            extension.move(ExtensionMove.DELIVERED)
         return hearing
+
+    @property
+    def all(self) -> list[Extension]:
+        """In the order of their names' appearance."""
+        return list(self._by_name.values())
 
     @property
     def registered(self) -> list[Extension]:

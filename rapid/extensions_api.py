@@ -15,8 +15,9 @@ from rapid import errors
 from rapid.bodies import BodyBroken, BodyTooLong, read_body
 from rapid.environment import Environment, Registered
 from rapid.extension_headers import IDENTIFIER_HEADER, header, identifier_of
-from rapid.extensions import INVOKE, SHUTDOWN, ExtensionCall, ExtensionRefused
+from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
 from rapid.responses import JSON, accept, answer, is_waiting, not_found, refuse
+from rapid.states import ExtensionCall
 
 PREFIX = "/2020-01-01/extension/"
 NAME_HEADER = "Lambda-Extension-Name"
@@ -44,6 +45,8 @@ class ExtensionsApi:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request of an extension."""
         try:
+            if not self._environment.has_extensions:
+                return await not_found(request)
             return await self._routes.get((request.method, request.path), not_found)(request)
         except ExtensionRefused as error:
             return refuse(error.refusal)

@@ -18,6 +18,8 @@ class Invocation:
     client_context: str | None = None
     """JSON text, already decoded from base64."""
     cognito_identity: str | None = None
+    """JSON text."""
+    tenant_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,47 +3,43 @@
 Theory of operation
 -------------------
 
-An environment is a sandbox in which processes come and go. Three kinds of things have a state:
+An environment is a sandbox in which processes come and go. What may follow what is in the tables of `rapid.states`:
+for the **runtime** and each **extension** (the parties: whoever has a `next` of its own), and for the environment's
+**phase**. This module says what follows *from* it. Events are facts, past tense: something called, something ended, a
+time passed. `handle(event)` is the one method that changes state; it returns effects, which the shell around the core
+carries out. A call that the tables do not have raises and changes nothing.
 
-* the **runtime**, the process that fetches events. Its states and the calls that each allows are the table
-  `RUNTIME_CALLS`; a call that the table does not allow raises `IllegalTransition` and changes nothing.
-* each **extension**, a party of its own with the table `EXTENSION_CALLS` in `rapid.extensions`. An initialisation
-  starts the external ones first, waits until they have registered, starts the runtime, and is over when every party
-  has asked for its next event; so is an invocation.
-* the environment's **phase**, which says what the platform is doing with the sandbox:
-
-      COLD ──Began──▶ INIT ──next──▶ IDLE ──InvokeArrived──▶ INVOKE ──next──▶ SETTLING ──Settled──▶ IDLE
-       ▲ │              │ fault       │ exit                   │ fault           │ exit
-       │ │              ▼             ▼                        ▼                 ▼
-       │ │           (STOPPING) ▶ CLEARING ◀────────────────────┴─────────────────┘
-       │ └─InvokeArrived (the initialisation runs inside the invocation) ──▶ INVOKE
-       └──────Cleared───┘
-      any ──ShutdownAsked──▶ SHUTDOWN ──Cleared──▶ ENDED          any ──SandboxLost──▶ ENDED
-
-Events are facts, past tense: something called, something ended, a time passed. `handle(event)` is the one method that
-changes state; it returns effects, which the shell around the core carries out. Four rules keep it small:
+Rules that keep it small:
 
 1. No clock: every event carries `now` (seconds of a monotonic clock).
 2. Nothing waits here: an effect that takes time (`StartRuntime`, `Settle`, `Clear`) comes back as a later event.
    Each start of a runtime has a number, its generation; events about an earlier generation are ignored.
 3. `Do.IDLE` and `Do.ENDED` are always the last effect: whoever hears of them may hand in the next event at once.
-4. A response reaches the client at once (`Respond`). Then what had been written until then is drained (`Settle`),
-   while the runtime is on its way back to `next`; only when both have happened the environment is free, because only
-   then the log of the invocation is whole. Usually `Settled` comes first and SETTLING lasts no time. Where extensions
-   are registered, which write on, the draining begins when the last party is back.
+4. The environment goes on when **every party is back at its next**: from INIT to IDLE, from INVOKE to IDLE. Before it
+   does, what the processes have written is drained (SETTLING), because only then its log is whole.
+5. A response reaches the client at once (`Respond`), whatever the parties still do.
 
-STOPPING is passed through only where extensions have registered: they, and at a normal end the runtime, get time to
-say goodbye (`RUNTIME_GRACE`, `INTERNAL_BUDGET`, `EXTERNAL_BUDGET`) before everything that is left is killed.
+An initialisation starts the external extensions first, waits until they have registered, starts the runtime, and is
+over when every party has asked for its next event. Where snapshots are on, the runtime asks for `restore/next` instead;
+the environment is then restored on the spot (RESTORE), since there is nothing to be gained by keeping it.
 
-A failed environment is not thrown away: its processes are killed (`Clear`), `/tmp` and identity stay, and the next
-invocation starts a new runtime inside its own time. That one mechanism serves failed initialisations, crashes and
-timeouts alike.
+Draining (`Settle`) happens up to three times, each for a record that must come after all that was written before it:
+
+    Drain.INIT        all parties initialised                  INIT_REPORT, or START where that was inside an invocation
+    Drain.RUNTIME     runtime back, extensions may go on       RUNTIME_DONE, which extensions may wait for
+    Drain.INVOCATION  all parties back                         END and REPORT
+
+Without extensions the last two are one, and it is asked for at the response, while the runtime is on its way back: it
+then usually has been answered when the runtime arrives, and SETTLING lasts no time.
+
+A fault ends all processes, not the sandbox: extensions, and at a normal end the runtime, get time to say goodbye
+(STOPPING, see `rapid.farewell`), what is left is killed (CLEARING), `/tmp` and identity stay, and the next invocation
+starts a new runtime inside its own time. That one mechanism serves failed initialisations, crashes and timeouts alike.
+A shutdown walks the same way and ends in ENDED.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from signal import SIGKILL, SIGTERM
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rapid import errors
@@ -54,6 +50,7 @@ from rapid.events import (
     Complete,
     Deliver,
     Do,
+    Drain,
     Effects,
     Event,
     ExtensionErrorPosted,
@@ -72,136 +69,49 @@ from rapid.events import (
     ResponseBegan,
     ResponseBroke,
     ResponseEnded,
-    RuntimeCall,
+    RestoreErrorPosted,
+    RestoreNextCalled,
     RuntimeExited,
     RuntimeNotStarted,
     SandboxLost,
+    Settle,
     Settled,
     ShutdownAsked,
-    ShutdownNotice,
-    SignalRuntime,
     StartExtension,
     StartRuntime,
+    TelemetrySubscribed,
     Timer,
     TimerFired,
     Write,
 )
-from rapid.extensions import MAX_EXTENSIONS, ExtensionCall, ExtensionRefused, Extensions, ExtensionState
+from rapid.extensions import MAX_EXTENSIONS, Extension, ExtensionRefused, Extensions
+from rapid.farewell import FAILURE, SPINDOWN, TIMEOUT, Farewell
+from rapid.initialisation import Initialisation
 from rapid.invocation import ExitStatus, Fault, Invocation, exited, extension_exited, timed_out
-from rapid.records import ExtensionReady, InitReport, InitStart, Report, Start
+from rapid.progress import Progress
+from rapid.records import ExtensionStatus, Record, Start, Subscription
+from rapid.settings import Settings
+from rapid.states import (
+    RUNTIME_MOVES,
+    TURNS,
+    ExtensionCall,
+    ExtensionMove,
+    IllegalTransition,
+    Phase,
+    RuntimeCall,
+    RuntimeMove,
+    RuntimeState,
+    Turn,
+    target,
+)
+from rapid.story import Story
 
-INIT_LIMIT = 10.0
-"""Seconds for an initialisation ahead of any invocation (AWS: init phase, on-demand)."""
-
-
-RUNTIME_GRACE = 0.3
-"""Seconds between SIGTERM and SIGKILL for the runtime, where an external extension is registered."""
-INTERNAL_BUDGET = 0.5
-"""The same where all registered extensions are internal."""
-EXTERNAL_BUDGET = 2.0
-"""Seconds for the whole of a shutdown with external extensions."""
-
-
-class RuntimeState(StrEnum):
-    """The runtime's states; values are the names that AWS prints in refusals."""
-
-    ABSENT = "Absent"
-    STARTED = "Started"
-    READY = "Ready"
-    RUNNING = "Running"
-    RESPONDING = "InvocationResponse"
-    ERRING = "InvocationErrorResponse"
-    RESPONSE_SENT = "RuntimeResponseSentState"
-    INIT_ERROR = "InitError"
-
-
-RUNTIME_CALLS: Mapping[RuntimeState, Mapping[RuntimeCall, RuntimeState]] = {
-    RuntimeState.ABSENT: {},
-    RuntimeState.STARTED: {
-        RuntimeCall.NEXT: RuntimeState.READY,
-        RuntimeCall.INIT_ERROR: RuntimeState.INIT_ERROR,
-    },
-    RuntimeState.READY: {},
-    RuntimeState.RUNNING: {
-        RuntimeCall.NEXT: RuntimeState.RUNNING,  # the same event once more
-        RuntimeCall.RESPONSE: RuntimeState.RESPONDING,
-        RuntimeCall.ERROR: RuntimeState.ERRING,
-    },
-    RuntimeState.RESPONDING: {},
-    RuntimeState.ERRING: {},
-    RuntimeState.RESPONSE_SENT: {RuntimeCall.NEXT: RuntimeState.READY},
-    RuntimeState.INIT_ERROR: {},
-}
-
-
-class Phase(StrEnum):
-    COLD = "cold"
-    INIT = "init"
-    IDLE = "idle"
-    INVOKE = "invoke"
-    SETTLING = "settling"
-    STOPPING = "stopping"
-    CLEARING = "clearing"
-    SHUTDOWN = "shutdown"
-    ENDED = "ended"
-
-
-class IllegalTransition(Exception):
-    """The runtime's state does not allow the call. Nothing has changed."""
-
-    def __init__(self, current: str, target: str) -> None:
-        super().__init__(f"{current} to {target}")
-        self.current = current
-        self.target = target
+RESTORE_LIMIT = 10.0
+"""Seconds for the hooks that run after a restoration, the runtime's loading included."""
 
 
 class UnknownRequest(Exception):
     """The call names an invocation that is not the current one. Nothing has changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What an environment is told about its function. `memory_size` in MB, `init_limit` in seconds."""
-
-    version: str
-    memory_size: int
-    runtime_version: str
-    runtime_version_arn: str
-    init_limit: float = INIT_LIMIT
-
-
-@dataclass(slots=True)
-class _Current:
-    """The invocation being worked on."""
-
-    invocation: Invocation
-    began: float
-    timeout: float
-    started: bool = False
-    #: START has been logged: the event was delivered, or failed before it could be.
-    responded: bool = False
-    failed: bool = False
-    #: The function answered with an error.
-    settled: int | None = None
-    #: The memory peak, once all that was written before the response has arrived.
-    ended: float | None = None
-    fault: Fault | None = None
-
-    @property
-    def deadline(self) -> float:
-        return self.began + self.timeout
-
-
-@dataclass(slots=True)
-class _Stop:
-    """The end of all parties, while those that may say goodbye are waited for."""
-
-    reason: str
-    final: Phase
-    #: CLEARING or SHUTDOWN: where it leads.
-    deadline: float
-    dismissed: bool = False
-    #: The runtime's time is over, the extensions have been told.
 
 
 class Lifecycle:
@@ -211,20 +121,23 @@ class Lifecycle:
         self._settings = settings
         self.phase = Phase.COLD
         self.runtime = RuntimeState.ABSENT
-        self.generation = 0
-        self._current: _Current | None = None
-        self._waiting: InvokeArrived | None = None
-        #: An invocation that came while a dead runtime's leftovers were being killed.
         self.extensions = Extensions()
         #: Of the current generation.
-        self._stop: _Stop | None = None
-        #: Only while STOPPING.
-        self._init_began = 0.0
-        #: When the running or last initialisation began.
-        self._init_duration: float | None = None
-        #: Of a successful initialisation ahead of any invocation, until a report has carried it.
-        self._failed_init: InitReport | None = None
-        #: Until the output of that initialisation has arrived.
+        self.generation = 0
+        self.story = Story()
+        self._init: Initialisation | None = None
+        #: Until it is over, the restoration included.
+        self._prepared: Initialisation | None = None
+        #: The one that is over, until a report has carried it.
+        self._current: Progress | None = None
+        self._waiting: InvokeArrived | None = None
+        #: An invocation that came while a dead runtime's leftovers were being cleared away.
+        self._farewell: Farewell | None = None
+        #: While STOPPING.
+        self._is_ending = False
+        #: A shutdown was asked for: what is being cleared is cleared for good.
+        self._failed: list[Record] = []
+        #: About an initialisation that failed, until its output has arrived.
         self._memory_peak = 0
         #: The greatest reported so far, in bytes; a sandbox that is lost reports none.
 
@@ -237,175 +150,263 @@ class Lifecycle:
         """The current invocation."""
         return self._current.invocation if self._current else None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it takes no invocation any more."""
+        return self._is_ending or self.phase is Phase.ENDED
+
     def handle(self, event: Event) -> Effects:
         """Take an event, return what is to be done.
 
-        Raises `IllegalTransition` or `UnknownRequest` for calls of the runtime that are out of order; the state is
+        Raises `IllegalTransition`, `UnknownRequest` or `ExtensionRefused` for calls that are out of order; the state is
         then as before.
         """
-        return _HANDLERS[type(event)](self, event)
+        try:
+            effects = _HANDLERS[type(event)](self, event)
+        except (IllegalTransition, UnknownRequest, ExtensionRefused) as refusal:
+            self.story.add(event, self.phase, self.runtime, str(refusal) or "unknown request")
+            raise
+        self.story.add(event, self.phase, self.runtime)
+        return effects
 
     def check(self) -> None:
         """Raise AssertionError where the state contradicts itself (tests keep this on)."""
-        busy = {Phase.INVOKE, Phase.SETTLING}
-        assert (self._current is not None) or self.phase not in busy, self
-        ending = {Phase.STOPPING, Phase.CLEARING, Phase.SHUTDOWN}
-        assert (self._current is None) or self.phase in busy | ending, self
-        assert (self._stop is not None) == (self.phase is Phase.STOPPING), self
+        ending = {Phase.STOPPING, Phase.CLEARING}
+        assert (self._current is not None) or self.phase is not Phase.INVOKE, self
+        assert (self._current is None) or self.phase in {Phase.INVOKE, Phase.SETTLING} | ending, self
+        assert (self._farewell is not None) == (self.phase is Phase.STOPPING), self
         assert (self.runtime is RuntimeState.ABSENT) or self.phase not in {Phase.COLD, Phase.ENDED}, self
-        assert (self.runtime is RuntimeState.READY) or self.phase is not Phase.IDLE, self
+        assert (self.runtime is RuntimeState.READY) or self.phase not in {Phase.IDLE, Phase.SETTLING}, self
         running = {RuntimeState.RUNNING, RuntimeState.RESPONDING, RuntimeState.ERRING}
         assert (self.phase in {Phase.INVOKE} | ending) or self.runtime not in running, self
         assert self.extensions.all_ready or self.phase not in {Phase.IDLE, Phase.SETTLING}, self
+        initialising = {Phase.INIT, Phase.RESTORE}
+        assert (self._init is not None) or self.phase not in initialising, self
+        assert (self._init is None) or self.phase in initialising | {Phase.INVOKE, Phase.SETTLING}, self
+        assert not (self._is_ending and Turn.FAILED in TURNS[self.phase]), self
 
-    # Beginning
+    # Phases
+
+    def _turn(self, turn: Turn) -> None:
+        self.phase = target(TURNS, self.phase, turn)
+
+    def _allows(self, turn: Turn) -> bool:
+        return turn in TURNS[self.phase]
+
+    def _is_live(self, generation: int) -> bool:
+        """Whether a fault of this generation's processes counts."""
+        return generation == self.generation and self._allows(Turn.FAILED)
+
+    def _arm(self, timer: Timer, at: float) -> Effects:
+        return [Arm(timer, at, self.generation)] if self._settings.timeouts else []
+
+    # Initialisation
 
     def _began(self, event: Began) -> Effects:
-        if self.phase is not Phase.COLD:
-            raise IllegalTransition(self.phase, Phase.INIT)
-        self.phase = Phase.INIT
-        start = InitStart(self._settings.runtime_version, self._settings.runtime_version_arn)
-        armed = Arm(Timer.INIT, event.now + self._settings.init_limit, self.generation + 1)
-        return [Write(start), self._start(event.now), armed]
+        self._turn(Turn.BEGAN)
+        found = self._initialise(event.now, ahead=True)
+        return [*found, *self._arm(Timer.INIT, event.now + self._settings.init_limit)]
 
-    def _start(self, now: float) -> FindExtensions:
+    def _initialise(self, now: float, *, ahead: bool) -> Effects:
         self.generation += 1
-        self._init_began = now
-        return FindExtensions(self.generation)
+        self._init = Initialisation(self._settings, now, ahead)
+        return [Write(self._init.start()), FindExtensions(self.generation)]
 
     def _extensions_found(self, event: ExtensionsFound) -> Effects:
         looked = self.runtime is not RuntimeState.ABSENT or self.extensions.names
         if looked or not self._is_live(event.generation):
             return []
         if len(event.names) > MAX_EXTENSIONS:
-            return self._fail(
-                event.now, Fault("Extension.TooManyExtensions", errors.TOO_MANY_EXTENSIONS.message)
-            )
+            fault = Fault("Extension.TooManyExtensions", errors.TOO_MANY_EXTENSIONS.message)
+            return self._fail(event.now, fault)
         self.extensions = Extensions.launched(event.names)
         starts: Effects = [StartExtension(self.generation, name) for name in event.names]
         return starts or self._start_runtime()
 
     def _start_runtime(self) -> Effects:
-        self.runtime = RuntimeState.STARTED
+        self._move(RuntimeMove.STARTED)
         return [StartRuntime(self.generation)]
 
-    def _invoke_arrived(self, event: InvokeArrived) -> Effects:
-        ending = self.phase is Phase.CLEARING or (
-            self._stop is not None and self._stop.final is Phase.CLEARING
-        )
-        if ending and self._current is None and self._waiting is None:
-            self._waiting = (
-                event  # the runtime died while nobody looked; a new one starts when the old is gone
-            )
+    def _runtime_ready(self, init: Initialisation) -> Effects:
+        self.extensions.close_registration()
+        return _write(init.runtime_done())
+
+    def _parties_ready(self, now: float, init: Initialisation) -> Effects:
+        init.parties_ready(now)
+        if self.phase is Phase.INVOKE:  # its time runs on
+            return [Settle(Drain.INIT)]
+        self._turn(Turn.PARTIES_READY)
+        return [Do.DISARM, Settle(Drain.INIT)]
+
+    def _snapshot_ready(self, now: float, init: Initialisation) -> Effects:
+        """None is kept: the environment goes on as if it had been restored from it."""
+        self._move(RuntimeMove.RESTORED)
+        if self.phase is not Phase.INIT:  # inside an invocation it is one initialisation, hooks and all
+            return [Do.RESTORE]
+        self._turn(Turn.SNAPSHOT)
+        limit = self._arm(Timer.RESTORE, now + RESTORE_LIMIT)
+        return [*self._initialised(now, init), Write(init.restore(now)), Do.RESTORE, *limit]
+
+    def _initialised(self, now: float, init: Initialisation) -> Effects:
+        """What is logged when an initialisation, or the restoration after it, has succeeded."""
+        report = Write(init.report(now))
+        if init.is_restoring:
+            return [report]
+        return [*_write(map(_status, self.extensions.registered)), report, Do.CLOSE_SUBSCRIPTIONS]
+
+    def _init_settled(self, event: Settled) -> Effects:
+        init, current = self._init, self._current
+        if init is None or not init.is_over or self.phase not in (Phase.INVOKE, Phase.SETTLING):
             return []
-        if self.phase not in (Phase.IDLE, Phase.COLD):
-            raise IllegalTransition(self.phase, Phase.INVOKE)
-        cold = self.phase is Phase.COLD
-        self.phase = Phase.INVOKE
-        self._current = current = _Current(event.invocation, event.now, event.timeout)
-        if not cold:
-            return [Do.THAW, *self._deliver(current), self._armed(current)]
-        start = self._start(event.now)
-        return [start, self._armed(current)]
+        self._memory_peak = max(self._memory_peak, event.memory_peak)
+        self._init, self._prepared = None, init
+        logged = self._initialised(event.now, init)
+        if current is not None:
+            return [*logged, *self._deliver(event.now, current)]
+        self._turn(Turn.DRAINED)
+        return [*logged, Do.FREEZE, Do.IDLE]
 
-    def _armed(self, current: _Current) -> Arm:
-        return Arm(Timer.INVOKE, current.deadline, self.generation)
+    # Invocation
 
-    def _deliver(self, current: _Current) -> Effects:
-        self.runtime = RuntimeState.RUNNING
+    def _invoke_arrived(self, event: InvokeArrived) -> Effects:
+        if self._is_between_runtimes():
+            self._waiting = event
+            return []
+        is_cold = self.phase is Phase.COLD
+        self._turn(Turn.INVOKED)
+        self._current = current = Progress(event.invocation, event.now, event.timeout)
+        begun = (
+            self._initialise(event.now, ahead=False)
+            if is_cold
+            else [Do.THAW, *self._deliver(event.now, current)]
+        )
+        return [*begun, *self._arm(Timer.INVOKE, current.deadline)]
+
+    def _is_between_runtimes(self) -> bool:
+        """The runtime died while nobody looked: an invocation waits until the leftovers are gone."""
+        ending = self.phase in (Phase.STOPPING, Phase.CLEARING) and not self._is_ending
+        return ending and self._current is None and self._waiting is None
+
+    def _deliver(self, now: float, current: Progress) -> Effects:
+        self._move(RuntimeMove.DELIVERED)
+        current.delivered = now
         notice = InvokeNotice(current.invocation, current.deadline)
         hearing = [Notify(each.identifier, notice) for each in self.extensions.begin_invocation()]
-        return [*self._log_start(current), Deliver(current.invocation, current.deadline), *hearing]
+        return [self._started(current), Deliver(current.invocation, current.deadline), *hearing]
 
-    def _log_start(self, current: _Current) -> Effects:
-        if current.started:
-            return []
-        current.started = True
+    def _started(self, current: Progress) -> Write:
         invocation = current.invocation
-        return [Write(Start(invocation.request_id, self._settings.version, invocation.arn))]
+        return Write(
+            Start(
+                invocation.request_id,
+                self._settings.version,
+                invocation.arn,
+                invocation.trace_id,
+                invocation.tenant_id,
+            )
+        )
 
     # Calls of the runtime
 
-    def _target(self, call: RuntimeCall) -> RuntimeState:
-        """The state that `call` leads to. Raises `IllegalTransition`."""
-        target = RUNTIME_CALLS[self.runtime].get(call)
-        if target is None or self.phase in (Phase.STOPPING, Phase.CLEARING, Phase.SHUTDOWN):
-            raise IllegalTransition(self.runtime, call.value)
-        return target
+    def _call(self, call: RuntimeCall) -> RuntimeState:
+        """The runtime calls; the state it was in. Raises `IllegalTransition`."""
+        before = self.runtime
+        after = target(RUNTIME_MOVES, before, call)
+        if self.phase in (Phase.STOPPING, Phase.CLEARING):
+            raise IllegalTransition(before, call.value)
+        self.runtime = after
+        return before
+
+    def _move(self, move: RuntimeMove) -> None:
+        self.runtime = target(RUNTIME_MOVES, self.runtime, move)
 
     def _next_called(self, event: NextCalled) -> Effects:
-        before, self.runtime = self.runtime, self._target(RuntimeCall.NEXT)
-        if before is RuntimeState.RUNNING and self._current is not None:
-            return [Deliver(self._current.invocation, self._current.deadline)]
-        self.extensions.close_registration()
-        return self._advance(event.now)
+        before = self._call(RuntimeCall.NEXT)
+        current = self._current
+        if before is RuntimeState.RUNNING and current is not None:
+            return [Deliver(current.invocation, current.deadline)]
+        if self._init is not None:
+            return [*self._runtime_ready(self._init), *self._advance(event.now)]
+        effects: Effects = []
+        if current is not None and self.phase is Phase.INVOKE:
+            current.runtime_back = event.now
+            effects = [] if self.extensions.all_ready else [Settle(Drain.RUNTIME)]
+        return [*effects, *self._advance(event.now)]
+
+    def _restore_next_called(self, event: RestoreNextCalled) -> Effects:
+        self._call(RuntimeCall.RESTORE_NEXT)
+        assert self._init is not None
+        return [*self._runtime_ready(self._init), *self._advance(event.now)]
 
     def _advance(self, now: float) -> Effects:
         """Go on if every party is back at its `next`."""
-        if self.runtime is not RuntimeState.READY or not self.extensions.all_ready:
+        if not self.extensions.all_ready:
             return []
-        current = self._current
-        if current is None:
-            return self._initialised(now) if self.phase is Phase.INIT else []
-        if self.phase is not Phase.INVOKE:
+        if self._init is not None and self.runtime is RuntimeState.RESTORE_READY:
+            return self._snapshot_ready(now, self._init)
+        if self.runtime is not RuntimeState.READY:
             return []
-        if not current.started:  # initialised inside the invocation
-            return [*self._log_extensions(), *self._deliver(current)]
-        return self._all_back(current, now)
+        if self._init is not None:
+            return self._parties_ready(now, self._init)
+        return self._all_back(now) if self.phase is Phase.INVOKE else []
 
-    def _all_back(self, current: _Current, now: float) -> Effects:
-        self.phase = Phase.SETTLING
+    def _all_back(self, now: float) -> Effects:
+        current = self._current
+        assert current is not None
+        self._turn(Turn.PARTIES_READY)
         current.ended = now
         if self.extensions.any_registered:  # they may have written since the response
-            return [Do.DISARM, Do.SETTLE]
-        if current.settled is None:
+            return [Do.DISARM, Settle(Drain.INVOCATION)]
+        if current.memory_peak is None:
             return [Do.DISARM]
-        return [Do.DISARM, *self._finished(current.settled)]
-
-    def _log_extensions(self) -> Effects:
-        return [Write(ExtensionReady(each.name, each.events)) for each in self.extensions.registered]
-
-    def _initialised(self, now: float) -> Effects:
-        self.phase = Phase.IDLE
-        self._init_duration = now - self._init_began
-        return [Do.DISARM, *self._log_extensions(), Do.FREEZE, Do.IDLE]
+        return [Do.DISARM, *self._finished(now, current.memory_peak)]
 
     def _response_began(self, event: ResponseBegan) -> Effects:
         current = self._current
         if current is None or current.invocation.request_id != event.request_id:
             raise UnknownRequest
-        self.runtime = self._target(event.call)
+        self._call(event.call)
+        current.answer_began = event.now
         return []
 
     def _response_ended(self, event: ResponseEnded) -> Effects:
-        if not self._is_responding(event.request_id):
+        current = self._responding(event.request_id)
+        if current is None:
             return []  # the deadline or the process's end came first
-        assert self._current is not None
-        self.runtime = RuntimeState.RESPONSE_SENT
-        self._current.responded = True
-        self._current.failed = event.outcome.function_error
+        self._move(RuntimeMove.RESPONSE_ENDED)
+        current.answer_ended = event.now
+        current.outcome = event.outcome
         if self.extensions.any_registered:
             return [Respond(event.outcome)]
-        return [Respond(event.outcome), Do.SETTLE]
+        return [Respond(event.outcome), Settle(Drain.INVOCATION)]
 
     def _response_broke(self, event: ResponseBroke) -> Effects:
-        if self._is_responding(event.request_id):
-            self.runtime = RuntimeState.RUNNING
+        if self._responding(event.request_id) is not None:
+            self._move(RuntimeMove.RESPONSE_BROKE)
         return []
 
-    def _is_responding(self, request_id: str) -> bool:
-        mine = self._current is not None and self._current.invocation.request_id == request_id
-        return (
-            mine
-            and self.phase is Phase.INVOKE
-            and self.runtime in (RuntimeState.RESPONDING, RuntimeState.ERRING)
-        )
+    def _responding(self, request_id: str) -> Progress | None:
+        """The invocation, if it is this one and its answer is being received."""
+        current = self._current
+        mine = current is not None and current.invocation.request_id == request_id
+        receiving = self.phase is Phase.INVOKE and RuntimeMove.RESPONSE_ENDED in RUNTIME_MOVES[self.runtime]
+        return current if mine and receiving else None
 
     def _init_error_posted(self, event: InitErrorPosted) -> Effects:
-        self.runtime = self._target(RuntimeCall.INIT_ERROR)
+        self._call(RuntimeCall.INIT_ERROR)
+        return self._fail(event.now, Fault(event.error_type, "", payload=event.payload))
+
+    def _restore_error_posted(self, event: RestoreErrorPosted) -> Effects:
+        self._call(RuntimeCall.RESTORE_ERROR)
         return self._fail(event.now, Fault(event.error_type, "", payload=event.payload))
 
     # Calls of extensions
+
+    def _extension(self, identifier: str, refusal: errors.Refusal) -> Extension:
+        extension = self.extensions.find(identifier)
+        if extension is None:
+            raise ExtensionRefused(refusal)
+        return extension
 
     def _extension_registered(self, event: ExtensionRegistered) -> Effects:
         extension = self.extensions.register(event.name, event.events, event.identifier)
@@ -413,218 +414,220 @@ class Lifecycle:
         return self._start_runtime() if starts and self._is_live(self.generation) else []
 
     def _extension_next_called(self, event: ExtensionNextCalled) -> Effects:
-        extension = self.extensions.find(event.identifier)
-        if extension is None:
-            raise ExtensionRefused(errors.unknown_extension(event.identifier))
+        extension = self._extension(event.identifier, errors.unknown_extension(event.identifier))
         extension.call(ExtensionCall.NEXT)
         return self._advance(event.now)
 
     def _extension_error_posted(self, event: ExtensionErrorPosted) -> Effects:
-        extension = self.extensions.find(event.identifier)
-        if extension is None:
-            raise ExtensionRefused(errors.UNKNOWN_IDENTIFIER)
+        extension = self._extension(event.identifier, errors.UNKNOWN_IDENTIFIER)
         extension.call(event.call)
         kind = "Extension.InitError" if event.call is ExtensionCall.INIT_ERROR else "Extension.ExitError"
-        return self._fail(event.now, Fault(kind, event.error_type)) if self._is_live(self.generation) else []
+        return self._extension_failed(event.now, extension, Fault(kind, event.error_type), self.generation)
+
+    def _telemetry_subscribed(self, event: TelemetrySubscribed) -> Effects:
+        extension = self._extension(event.identifier, errors.UNKNOWN_IDENTIFIER)
+        if self._init is None or self.phase is Phase.SETTLING:
+            raise ExtensionRefused(errors.LOGS_CLOSED if event.is_logs else errors.TELEMETRY_CLOSED)
+        return [Write(Subscription(extension.name, event.types, event.is_logs))]
 
     # Faults
 
     def _extension_not_started(self, event: ExtensionNotStarted) -> Effects:
-        fault = Fault("Extension.LaunchError", event.text)
-        return self._fail(event.now, fault) if self._is_live(event.generation) else []
+        if not self._is_live(event.generation):
+            return []
+        extension = self.extensions.named(event.name)
+        extension.move(ExtensionMove.NOT_STARTED)
+        return self._extension_failed(
+            event.now, extension, Fault("Extension.LaunchError", event.text), event.generation
+        )
 
     def _extension_exited(self, event: ExtensionExited) -> Effects:
-        if event.generation != self.generation or self.phase is Phase.COLD:
+        if event.generation != self.generation or self.phase in (Phase.COLD, Phase.ENDED):
             return []
-        self.extensions.named(event.name).state = ExtensionState.EXITED
-        if self.phase is Phase.STOPPING:
-            return self._farewell_heard()
-        return (
-            self._fail(event.now, extension_exited(event.status)) if self._is_live(event.generation) else []
-        )
+        extension = self.extensions.named(event.name)
+        extension.move(ExtensionMove.EXITED)
+        if self._farewell is not None:
+            self._farewell.extension_gone()
+            return self._after_farewell()
+        return self._extension_failed(event.now, extension, extension_exited(event.status), event.generation)
+
+    def _extension_failed(self, now: float, extension: Extension, fault: Fault, generation: int) -> Effects:
+        if not self._is_live(generation):
+            return []
+        extension.fault = fault.shown_type or fault.error_type
+        return self._fail(now, fault)
 
     def _runtime_not_started(self, event: RuntimeNotStarted) -> Effects:
         return self._fail(event.now, event.fault) if self._is_live(event.generation) else []
 
     def _runtime_exited(self, event: RuntimeExited) -> Effects:
-        if self.phase is Phase.STOPPING and event.generation == self.generation:
-            return self._dismiss_extensions()
+        if self._farewell is not None and event.generation == self.generation:
+            return [*self._farewell.runtime_gone(), *self._after_farewell()]
         return self._fail(event.now, exited(event.status)) if self._is_live(event.generation) else []
 
     def _timer_fired(self, event: TimerFired) -> Effects:
         if event.generation != self.generation or self.phase is not _ARMED_IN[event.timer]:
             return []
-        if event.timer is Timer.STOP:
-            return self._dismiss_extensions() or self._clear()
-        limit = self._current.timeout if self._current else self._settings.init_limit
+        if self._farewell is not None:
+            return [*self._farewell.time_over(), *self._after_farewell()]
+        limits = {Timer.INIT: self._settings.init_limit, Timer.RESTORE: RESTORE_LIMIT}
+        limit = self._current.timeout if self._current else limits[event.timer]
         return self._fail(event.now, timed_out(limit))
 
-    def _is_live(self, generation: int) -> bool:
-        gone = (Phase.COLD, Phase.STOPPING, Phase.CLEARING, Phase.SHUTDOWN, Phase.ENDED)
-        return generation == self.generation and self.phase not in gone
-
     def _fail(self, now: float, fault: Fault) -> Effects:
-        """Kill what is left and begin anew: before the next invocation, or inside it."""
-        effects: Effects = [Do.DISARM]
+        """End what is left and begin anew: before the next invocation, or inside it."""
+        effects: Effects = [Do.DISARM, *self._init_failed(now, fault)]
         current = self._current
-        invoking = current is not None and self.phase is Phase.INVOKE
-        if self.phase is Phase.INIT or (invoking and current is not None and not current.started):
-            self._failed_init = self._init_report(now, fault)
-        if current is not None and invoking:
-            current.ended = now
-            current.fault = fault
-            if not current.responded:
-                current.responded = True
-                effects.append(Respond(fault.outcome(current.invocation.request_id)))
-        reason = "timeout" if fault.status == "timeout" else "failure"
-        return [*effects, *self._end_parties(now, reason, Phase.CLEARING)]
+        if current is not None and self.phase is Phase.INVOKE:
+            effects += self._faulted(now, current, fault)
+        reason = TIMEOUT if fault.status == "timeout" else FAILURE
+        return [*effects, *self._end_parties(now, reason, Turn.FAILED)]
 
-    def _end_parties(self, now: float, reason: str, final: Phase) -> Effects:
-        """End all processes; those of extensions, and at a normal end the runtime's, get time to end themselves."""
-        if not self.extensions.any_registered:
-            self.phase = final
-            return [Do.CLEAR]
-        external = self.extensions.any_external
-        self._stop = _Stop(reason, final, now + (EXTERNAL_BUDGET if external else INTERNAL_BUDGET))
-        self.phase = Phase.STOPPING
-        if reason != "spindown" or self.runtime is RuntimeState.ABSENT:
-            return [Do.THAW, *(self._dismiss_extensions() or self._clear())]
-        patience = now + (RUNTIME_GRACE if external else INTERNAL_BUDGET)
-        return [Do.THAW, SignalRuntime(self.generation, SIGTERM), Arm(Timer.STOP, patience, self.generation)]
-
-    def _dismiss_extensions(self) -> Effects:
-        """The runtime's time is over: tell the extensions, once. Empty where they have been told."""
-        stop = self._stop
-        if stop is None or stop.dismissed:
+    def _init_failed(self, now: float, fault: Fault) -> Effects:
+        """What is to be logged of it: now, and once its output has arrived."""
+        init, self._init = self._init, None
+        if init is None:
             return []
-        stop.dismissed = True
-        hearing = self.extensions.hearing_shutdown
-        if not hearing:
-            return self._clear()
-        notice = ShutdownNotice(stop.reason, stop.deadline)
-        told: Effects = [Notify(each.identifier, notice) for each in hearing]
-        return [
-            SignalRuntime(self.generation, SIGKILL),
-            *told,
-            Arm(Timer.STOP, stop.deadline, self.generation),
-        ]
+        statuses = [_status(each) for each in self.extensions.all if each.identifier or each.fault]
+        self._failed = [*([] if init.is_restoring else statuses), *init.failed(now, fault)]
+        return _write(init.runtime_done(fault)) if self.runtime is not RuntimeState.ABSENT else []
 
-    def _farewell_heard(self) -> Effects:
-        """An extension has ended. When the last one of those that were told has, nothing is waited for."""
-        stop = self._stop
-        waits = stop is None or not stop.dismissed or self.extensions.hearing_shutdown
-        return [] if waits else self._clear()
-
-    def _clear(self) -> Effects:
-        stop, self._stop = self._stop, None
-        if stop is None:
-            return []
-        self.phase = stop.final
-        return [Do.DISARM, Do.CLEAR]
-
-    def _init_report(self, now: float, fault: Fault) -> InitReport:
-        phase = "invoke" if self._current else "init"
-        return InitReport(now - self._init_began, phase, fault.status, fault.shown_type or fault.error_type)
+    def _faulted(self, now: float, current: Progress, fault: Fault) -> Effects:
+        """An invocation meets a fault: the client hears of it, unless it has its answer already."""
+        current.ended = now
+        current.fault = fault
+        effects: Effects = []
+        if current.delivered is not None and not current.is_told:
+            effects.append(Write(current.runtime_done(now)))
+        if current.outcome is None:
+            current.outcome = fault.outcome(current.invocation.request_id)
+            effects.append(Respond(current.outcome))
+        return effects
 
     # Ends
 
-    def _settled(self, event: Settled) -> Effects:
-        if self.phase is Phase.INVOKE and self._current and self.runtime is RuntimeState.RESPONSE_SENT:
-            self._current.settled = event.memory_peak
-            return []
-        return self._finished(event.memory_peak) if self.phase is Phase.SETTLING else []
+    def _end_parties(self, now: float, reason: str, turn: Turn) -> Effects:
+        """End all processes, those of extensions with the time that they have."""
+        self._turn(turn)
+        self._farewell = Farewell(reason, self.extensions, self.generation, now)
+        runs = self.runtime is not RuntimeState.ABSENT
+        return [*self._farewell.begin(runtime_runs=runs), *self._after_farewell()]
 
-    def _finished(self, memory_peak: int) -> Effects:
-        completed = self._completed(memory_peak)
-        self.phase = Phase.IDLE
+    def _after_farewell(self) -> Effects:
+        if self._farewell is None or not self._farewell.is_over:
+            return []
+        self._farewell = None
+        self._turn(Turn.FAREWELL_OVER)
+        return [Do.DISARM, Do.CLEAR] if self.extensions.any_registered else [Do.CLEAR]
+
+    def _settled(self, event: Settled) -> Effects:
+        current = self._current
+        if event.drain is Drain.INIT:
+            return self._init_settled(event)
+        if current is None or self.phase not in (Phase.INVOKE, Phase.SETTLING):
+            return []
+        if event.drain is Drain.RUNTIME:
+            is_due = current.runtime_back is not None and not current.is_told
+            return [Write(current.runtime_done(event.now))] if is_due else []
+        if self.phase is Phase.INVOKE:
+            if self.runtime is RuntimeState.RESPONSE_SENT:
+                current.memory_peak = event.memory_peak
+            return []
+        return self._finished(event.now, event.memory_peak)
+
+    def _finished(self, now: float, memory_peak: int) -> Effects:
+        completed = self._completed(now, memory_peak)
+        self._turn(Turn.DRAINED)
         return [*completed, Do.FREEZE, Do.IDLE]
 
     def _cleared(self, event: Cleared) -> Effects:
-        if self.phase not in (Phase.CLEARING, Phase.SHUTDOWN):
+        if self.phase is not Phase.CLEARING:
             return []
-        completed = self._completed(event.memory_peak)
-        self.runtime = RuntimeState.ABSENT
-        self.extensions = Extensions()
-        if self.phase is Phase.SHUTDOWN:
-            self.phase = Phase.ENDED
+        completed = self._completed(event.now, event.memory_peak)
+        self._forget_parties()
+        if self._is_ending:
+            self._turn(Turn.CLEARED_FOR_GOOD)
             return [*completed, Do.ENDED]
-        self.phase = Phase.COLD
-        self._init_duration = None
+        self._turn(Turn.CLEARED)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             return [*completed, *self._invoke_arrived(replace(waiting, now=event.now))]
         return [*completed, Do.IDLE]
 
-    def _completed(self, memory_peak: int) -> Effects:
+    def _forget_parties(self) -> None:
+        self.runtime = RuntimeState.ABSENT
+        self.extensions = Extensions()
+        self._init = self._prepared = self._farewell = None
+
+    def _completed(self, now: float, memory_peak: int) -> Effects:
         """What is logged once all output is there: a failed initialisation, the end of the current invocation."""
         self._memory_peak = max(self._memory_peak, memory_peak)
-        failed_init, self._failed_init = self._failed_init, None
-        effects: Effects = [Write(failed_init)] if failed_init else []
+        failed, self._failed = self._failed, []
+        effects = _write(failed)
         current, self._current = self._current, None
         if current is None:
             return effects
-        assert current.ended is not None
-        report = Report(
-            request_id=current.invocation.request_id,
-            duration=current.ended - current.began,
-            init_duration=self._init_duration,
-            memory_size=self._settings.memory_size,
-            memory_peak=self._memory_peak,
-            status="failure" if current.failed else "success",
+        if current.delivered is None:
+            effects.append(self._started(current))
+        if not current.is_told:
+            effects.append(Write(current.runtime_done(now)))
+        prepared, self._prepared = self._prepared, None
+        report = current.report(
+            self._settings.memory_size,
+            self._memory_peak,
+            prepared.duration if prepared else None,
+            prepared.restore_duration if prepared else None,
         )
-        self._init_duration = None
-        if fault := current.fault:
-            report = replace(report, status=fault.status, error_type=fault.shown_type or fault.error_type)
-        return [*effects, *self._log_start(current), Write(report), Complete(report)]
+        return [*effects, Write(report), Complete(report)]
 
     def _shutdown_asked(self, event: ShutdownAsked) -> Effects:
-        stopping = self._stop is not None and self._stop.final is Phase.SHUTDOWN
-        if self.phase in (Phase.SHUTDOWN, Phase.ENDED) or stopping:
+        if self._is_ending or not self._allows(Turn.END_ASKED):
             return []
-        effects = self._give_up(
-            event.now, Fault("Sandbox.Failure", "The execution environment was shut down")
-        )
-        if self._stop is not None:  # a reset is under way; its timer is needed
-            self._stop.final = Phase.SHUTDOWN
-            return [effect for effect in effects if effect is not Do.DISARM]
-        if self.phase is Phase.CLEARING:
-            self.phase = Phase.SHUTDOWN
-            return effects
-        return [*effects, *self._end_parties(event.now, "spindown", Phase.SHUTDOWN)]
+        self._is_ending = True
+        fault = Fault("Sandbox.Failure", "The execution environment was shut down")
+        given_up = self._give_up(event.now, fault)
+        if self.phase in (Phase.STOPPING, Phase.CLEARING):  # it serves the shutdown too
+            self._turn(Turn.END_ASKED)
+            return given_up
+        return [Do.DISARM, *given_up, *self._end_parties(event.now, SPINDOWN, Turn.END_ASKED)]
 
     def _sandbox_lost(self, event: SandboxLost) -> Effects:
-        if self.phase is Phase.ENDED:
+        if not self._allows(Turn.LOST):
             return []
         fault = Fault("Sandbox.Failure", f"The execution environment was lost: {event.reason}")
         if event.out_of_memory:
             fault = exited(ExitStatus(-9, out_of_memory=True))
             self._memory_peak = self._settings.memory_size * 1024**2
-        effects = self._give_up(event.now, fault)
-        completed = self._completed(0)
-        self.phase = Phase.ENDED
-        self.runtime = RuntimeState.ABSENT
-        self.extensions = Extensions()
-        self._stop = None
-        return [*effects, *completed, Do.ENDED]
+        given_up = self._give_up(event.now, fault)
+        completed = self._completed(event.now, 0)
+        self._turn(Turn.LOST)
+        self._forget_parties()
+        return [Do.DISARM, *given_up, *completed, Do.ENDED]
 
     def _give_up(self, now: float, fault: Fault) -> Effects:
+        """Answer whoever waits for one, at the end of the environment."""
+        self._init = None
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            self._current = _Current(waiting.invocation, now, waiting.timeout)
+            self._current = Progress(waiting.invocation, now, waiting.timeout)
         current = self._current
-        effects: Effects = [Do.DISARM]
-        if current is None:
-            return effects
-        if current.ended is None:
-            current.ended = now
-            current.fault = fault
-        if not current.responded:
-            current.responded = True
-            effects.append(Respond(fault.outcome(current.invocation.request_id)))
-        return effects
+        return self._faulted(now, current, fault) if current is not None and current.ended is None else []
 
 
-_ARMED_IN = {Timer.INIT: Phase.INIT, Timer.INVOKE: Phase.INVOKE, Timer.STOP: Phase.STOPPING}
+def _write(records: Iterable[Record]) -> Effects:
+    return [Write(record) for record in records]
+
+
+def _status(extension: Extension) -> ExtensionStatus:
+    return ExtensionStatus(extension.name, extension.state, extension.events, extension.fault)
+
+
+_ARMED_IN = {
+    Timer.INIT: Phase.INIT,
+    Timer.RESTORE: Phase.RESTORE,
+    Timer.INVOKE: Phase.INVOKE,
+    Timer.STOP: Phase.STOPPING,
+}
 
 _HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     Began: Lifecycle._began,
@@ -634,6 +637,8 @@ _HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     ResponseEnded: Lifecycle._response_ended,
     ResponseBroke: Lifecycle._response_broke,
     InitErrorPosted: Lifecycle._init_error_posted,
+    RestoreNextCalled: Lifecycle._restore_next_called,
+    RestoreErrorPosted: Lifecycle._restore_error_posted,
     RuntimeNotStarted: Lifecycle._runtime_not_started,
     RuntimeExited: Lifecycle._runtime_exited,
     ExtensionsFound: Lifecycle._extensions_found,
@@ -642,6 +647,7 @@ _HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     ExtensionErrorPosted: Lifecycle._extension_error_posted,
     ExtensionNotStarted: Lifecycle._extension_not_started,
     ExtensionExited: Lifecycle._extension_exited,
+    TelemetrySubscribed: Lifecycle._telemetry_subscribed,
     TimerFired: Lifecycle._timer_fired,
     Settled: Lifecycle._settled,
     Cleared: Lifecycle._cleared,

@@ -14,10 +14,10 @@ from aiohttp import web
 from rapid import errors
 from rapid.bodies import BodyBroken, BodyTooLong, read_body
 from rapid.environment import Delivery, Environment
-from rapid.events import RuntimeCall
 from rapid.invocation import Outcome, too_large
-from rapid.lifecycle import IllegalTransition, RuntimeState, UnknownRequest
+from rapid.lifecycle import UnknownRequest
 from rapid.responses import accept, answer, is_waiting, not_found, refuse
+from rapid.states import IllegalTransition, RuntimeCall, RuntimeState
 
 PREFIX = "/2018-06-01"
 INVOCATION = f"{PREFIX}/runtime/invocation/"

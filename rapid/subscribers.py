@@ -6,7 +6,7 @@ The shell around `rapid.batches`. Everything here happens in thawed time: listen
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rapid.batches import TOO_SLOW, Batch, Batches, Loss
 from rapid.deliveries import FAILURES, Delivery
@@ -27,11 +27,15 @@ TRY_LIMIT = 10.0
 class Subscriber:
     """See the module's text. Whoever makes one closes it."""
 
-    def __init__(self, subscription: Subscription, delivery: Delivery, clock: ThawedTime) -> None:
+    def __init__(
+        self, subscription: Subscription, delivery: Delivery, clock: ThawedTime, on_done: Callable[[], None]
+    ) -> None:
         self.subscription = subscription
         self.dialect = Dialect.of(subscription)
         self._delivery = delivery
         self._clock = clock
+        self._on_done = on_done
+        #: Called when nothing is under way any more.
         self._batches = Batches(subscription.buffering)
         self._timer: Timer | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -103,6 +107,8 @@ class Subscriber:
                 logger.error("%r failed", self, exc_info=error)
             self._batches.failed()
         self.look()
+        if self.is_done and not self._closed:
+            self._on_done()
 
     async def _deliver(self, batch: Batch) -> None:
         """Raises what the last attempt raised."""

@@ -6,17 +6,21 @@ It does not know what may be subscribed to when, nor what the records say.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from rapid.batches import NONE, Loss
 from rapid.deliveries import delivery
+from rapid.platform_events import Document
 from rapid.subscribers import Subscriber
 from rapid.subscriptions import Api, Subscription
 from rapid.supervisor import Supervisor
-from rapid.telemetry_events import Dialect, Document, Happening, events
-from rapid.thawed_time import ThawedTime
+from rapid.telemetry_events import Dialect, Happening, events
+from rapid.thawed_time import ThawedTime, Timer
 
 EARLY = 1 << 18
 """Bytes of what happened before somebody subscribed that are kept, roughly: the least that makes a batch."""
+PATIENCE = 0.3
+"""Seconds that the end of an extension waits for what it has not heard, of the two that it has in all."""
 
 
 class Telemetry:
@@ -33,6 +37,10 @@ class Telemetry:
         self._is_open = True
         self._ending: set[asyncio.Task[None]] = set()
         #: Deliveries that have been cancelled and are still about to end.
+        self._waiting: list[Callable[[], None]] = []
+        #: For everything to have been delivered.
+        self._patience: Timer | None = None
+        #: Runs while somebody does.
         self.listens = True
         #: Whether anybody hears of what happens, or may yet.
 
@@ -80,7 +88,9 @@ class Telemetry:
             if former.subscription == subscription:
                 return
             self._close(former)
-        subscriber = Subscriber(subscription, delivery(subscription, self._supervisor), self._clock)
+        subscriber = Subscriber(
+            subscription, delivery(subscription, self._supervisor), self._clock, self._delivered
+        )
         self._subscribers[name] = subscriber
         self.listens = True
         lost = sum((self._early.lost.get(each, NONE) for each in subscription.types), NONE)
@@ -114,18 +124,47 @@ class Telemetry:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether everybody has heard everything."""
+        """Whether everybody has heard everything, or it has been given up."""
         return all(each.is_done for each in self._subscribers.values())
+
+    def when_delivered(self, callback: Callable[[], None]) -> None:
+        """Call back once everybody has heard everything, at once if so; after `PATIENCE` in any case."""
+        if self.is_delivered:
+            callback()
+        else:
+            self._waiting.append(callback)
+            self._patience = self._patience or self._clock.call_at(self._clock.now() + PATIENCE, self._go_on)
+
+    def _delivered(self) -> None:
+        """A subscriber has nothing under way."""
+        if self._waiting and self.is_delivered:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        waiting = self._stop_waiting()
+        for callback in waiting:
+            callback()
+
+    def _stop_waiting(self) -> list[Callable[[], None]]:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def reset(self) -> None:
         """The processes are gone, and subscribers with them. What happens from now on is for those that come next."""
         self._end()
         self._is_open = self.listens = True
 
-    async def close(self) -> None:
+    def end(self) -> None:
         """Nobody hears of anything any more."""
         self._end()
         self._is_open = self.listens = False
+
+    async def close(self) -> None:
+        """End, and wait for what was under way to have been given up."""
+        self.end()
         if self._ending:
             await asyncio.wait(self._ending)
 
@@ -134,6 +173,7 @@ class Telemetry:
             self._close(subscriber)
         self._subscribers.clear()
         self._early = _Early()
+        self._stop_waiting()
 
     def _close(self, subscriber: Subscriber) -> None:
         ending = subscriber.close()

@@ -4,13 +4,11 @@ The Telemetry API gets the documents of platform records as they are. The Logs A
 and `fault` events beside `report`, fewer members. Lines are the same in both.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import orjson
 
+from rapid.platform_events import Document, timestamp
 from rapid.subscriptions import LIMITS, WITH_RUNTIME_DONE, Api, Subscription
 
 PLATFORM, FUNCTION, EXTENSION = "platform", "function", "extension"
@@ -21,8 +19,6 @@ that grows beyond this by being written as JSON is told in several events."""
 
 LOGS_STATUS = {"success": "success", "timeout": "timeout"}
 """Of a finished invocation; everything else is a failure to the Logs API."""
-
-Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +128,4 @@ def _parts(text: str) -> list[bytes]:
 
 
 def _head(now: float, kind: str) -> bytes:
-    time = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-    return f'{{"time":"{time}Z","type":"{kind}","record":'.encode()
+    return f'{{"time":"{timestamp(now)}","type":"{kind}","record":'.encode()

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 from rapid.environment import Ticket
 from rapid.invocation import Invocation, Outcome
-from rapid.lifecycle import Phase
 from rapid.records import Report
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.errors import LambdaError, PreparationFailed
@@ -113,7 +112,7 @@ class Fleet:
     async def run(self, version: FunctionVersion, invocation: Invocation) -> Ticket:
         """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`."""
         hosted = await self._claim(version)
-        while hosted.environment.phase in (Phase.SHUTDOWN, Phase.ENDED):  # between the claim and now
+        while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim(version)
         hosted.invocations += 1
         ticket = hosted.environment.invoke(invocation, version.config.timeout)

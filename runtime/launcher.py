@@ -17,9 +17,10 @@ from typing import Protocol
 
 from rapid.apis import Apis
 from rapid.environment import Environment, Function, Program
-from rapid.lifecycle import Settings as LifecycleSettings
-from rapid.log_format import Identity, Level, LogFormat
+from rapid.log_format import Level, LogFormat
+from rapid.platform_events import Identity
 from rapid.server import Listener
+from rapid.settings import Settings as LifecycleSettings
 from rapid.supervisor import SupervisorLost
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
@@ -188,6 +189,7 @@ class Launcher:
             hosted = self._hosted(
                 number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
             )
+            held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
             yield hosted
 
@@ -306,7 +308,7 @@ class Launcher:
             argv=[f"{layout.runtime_dir}/bootstrap"],
             env=variables,
             cwd=layout.task_root,
-            extensions=f"{layout.opt}/extensions",
+            opt=layout.opt,
             extension_env=extension_variables(variables),
         )
 

@@ -13,9 +13,11 @@ import pytest
 from rapid.apis import Apis
 from rapid.environment import Environment, Function, Program, Ticket
 from rapid.invocation import Invocation
-from rapid.lifecycle import Settings
-from rapid.log_format import Identity, LogFormat
+from rapid.log_format import LogFormat
+from rapid.platform_events import Identity
 from rapid.server import Listener
+from rapid.settings import Settings
+from rapid.states import Phase
 from rapid.supervisor import Observer, Tunnel, TunnelBroken
 
 MB = 1024 * 1024
@@ -171,10 +173,12 @@ class House:
         return self.environment.invoke(invocation, timeout)
 
     async def poll(self) -> "asyncio.Task[Answer]":
-        """A `next` that has arrived and waits."""
+        """A `next` that has arrived and waits; what was written before it has arrived too, unless that is held."""
         before = self.environment._poll._future
         task = asyncio.create_task(self.next())
         await self.until(lambda: self.environment._poll._future not in (None, before))
+        if not self.supervisor.hold:
+            await self.until(lambda: self.environment.phase is not Phase.SETTLING)
         return task
 
     async def delivered(self, **members: Any) -> Ticket:

@@ -9,7 +9,7 @@ import pytest
 
 from rapid import environment as environment_module
 from rapid.invocation import ExitStatus
-from rapid.lifecycle import Settings
+from rapid.settings import Settings
 from rapid.supervisor import StartFailed, SupervisorLost
 
 MB = 1024 * 1024
@@ -24,7 +24,7 @@ class TestFreezing:
         """An idle environment is frozen a moment later."""
         await house.poll()
         await house.until(lambda: house.supervisor.calls[-1] == "freeze")
-        assert house.supervisor.calls == ["start", "freeze"]
+        assert house.supervisor.calls == ["start", "settle", "freeze"]
         assert "frozen" in repr(house.environment)
 
     async def test_thaw_before_the_event(self, house: Any) -> None:
@@ -38,7 +38,7 @@ class TestFreezing:
         await house.respond()
         await house.poll()
         await house.until(lambda: house.supervisor.calls[-1] == "freeze")
-        assert house.supervisor.calls == ["start", "freeze", "thaw", "settle", "freeze"]
+        assert house.supervisor.calls == ["start", "settle", "freeze", "thaw", "settle", "freeze"]
 
     async def test_back_to_back(self, house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Invocations that follow each other at once meet no freeze at all."""
@@ -50,7 +50,7 @@ class TestFreezing:
             await house.respond(request_id=f"r{number}")
             poll = await house.poll()
             await ticket.completed
-        assert house.supervisor.calls == ["start"] + ["settle"] * 5
+        assert house.supervisor.calls == ["start"] + ["settle"] * 6
 
     async def test_never_while_working(self, house: Any) -> None:
         """A freeze that was about to come does not hit the invocation that came first."""
@@ -79,7 +79,7 @@ class TestFreezing:
             case "lost":
                 house.environment.lost("gone")
         await house.until(lambda: house.idle == 2 or house.ended)
-        assert house.supervisor.calls[2] == "thaw"
+        assert house.supervisor.calls[3] == "thaw"
         assert house.environment._freezing is None
 
 

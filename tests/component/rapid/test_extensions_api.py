@@ -15,16 +15,10 @@ from rapid import errors
 from rapid.apis import Apis
 from rapid.environment import Function, Notice, Registered
 from rapid.errors import MAX_EXTENSION_BODY
-from rapid.extensions import (
-    MAX_EXTENSIONS,
-    Extension,
-    ExtensionCall,
-    ExtensionRefused,
-    Extensions,
-    ExtensionState,
-)
+from rapid.extensions import MAX_EXTENSIONS, Extension, ExtensionRefused, Extensions
 from rapid.polls import Poll
 from rapid.server import Listener
+from rapid.states import ExtensionCall, ExtensionState
 
 EXTERNAL = "agent.sh"
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -38,6 +32,7 @@ class FakeEnvironment:
     def __init__(self) -> None:
         self.extensions = Extensions.launched([EXTERNAL])
         self.polls: dict[str, Poll[Notice]] = {}
+        self.has_extensions = True
         self.gave_up: list[tuple[str, ExtensionCall, str]] = []
 
     def register_extension(self, name: str, events: Sequence[str]) -> Registered:

@@ -241,8 +241,10 @@ class TestResponse:
 
     async def test_after_the_deadline(self, house: Any) -> None:
         """What comes after the timeout is not heard."""
+        poll = await house.poll()
         house.supervisor.hold = True
-        ticket = await house.delivered(timeout=0.02)
+        ticket = house.invoke(timeout=0.02)
+        await poll
         assert b"Task timed out after 0.02 seconds" in (await ticket.outcome).payload
         assert (await house.respond(b"late")).status == 403
         house.supervisor.held[0].set_result(1)

@@ -12,6 +12,7 @@ from rapid.events import (
     Complete,
     Deliver,
     Do,
+    Drain,
     Effects,
     Event,
     ExtensionErrorPosted,
@@ -28,24 +29,36 @@ from rapid.events import (
     Respond,
     ResponseBegan,
     ResponseEnded,
-    RuntimeCall,
     RuntimeExited,
+    Settle,
     Settled,
     ShutdownAsked,
     ShutdownNotice,
     SignalRuntime,
     StartExtension,
     StartRuntime,
+    TelemetrySubscribed,
     Timer,
     TimerFired,
     Write,
 )
-from rapid.extensions import EXTENSION_CALLS, ExtensionCall, ExtensionRefused, ExtensionState
+from rapid.extensions import ExtensionRefused
 from rapid.invocation import ExitStatus, Invocation, Outcome
-from rapid.lifecycle import Lifecycle, Phase, Settings
-from rapid.records import ExtensionReady, Report, Start
+from rapid.lifecycle import Lifecycle
+from rapid.records import (
+    ExtensionStatus,
+    InitReport,
+    InitRuntimeDone,
+    Report,
+    RuntimeDone,
+    Span,
+    Start,
+    Subscription,
+)
+from rapid.settings import Settings
+from rapid.states import EXTENSION_MOVES, ExtensionCall, ExtensionState, Phase, RuntimeCall
 
-ONE = Invocation(request_id="one", arn="arn:fn", payload=b"{}", trace_id="Root=1")
+ONE = Invocation(request_id="one", arn="arn:fn", payload=b"{}", trace_id="")
 ANSWER = Outcome(b'"done"')
 MB = 1024**2
 BOTH = ("INVOKE", "SHUTDOWN")
@@ -78,6 +91,7 @@ def initialised(events: tuple[str, ...] = BOTH) -> Lifecycle:
         ExtensionRegistered(0.1, "watch", events, "w"),
         ExtensionNextCalled(0.2, "w"),
         NextCalled(1),
+        Settled(1, Drain.INIT, MB),
     )
     return environment
 
@@ -100,18 +114,20 @@ def responded() -> Lifecycle:
 def test_extensions_come_before_the_runtime() -> None:
     """All are started; the runtime follows when the last has registered; idle when every party is at `next`."""
     environment = cold()
-    assert tell(environment, Began(0))[1] == FindExtensions(1)
+    assert FindExtensions(1) in tell(environment, Began(0))
     found = ExtensionsFound(0, 1, ("a", "b"))
     assert tell(environment, found) == [StartExtension(1, "a"), StartExtension(1, "b")]
     assert tell(environment, found) == [], "found once"
     assert tell(environment, ExtensionRegistered(0.1, "a", BOTH, "ia")) == []
     assert tell(environment, ExtensionRegistered(0.2, "b", (), "ib")) == [StartRuntime(1)]
-    assert tell(environment, NextCalled(1)) == []
+    assert tell(environment, NextCalled(1)) == [Write(InitRuntimeDone("init", "success"))]
     assert tell(environment, ExtensionNextCalled(1, "ia")) == []
-    assert tell(environment, ExtensionNextCalled(2, "ib")) == [
-        Do.DISARM,
-        Write(ExtensionReady("a", BOTH)),
-        Write(ExtensionReady("b", ())),
+    assert tell(environment, ExtensionNextCalled(2, "ib")) == [Do.DISARM, Settle(Drain.INIT)]
+    assert tell(environment, Settled(2.1, Drain.INIT, MB)) == [
+        Write(ExtensionStatus("a", "Ready", BOTH)),
+        Write(ExtensionStatus("b", "Ready", ())),
+        Write(InitReport(2, "init", "success")),
+        Do.CLOSE_SUBSCRIPTIONS,
         Do.FREEZE,
         Do.IDLE,
     ]
@@ -119,7 +135,10 @@ def test_extensions_come_before_the_runtime() -> None:
 
 def test_the_log_line() -> None:
     """As CloudWatch shows it: no space in the list of events."""
-    assert ExtensionReady("a", BOTH).text() == "EXTENSION\tName: a\tState: Ready\tEvents: [INVOKE,SHUTDOWN]\n"
+    assert (
+        ExtensionStatus("a", "Ready", BOTH).text()
+        == "EXTENSION\tName: a\tState: Ready\tEvents: [INVOKE,SHUTDOWN]\n"
+    )
 
 
 def test_the_eleventh_is_one_too_many() -> None:
@@ -137,8 +156,8 @@ def test_an_internal_extension() -> None:
     """Code inside the runtime registers before the runtime's first `next`, and is waited for."""
     environment = launched()
     assert tell(environment, ExtensionRegistered(0.1, "inside", ("INVOKE",), "i")) == []
-    assert tell(environment, NextCalled(1)) == []
-    assert tell(environment, ExtensionNextCalled(1.5, "i"))[-1] is Do.IDLE
+    assert tell(environment, NextCalled(1)) == [Write(InitRuntimeDone("init", "success"))]
+    assert tell(environment, ExtensionNextCalled(1.5, "i")) == [Do.DISARM, Settle(Drain.INIT)]
 
 
 def twice() -> Lifecycle:
@@ -187,7 +206,7 @@ def test_the_table(state: ExtensionState, call: ExtensionCall) -> None:
         if call is ExtensionCall.NEXT
         else ExtensionErrorPosted(2.5, "w", call, "Extension.Why")
     )
-    target = EXTENSION_CALLS[state].get(call)
+    target = EXTENSION_MOVES[state].get(call)
     if target is not None:
         environment.handle(event)
         assert extension.state is target
@@ -224,10 +243,45 @@ def test_an_invocation_ends_when_every_party_is_back() -> None:
     ]
     tell(environment, ResponseBegan(2.1, "one", RuntimeCall.RESPONSE))
     assert tell(environment, ResponseEnded(2.2, "one", ANSWER)) == [Respond(ANSWER)]
-    assert tell(environment, NextCalled(2.3)) == []
-    assert tell(environment, ExtensionNextCalled(4, "w")) == [Do.DISARM, Do.SETTLE]
-    report = Report("one", duration=2, init_duration=1, memory_size=128, memory_peak=MB)
-    assert tell(environment, Settled(4, MB)) == [Write(report), Complete(report), Do.FREEZE, Do.IDLE]
+    assert tell(environment, NextCalled(2.5)) == [Settle(Drain.RUNTIME)]
+    [done] = tell(environment, Settled(2.6, Drain.RUNTIME, MB))
+    assert isinstance(done, Write)
+    assert isinstance(done.record, RuntimeDone)
+    assert done.record.duration == 0.5
+    assert tell(environment, ExtensionNextCalled(4, "w")) == [Do.DISARM, Settle(Drain.INVOCATION)]
+    overhead = Span("extensionOverhead", 2.5, 1.5)
+    report = Report("one", 2, 1, 128, MB, spans=(overhead,))
+    assert tell(environment, Settled(4, Drain.INVOCATION, MB)) == [
+        Write(report),
+        Complete(report),
+        Do.FREEZE,
+        Do.IDLE,
+    ]
+
+
+def test_extensions_that_are_back_first() -> None:
+    """One draining is enough: the runtime's part is told with the report."""
+    environment = responded()
+    tell(environment, ExtensionNextCalled(2.5, "w"))
+    assert tell(environment, NextCalled(3)) == [Do.DISARM, Settle(Drain.INVOCATION)]
+    records = [
+        type(each.record)
+        for each in tell(environment, Settled(3, Drain.INVOCATION, MB))
+        if isinstance(each, Write)
+    ]
+    assert records == [RuntimeDone, Report]
+
+
+def test_extensions_that_are_back_while_output_drains() -> None:
+    """The runtime's part is told when its own output is there, and not again."""
+    environment = responded()
+    tell(environment, NextCalled(3), ExtensionNextCalled(3.1, "w"))
+    [done] = tell(environment, Settled(3.2, Drain.RUNTIME, MB))
+    assert isinstance(done, Write)
+    assert isinstance(done.record, RuntimeDone)
+    [written, *_] = tell(environment, Settled(3.3, Drain.INVOCATION, MB))
+    assert isinstance(written, Write)
+    assert isinstance(written.record, Report)
 
 
 def test_who_does_not_listen_is_not_waited_for() -> None:
@@ -236,18 +290,19 @@ def test_who_does_not_listen_is_not_waited_for() -> None:
     effects = tell(environment, InvokeArrived(2, ONE, 3))
     assert not [effect for effect in effects if isinstance(effect, Notify)]
     tell(environment, ResponseBegan(2, "one", RuntimeCall.RESPONSE), ResponseEnded(2, "one", ANSWER))
-    assert tell(environment, NextCalled(3)) == [Do.DISARM, Do.SETTLE]
+    assert tell(environment, NextCalled(3)) == [Do.DISARM, Settle(Drain.INVOCATION)]
 
 
 def test_an_extension_that_overruns() -> None:
     """The timeout counts although the client has its answer, and keeps it."""
     environment = responded()
-    tell(environment, NextCalled(3))
+    tell(environment, NextCalled(3), Settled(3, Drain.RUNTIME, MB))
     effects = tell(environment, TimerFired(5, Timer.INVOKE, 1))
     assert not [effect for effect in effects if isinstance(effect, Respond)]
     assert Notify("w", ShutdownNotice("timeout", 7)) in effects
     tell(environment, TimerFired(7, Timer.STOP, 1))
-    report = Report("one", 3, 1, 128, MB, status="timeout", error_type="Sandbox.Timedout")
+    overhead = Span("extensionOverhead", 3, 2)
+    report = Report("one", 3, 1, 128, MB, "timeout", "Sandbox.Timedout", spans=(overhead,))
     assert tell(environment, Cleared(7, MB)) == [Write(report), Complete(report), Do.IDLE]
 
 
@@ -292,11 +347,13 @@ def test_faults_in_an_initialisation(kind: str) -> None:
     if kind == "init/error":
         tell(environment, ExtensionRegistered(0.5, "watch", (), "w"))
     tell(environment, event)
-    [written, idle] = tell(environment, Cleared(2, MB))
-    assert isinstance(written, Write)
-    assert error_type in written.record.text()
+    [status, report, idle] = tell(environment, Cleared(2, MB))
+    assert isinstance(status, Write)
+    assert isinstance(status.record, ExtensionStatus)
+    assert status.record.error_type == error_type
+    assert report == Write(InitReport(1, "init", "error", error_type))
     assert idle is Do.IDLE
-    assert tell(environment, InvokeArrived(3, ONE, 3))[0] == FindExtensions(2)
+    assert FindExtensions(2) in tell(environment, InvokeArrived(3, ONE, 3))
 
 
 # Ends
@@ -308,6 +365,7 @@ def test_spindown_with_an_external_extension() -> None:
     assert tell(environment, ShutdownAsked(10)) == [
         Do.DISARM,
         Do.THAW,
+        Do.FLUSH,
         SignalRuntime(1, SIGTERM),
         Arm(Timer.STOP, 10.3, 1),
     ]
@@ -346,7 +404,7 @@ def test_who_did_not_subscribe_to_shutdown_is_not_waited_for() -> None:
 def test_spindown_with_an_internal_extension() -> None:
     """The runtime gets half a second."""
     environment = twice()
-    tell(environment, ExtensionNextCalled(1, "i"), NextCalled(1))
+    tell(environment, ExtensionNextCalled(1, "i"), NextCalled(1), Settled(1, Drain.INIT, MB))
     assert tell(environment, ShutdownAsked(10))[-1] == Arm(Timer.STOP, 10.5, 1)
     assert tell(environment, TimerFired(10.5, Timer.STOP, 1)) == [Do.DISARM, Do.CLEAR]
 
@@ -354,7 +412,7 @@ def test_spindown_with_an_internal_extension() -> None:
 def test_spindown_without_extensions() -> None:
     """No SIGTERM, no time."""
     environment = launched()
-    tell(environment, NextCalled(1))
+    tell(environment, NextCalled(1), Settled(1, Drain.INIT, MB))
     assert tell(environment, ShutdownAsked(10)) == [Do.DISARM, Do.CLEAR]
 
 
@@ -363,14 +421,16 @@ def test_a_crash_says_goodbye_to_extensions() -> None:
     environment = invoking()
     effects = tell(environment, RuntimeExited(3, 1, ExitStatus(1)))
     assert [type(effect) for effect in effects] == [
-        type(Do.DISARM),
+        Do,
+        Write,
         Respond,
-        type(Do.THAW),
+        Do,
+        Do,
         SignalRuntime,
         Notify,
         Arm,
     ]
-    assert effects[4] == Notify("w", ShutdownNotice("failure", 5))
+    assert effects[6] == Notify("w", ShutdownNotice("failure", 5))
     assert environment.phase is Phase.STOPPING
     assert tell(environment, ExtensionExited(3.5, 1, "watch", ExitStatus(0))) == [Do.DISARM, Do.CLEAR]
     assert tell(environment, Cleared(4, MB))[-1] is Do.IDLE
@@ -383,3 +443,45 @@ def test_a_shutdown_during_a_reset() -> None:
     assert environment.phase is Phase.STOPPING
     tell(environment, TimerFired(5, Timer.STOP, 1))
     assert tell(environment, Cleared(5, MB))[-1] is Do.ENDED
+
+
+# Telemetry
+
+
+@pytest.mark.parametrize("is_logs", [False, True])
+def test_a_subscription(is_logs: bool) -> None:
+    """Whoever has registered may subscribe until the initialisation is over."""
+    environment = launched("watch")
+    tell(environment, ExtensionRegistered(0.1, "watch", BOTH, "w"))
+    asked = TelemetrySubscribed(0.2, "w", ("platform", "function"), is_logs)
+    subscribed = Write(Subscription("watch", ("platform", "function"), is_logs))
+    assert tell(environment, asked) == [subscribed]
+    tell(environment, ExtensionNextCalled(0.3, "w"))
+    assert tell(environment, asked) == [subscribed], "the runtime is not ready yet"
+
+
+@pytest.mark.parametrize(("is_logs", "api"), [(False, "Telemetry"), (True, "Logs")])
+def test_late_subscriptions(is_logs: bool, api: str) -> None:
+    """Afterwards they are refused."""
+    for environment in (initialised(), invoking()):
+        with pytest.raises(ExtensionRefused) as refused:
+            tell(environment, TelemetrySubscribed(3, "w", ("platform",), is_logs))
+        assert refused.value.refusal.error_type == f"{api}.SubscriptionClosed"
+        assert refused.value.refusal.message == f"{api} API subscription is closed already"
+
+
+def test_a_subscription_by_nobody() -> None:
+    """Only who has registered can subscribe."""
+    with pytest.raises(ExtensionRefused, match="Unknown Lambda-Extension-Identifier"):
+        tell(launched("watch"), TelemetrySubscribed(1, "x", ("platform",)))
+
+
+def test_the_lines_of_subscriptions() -> None:
+    """As CloudWatch shows them: with a space between the types."""
+    types = ("platform", "function", "extension")
+    assert Subscription("a", types).text() == (
+        "TELEMETRY\tName: a\tState: Subscribed\tTypes: [Platform, Function, Extension]\n"
+    )
+    assert Subscription("a", ("platform",), is_logs=True).text() == (
+        "LOGS\tName: a\tState: Subscribed\tTypes: [Platform]\n"
+    )

@@ -16,8 +16,11 @@ from rapid.events import (
     Complete,
     Deliver,
     Do,
+    Drain,
+    Effect,
     Effects,
     Event,
+    ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
     InitErrorPosted,
@@ -27,10 +30,12 @@ from rapid.events import (
     ResponseBegan,
     ResponseBroke,
     ResponseEnded,
-    RuntimeCall,
+    RestoreErrorPosted,
+    RestoreNextCalled,
     RuntimeExited,
     RuntimeNotStarted,
     SandboxLost,
+    Settle,
     Settled,
     ShutdownAsked,
     StartRuntime,
@@ -39,16 +44,27 @@ from rapid.events import (
     Write,
 )
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome, exited, timed_out
-from rapid.lifecycle import (
-    RUNTIME_CALLS,
-    IllegalTransition,
-    Lifecycle,
-    Phase,
-    RuntimeState,
-    Settings,
-    UnknownRequest,
+from rapid.lifecycle import Lifecycle, UnknownRequest
+from rapid.records import (
+    InitReport,
+    InitRuntimeDone,
+    InitStart,
+    Report,
+    RestoreReport,
+    RestoreRuntimeDone,
+    RestoreStart,
+    RuntimeDone,
+    Span,
+    Start,
 )
-from rapid.records import InitReport, InitStart, Report, Start
+from rapid.settings import Settings, init_limit
+from rapid.states import (
+    RUNTIME_MOVES,
+    IllegalTransition,
+    Phase,
+    RuntimeCall,
+    RuntimeState,
+)
 
 SETTINGS = Settings("$LATEST", 128, "python:3.11", "arn:aws:lambda:us-east-1::runtime:ab")
 ONE = Invocation(request_id="one", arn="arn", payload=b"{}", trace_id="")
@@ -59,7 +75,10 @@ MB = 1024**2
 CRASH = ExitStatus(1)
 FAILURE = Fault("Sandbox.Failure", "The execution environment was shut down")
 
-INIT_START = Write(InitStart("python:3.11", "arn:aws:lambda:us-east-1::runtime:ab"))
+BEGINNING = InitStart("python:3.11", "arn:aws:lambda:us-east-1::runtime:ab")
+INIT_START = Write(BEGINNING)
+INIT_AGAIN = Write(replace(BEGINNING, phase="invoke"))
+DRAIN = Settle(Drain.INVOCATION)
 REPORT = Report("one", duration=1, init_duration=None, memory_size=128, memory_peak=30 * MB)
 
 
@@ -70,6 +89,22 @@ def started(invocation: Invocation = ONE) -> Write:
 def over(report: Report) -> Effects:
     """An invocation's end, as logged and as told."""
     return [Write(report), Complete(report)]
+
+
+def initialised(duration: float = 1, phase: str = "init") -> Effects:
+    """What is logged of an initialisation that succeeded, once its output is there."""
+    return [Write(InitReport(duration, phase, "success")), Do.CLOSE_SUBSCRIPTIONS]
+
+
+def hand(environment: Lifecycle, event: Event) -> Effects:
+    """The effects of an event, but for what is told of the runtime's part in it: that has stories of its own."""
+    effects = environment.handle(event)
+    environment.check()
+    return [each for each in effects if not isinstance(_record(each), InitRuntimeDone | RuntimeDone)]
+
+
+def _record(effect: Effect) -> object:
+    return effect.record if isinstance(effect, Write) else None
 
 
 def cold() -> Lifecycle:
@@ -88,9 +123,13 @@ def initialising() -> Lifecycle:
     return tell(cold(), Began(0), ExtensionsFound(0, 1, ()))
 
 
-def idle() -> Lifecycle:
-    """Initialised in one second."""
+def draining() -> Lifecycle:
+    """Initialised in one second; what was written meanwhile is on its way."""
     return tell(initialising(), NextCalled(1))
+
+
+def idle() -> Lifecycle:
+    return tell(draining(), Settled(1, Drain.INIT, MB))
 
 
 def working() -> Lifecycle:
@@ -117,7 +156,7 @@ def settling() -> Lifecycle:
 
 def warm() -> Lifecycle:
     """Idle again after one invocation, whose report carried the initialisation."""
-    return tell(settling(), Settled(3, 30 * MB))
+    return tell(settling(), Settled(3, Drain.INVOCATION, 30 * MB))
 
 
 def init_failed() -> Lifecycle:
@@ -139,6 +178,27 @@ def clearing() -> Lifecycle:
     return tell(working(), RuntimeExited(3, 1, CRASH))
 
 
+def with_snapshots() -> Lifecycle:
+    """Initialising; the runtime is to ask for a snapshot."""
+    settings = replace(SETTINGS, initialization_type="snap-start", init_limit=130)
+    return tell(Lifecycle(settings), Began(0), ExtensionsFound(0, 1, ()))
+
+
+def snapshot_awaited() -> Lifecycle:
+    """The runtime has asked for it; an extension inside it is not ready."""
+    environment = tell(with_snapshots(), ExtensionRegistered(0, "inside", (), "i"))
+    return tell(environment, RestoreNextCalled(1))
+
+
+def restoring() -> Lifecycle:
+    """Initialised in one second, being restored since."""
+    return tell(with_snapshots(), RestoreNextCalled(1))
+
+
+def restore_failed() -> Lifecycle:
+    return tell(restoring(), RestoreErrorPosted(2, "Runtime.AfterRestoreError", b"{}"))
+
+
 def shutting_down() -> Lifecycle:
     return tell(idle(), ShutdownAsked(3))
 
@@ -150,8 +210,8 @@ def ended() -> Lifecycle:
 STAGES = {
     function.__name__: function
     for function in (
-        cold, initialising, idle, working, responding, erring, responded, settling, warm, init_failed, failed,
-        initialising_late, clearing, shutting_down, ended,
+        cold, initialising, draining, idle, working, responding, erring, responded, settling, warm, init_failed, failed,
+        initialising_late, clearing, snapshot_awaited, restoring, restore_failed, shutting_down, ended,
     )
 }  # fmt: skip
 
@@ -165,16 +225,21 @@ def anywhere(request: pytest.FixtureRequest) -> Lifecycle:
 def changes_nothing(
     environment: Lifecycle, event: Event, refusal: type[Exception]
 ) -> pytest.ExceptionInfo[Any]:
-    before = copy.deepcopy(vars(environment))
+    before = picture(environment)
     with pytest.raises(refusal) as caught:
         environment.handle(event)
-    assert vars(environment) == before
+    assert picture(environment) == before
     return caught
 
 
+def picture(environment: Lifecycle) -> dict[str, Any]:
+    """All of its state; the story goes on also with what changes nothing."""
+    return {name: copy.deepcopy(value) for name, value in vars(environment).items() if name != "story"}
+
+
 def ignores(environment: Lifecycle, event: Event) -> bool:
-    before = copy.deepcopy(vars(environment))
-    return environment.handle(event) == [] and vars(environment) == before
+    before = picture(environment)
+    return environment.handle(event) == [] and picture(environment) == before
 
 
 # A life without faults
@@ -183,27 +248,28 @@ def ignores(environment: Lifecycle, event: Event) -> bool:
 def test_cold_success() -> None:
     """An initialisation ahead, an invocation, its report with the init duration, idle again."""
     environment = cold()
-    assert environment.handle(Began(0)) == [INIT_START, FindExtensions(1), Arm(Timer.INIT, 10, 1)]
-    assert environment.handle(ExtensionsFound(0, 1, ())) == [StartRuntime(1)]
-    assert environment.handle(NextCalled(1)) == [Do.DISARM, Do.FREEZE, Do.IDLE]
-    assert environment.handle(InvokeArrived(2, ONE, TIMEOUT)) == [
+    assert hand(environment, Began(0)) == [INIT_START, FindExtensions(1), Arm(Timer.INIT, 10, 1)]
+    assert hand(environment, ExtensionsFound(0, 1, ())) == [StartRuntime(1)]
+    assert hand(environment, NextCalled(1)) == [Do.DISARM, Settle(Drain.INIT)]
+    assert hand(environment, Settled(1.1, Drain.INIT, MB)) == [*initialised(), Do.FREEZE, Do.IDLE]
+    assert hand(environment, InvokeArrived(2, ONE, TIMEOUT)) == [
         Do.THAW,
         started(),
         Deliver(ONE, 5),
         Arm(Timer.INVOKE, 5, 1),
     ]
-    assert environment.handle(ResponseBegan(2.5, "one", RuntimeCall.RESPONSE)) == []
-    assert environment.handle(ResponseEnded(2.6, "one", ANSWER)) == [Respond(ANSWER), Do.SETTLE]
-    assert environment.handle(NextCalled(3)) == [Do.DISARM]
+    assert hand(environment, ResponseBegan(2.5, "one", RuntimeCall.RESPONSE)) == []
+    assert hand(environment, ResponseEnded(2.6, "one", ANSWER)) == [Respond(ANSWER), DRAIN]
+    assert hand(environment, NextCalled(3)) == [Do.DISARM]
     report = replace(REPORT, init_duration=1)
-    assert environment.handle(Settled(3.1, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
+    assert hand(environment, Settled(3.1, Drain.INVOCATION, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
     assert environment.phase is Phase.IDLE
 
 
 def test_warm_success() -> None:
     """A second invocation's report has no init duration; nothing is started."""
     environment = warm()
-    assert environment.handle(InvokeArrived(10, TWO, 60)) == [
+    assert hand(environment, InvokeArrived(10, TWO, 60)) == [
         Do.THAW,
         started(TWO),
         Deliver(TWO, 70),
@@ -216,15 +282,15 @@ def test_warm_success() -> None:
         NextCalled(12),
     )
     report = replace(REPORT, request_id="two", duration=2, memory_peak=31 * MB)
-    assert environment.handle(Settled(12, 31 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
+    assert hand(environment, Settled(12, Drain.INVOCATION, 31 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
 
 
 def test_output_that_has_arrived_before_next() -> None:
     """Usually the output is there before the runtime is back at `next`, and the environment is idle at once."""
     environment = responded()
-    assert environment.handle(Settled(2.5, 30 * MB)) == []
+    assert hand(environment, Settled(2.5, Drain.INVOCATION, 30 * MB)) == []
     report = replace(REPORT, init_duration=1)
-    assert environment.handle(NextCalled(3)) == [Do.DISARM, *over(report), Do.FREEZE, Do.IDLE]
+    assert hand(environment, NextCalled(3)) == [Do.DISARM, *over(report), Do.FREEZE, Do.IDLE]
     assert environment.phase is Phase.IDLE
 
 
@@ -232,24 +298,24 @@ def test_error_posted_by_the_runtime() -> None:
     """An error that the function raised is its answer; the environment lives on and the report says failure, which its text leaves out."""
     environment = erring()
     raised = Outcome(b'{"errorType":"ValueError"}', function_error=True)
-    assert environment.handle(ResponseEnded(2, "one", raised)) == [Respond(raised), Do.SETTLE]
+    assert hand(environment, ResponseEnded(2, "one", raised)) == [Respond(raised), DRAIN]
     tell(environment, NextCalled(3))
     report = replace(REPORT, init_duration=1, status="failure")
-    assert environment.handle(Settled(3, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
+    assert hand(environment, Settled(3, Drain.INVOCATION, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
 
 
 def test_next_while_running() -> None:
     """A runtime that asks again before it answered gets the same event again, with the same deadline."""
-    assert working().handle(NextCalled(2.5)) == [Deliver(ONE, 5)]
+    assert hand(working(), NextCalled(2.5)) == [Deliver(ONE, 5)]
 
 
 def test_response_cut_off() -> None:
     """A response that broke off may be posted again, or be followed by an error."""
     environment = responding()
-    assert environment.handle(ResponseBroke(2, "one")) == []
+    assert hand(environment, ResponseBroke(2, "one")) == []
     assert environment.runtime is RuntimeState.RUNNING
     tell(environment, ResponseBegan(2, "one", RuntimeCall.ERROR))
-    assert environment.handle(ResponseEnded(2, "one", ANSWER)) == [Respond(ANSWER), Do.SETTLE]
+    assert hand(environment, ResponseEnded(2, "one", ANSWER)) == [Respond(ANSWER), DRAIN]
 
 
 def test_memory_peak_never_falls() -> None:
@@ -257,7 +323,7 @@ def test_memory_peak_never_falls() -> None:
     environment = tell(warm(), InvokeArrived(4, TWO, TIMEOUT), ResponseBegan(4, "two", RuntimeCall.RESPONSE))
     tell(environment, ResponseEnded(4, "two", ANSWER), NextCalled(5))
     report = replace(REPORT, request_id="two")
-    assert environment.handle(Settled(5, 20 * MB))[:2] == over(report)
+    assert hand(environment, Settled(5, Drain.INVOCATION, 20 * MB))[:2] == over(report)
 
 
 # Initialisations that fail
@@ -286,9 +352,9 @@ def test_failed_init(kind: str) -> None:
     """A failed initialisation is cleared away, then logged (after its output), and the environment can be used."""
     event, status, error_type = FAILED_INITS[kind]
     environment = initialising()
-    assert environment.handle(event) == [Do.DISARM, Do.CLEAR]
+    assert hand(environment, event) == [Do.DISARM, Do.CLEAR]
     report = InitReport(2, "init", status, error_type)
-    assert environment.handle(Cleared(3, MB)) == [Write(report), Do.IDLE]
+    assert hand(environment, Cleared(3, MB)) == [Write(report), Do.IDLE]
     assert environment.phase is Phase.COLD
 
 
@@ -296,9 +362,15 @@ def test_failed_init(kind: str) -> None:
 def test_suppressed_init(kind: str) -> None:
     """After a failed initialisation, the next one runs inside the invocation: no Init Duration, its own timeout."""
     environment = tell(initialising(), FAILED_INITS[kind][0], Cleared(3, MB))
-    assert environment.handle(InvokeArrived(4, ONE, TIMEOUT)) == [FindExtensions(2), Arm(Timer.INVOKE, 7, 2)]
-    assert environment.handle(ExtensionsFound(4, 2, ())) == [StartRuntime(2)]
-    assert environment.handle(NextCalled(5)) == [started(), Deliver(ONE, 7)]
+    assert hand(environment, InvokeArrived(4, ONE, TIMEOUT)) == [
+        INIT_AGAIN,
+        FindExtensions(2),
+        Arm(Timer.INVOKE, 7, 2),
+    ]
+    assert hand(environment, ExtensionsFound(4, 2, ())) == [StartRuntime(2)]
+    assert hand(environment, NextCalled(5)) == [Settle(Drain.INIT)]
+    late = initialised(phase="invoke")
+    assert hand(environment, Settled(5, Drain.INIT, MB)) == [*late, started(), Deliver(ONE, 7)]
     tell(
         environment,
         ResponseBegan(5, "one", RuntimeCall.RESPONSE),
@@ -306,7 +378,7 @@ def test_suppressed_init(kind: str) -> None:
         NextCalled(6),
     )
     report = replace(REPORT, duration=2)
-    assert environment.handle(Settled(6, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
+    assert hand(environment, Settled(6, Drain.INVOCATION, 30 * MB)) == [*over(report), Do.FREEZE, Do.IDLE]
 
 
 FAILED_LATE_INITS: dict[str, tuple[Event, Fault]] = {
@@ -325,9 +397,9 @@ def test_suppressed_init_fails(kind: str) -> None:
     """An initialisation that fails inside an invocation is its answer; INIT_REPORT, START, END, REPORT in order."""
     event, fault = FAILED_LATE_INITS[kind]
     environment = initialising_late()
-    assert environment.handle(event) == [Do.DISARM, Respond(fault.outcome("one")), Do.CLEAR]
+    assert hand(environment, event) == [Do.DISARM, Respond(fault.outcome("one")), Do.CLEAR]
     report = replace(REPORT, status=fault.status, error_type=fault.error_type)
-    assert environment.handle(Cleared(3, 30 * MB)) == [
+    assert hand(environment, Cleared(3, 30 * MB)) == [
         Write(InitReport(1, "invoke", fault.status, fault.error_type)),
         started(),
         *over(report),
@@ -340,7 +412,7 @@ def test_exit_after_init_error() -> None:
     """The exit that follows a posted init error is no second fault."""
     environment = init_failed()
     assert ignores(environment, RuntimeExited(1, 1, CRASH))
-    assert environment.handle(Cleared(2, MB)) == [
+    assert hand(environment, Cleared(2, MB)) == [
         Write(InitReport(1, "init", "error", "Runtime.ImportModuleError")),
         Do.IDLE,
     ]
@@ -353,28 +425,32 @@ def test_crash() -> None:
     """A runtime that ends without an answer: the client hears at once, the logs are written when all is cleared."""
     environment = working()
     fault = exited(CRASH)
-    assert environment.handle(RuntimeExited(3, 1, CRASH)) == [
+    assert hand(environment, RuntimeExited(3, 1, CRASH)) == [
         Do.DISARM,
         Respond(fault.outcome("one")),
         Do.CLEAR,
     ]
     report = replace(REPORT, init_duration=1, status="error", error_type="Runtime.ExitError")
-    assert environment.handle(Cleared(4, 30 * MB)) == [*over(report), Do.IDLE]
+    assert hand(environment, Cleared(4, 30 * MB)) == [*over(report), Do.IDLE]
 
 
 def test_next_invocation_after_a_crash() -> None:
     """The next invocation begins with a runtime of its own; the second generation's exit counts again."""
     environment = tell(clearing(), Cleared(4, MB))
-    assert environment.handle(InvokeArrived(5, TWO, TIMEOUT)) == [FindExtensions(2), Arm(Timer.INVOKE, 8, 2)]
-    assert environment.handle(RuntimeExited(6, 2, CRASH))[-1] is Do.CLEAR
+    assert hand(environment, InvokeArrived(5, TWO, TIMEOUT)) == [
+        INIT_AGAIN,
+        FindExtensions(2),
+        Arm(Timer.INVOKE, 8, 2),
+    ]
+    assert hand(environment, RuntimeExited(6, 2, CRASH))[-1] is Do.CLEAR
 
 
 def test_out_of_memory() -> None:
     """A kill for memory: the client sees the signal, the report names the cause."""
     environment = working()
     status = ExitStatus(-9, out_of_memory=True)
-    assert Respond(exited(status).outcome("one")) in environment.handle(RuntimeExited(3, 1, status))
-    report = environment.handle(Cleared(3, 128 * MB))[-2]
+    assert Respond(exited(status).outcome("one")) in hand(environment, RuntimeExited(3, 1, status))
+    report = hand(environment, Cleared(3, 128 * MB))[-2]
     assert isinstance(report, Complete)
     assert (report.report.status, report.report.error_type) == ("error", "Runtime.OutOfMemory")
 
@@ -384,11 +460,11 @@ def test_timeout_before_the_response(stage: Any) -> None:
     """A deadline that passes before the whole response has come is the client's answer."""
     environment = stage()
     answer = Respond(timed_out(TIMEOUT).outcome("one"))
-    assert environment.handle(TimerFired(5, Timer.INVOKE, 1)) == [Do.DISARM, answer, Do.CLEAR]
+    assert hand(environment, TimerFired(5, Timer.INVOKE, 1)) == [Do.DISARM, answer, Do.CLEAR]
     assert ignores(environment, ResponseEnded(5, "one", ANSWER))
     assert ignores(environment, ResponseBroke(5, "one"))
     report = replace(REPORT, duration=3, init_duration=1, status="timeout", error_type="Sandbox.Timedout")
-    assert environment.handle(Cleared(6, 30 * MB)) == [*over(report), Do.IDLE]
+    assert hand(environment, Cleared(6, 30 * MB)) == [*over(report), Do.IDLE]
 
 
 @pytest.mark.parametrize(
@@ -397,8 +473,8 @@ def test_timeout_before_the_response(stage: Any) -> None:
 def test_fault_after_the_response(event: Event, status: str) -> None:
     """The client keeps the answer it has; the report tells the fault, the processes are cleared."""
     environment = responded()
-    assert environment.handle(event) == [Do.DISARM, Do.CLEAR]
-    [*_, told, idle_again] = environment.handle(Cleared(6, MB))
+    assert hand(environment, event) == [Do.DISARM, Do.CLEAR]
+    [*_, told, idle_again] = hand(environment, Cleared(6, MB))
     assert isinstance(told, Complete)
     assert (told.report.status, told.report.duration) == (status, 3)
     assert idle_again is Do.IDLE
@@ -408,8 +484,8 @@ def test_fault_after_the_response(event: Event, status: str) -> None:
 def test_exit_while_idle(stage: Any) -> None:
     """A runtime that ends between invocations leaves a cold environment, and nothing in the log."""
     environment = stage()
-    assert environment.handle(RuntimeExited(4, 1, CRASH)) == [Do.DISARM, Do.CLEAR]
-    assert environment.handle(Cleared(4, MB)) == [Do.IDLE]
+    assert hand(environment, RuntimeExited(4, 1, CRASH)) == [Do.DISARM, Do.CLEAR]
+    assert hand(environment, Cleared(4, MB)) == [Do.IDLE]
     assert environment.phase is Phase.COLD
 
 
@@ -421,21 +497,23 @@ def waiting() -> Lifecycle:
 def test_invocation_while_clearing() -> None:
     """An invocation that meets the leftovers of an idle runtime waits for their end; then its time begins."""
     environment = waiting()
-    assert environment.handle(Cleared(4, MB)) == [FindExtensions(2), Arm(Timer.INVOKE, 7, 2)]
-    assert environment.handle(ExtensionsFound(4, 2, ())) == [StartRuntime(2)]
-    assert environment.handle(NextCalled(5)) == [started(TWO), Deliver(TWO, 7)]
+    assert hand(environment, Cleared(4, MB)) == [INIT_AGAIN, FindExtensions(2), Arm(Timer.INVOKE, 7, 2)]
+    assert hand(environment, ExtensionsFound(4, 2, ())) == [StartRuntime(2)]
+    assert hand(environment, NextCalled(5)) == [Settle(Drain.INIT)]
+    assert hand(environment, Settled(5, Drain.INIT, MB))[-2:] == [started(TWO), Deliver(TWO, 7)]
 
 
 @pytest.mark.parametrize("end", [ShutdownAsked(4), SandboxLost(4, "removed")])
 def test_end_while_an_invocation_waits(end: Event) -> None:
     """An invocation that waited in vain is answered and logged like any other."""
     environment = waiting()
-    effects = [*environment.handle(end), *environment.handle(Cleared(5, MB))]
+    effects = [*hand(environment, end), *hand(environment, Cleared(5, MB))]
     [answer] = [effect for effect in effects if isinstance(effect, Respond)]
     assert b"RequestId: two Error: The execution environment was" in answer.outcome.payload
-    [disarm, _, start, report, told, ended] = effects
+    assert effects.index(answer) <= 1
+    [start, report, told, ended] = effects[-4:]
     assert isinstance(told, Complete)
-    assert [disarm, start, ended] == [Do.DISARM, started(TWO), Do.ENDED]
+    assert [start, ended] == [started(TWO), Do.ENDED]
     assert report == Write(told.report)
     assert (told.report.request_id, told.report.duration) == ("two", 0)
 
@@ -443,10 +521,10 @@ def test_end_while_an_invocation_waits(end: Event) -> None:
 def test_exit_while_settling() -> None:
     """A runtime that ends while its output drains does not spoil the invocation that it had finished."""
     environment = settling()
-    assert environment.handle(RuntimeExited(3, 1, CRASH)) == [Do.DISARM, Do.CLEAR]
-    assert ignores(environment, Settled(3, MB))
+    assert hand(environment, RuntimeExited(3, 1, CRASH)) == [Do.DISARM, Do.CLEAR]
+    assert ignores(environment, Settled(3, Drain.INVOCATION, MB))
     report = replace(REPORT, init_duration=1)
-    assert environment.handle(Cleared(4, 30 * MB)) == [*over(report), Do.IDLE]
+    assert hand(environment, Cleared(4, 30 * MB)) == [*over(report), Do.IDLE]
 
 
 # Ends
@@ -456,8 +534,8 @@ def test_exit_while_settling() -> None:
 def test_shutdown_without_an_invocation(stage: str) -> None:
     """A shutdown clears the sandbox and then ends."""
     environment = STAGES[stage]()
-    assert environment.handle(ShutdownAsked(9)) == [Do.DISARM, Do.CLEAR]
-    assert environment.handle(Cleared(9, MB)) == [Do.ENDED]
+    assert hand(environment, ShutdownAsked(9)) == [Do.DISARM, Do.CLEAR]
+    assert hand(environment, Cleared(9, MB)) == [Do.ENDED]
     assert environment.phase is Phase.ENDED
 
 
@@ -465,8 +543,8 @@ def test_shutdown_without_an_invocation(stage: str) -> None:
 def test_shutdown_before_the_response(stage: str) -> None:
     """Whoever waits for an answer gets one, and the log is whole."""
     environment = STAGES[stage]()
-    assert environment.handle(ShutdownAsked(3)) == [Do.DISARM, Respond(FAILURE.outcome("one")), Do.CLEAR]
-    [*logged, report, told, end] = environment.handle(Cleared(4, 30 * MB))
+    assert hand(environment, ShutdownAsked(3)) == [Do.DISARM, Respond(FAILURE.outcome("one")), Do.CLEAR]
+    [*logged, report, told, end] = hand(environment, Cleared(4, 30 * MB))
     assert isinstance(told, Complete)
     assert (report, end) == (Write(told.report), Do.ENDED)
     assert (told.report.status, told.report.error_type, told.report.duration) == (
@@ -481,8 +559,8 @@ def test_shutdown_before_the_response(stage: str) -> None:
 def test_shutdown_after_the_response(stage: str) -> None:
     """An answer that was given stands."""
     environment = STAGES[stage]()
-    assert environment.handle(ShutdownAsked(3)) == [Do.DISARM, Do.CLEAR]
-    assert environment.handle(Cleared(4, MB))[1:] == [Complete(_last_report(environment, stage)), Do.ENDED]
+    assert hand(environment, ShutdownAsked(3)) == [Do.DISARM, Do.CLEAR]
+    assert hand(environment, Cleared(4, MB))[1:] == [Complete(_last_report(environment, stage)), Do.ENDED]
 
 
 def _last_report(environment: Lifecycle, stage: str) -> Report:
@@ -493,8 +571,8 @@ def _last_report(environment: Lifecycle, stage: str) -> Report:
 def test_shutdown_while_clearing() -> None:
     """A clearing that is under way serves the shutdown too; it is not asked for twice."""
     environment = clearing()
-    assert environment.handle(ShutdownAsked(3)) == [Do.DISARM]
-    [_, told, end] = environment.handle(Cleared(4, MB))
+    assert hand(environment, ShutdownAsked(3)) == []
+    [_, told, end] = hand(environment, Cleared(4, MB))
     assert isinstance(told, Complete)
     assert told.report.error_type == "Runtime.ExitError"
     assert end is Do.ENDED
@@ -503,7 +581,7 @@ def test_shutdown_while_clearing() -> None:
 def test_shutdown_while_a_failed_init_is_cleared() -> None:
     """A failed initialisation is logged also when the environment then ends."""
     environment = tell(initialising(), RuntimeExited(1, 1, CRASH), ShutdownAsked(2))
-    assert environment.handle(Cleared(4, MB)) == [
+    assert hand(environment, Cleared(4, MB)) == [
         Write(InitReport(1, "init", "error", "Runtime.ExitError")),
         Do.ENDED,
     ]
@@ -519,7 +597,7 @@ def test_second_shutdown(stage: str) -> None:
 def test_sandbox_lost_without_an_invocation(stage: str) -> None:
     """A sandbox that is gone ends the environment at once."""
     environment = STAGES[stage]()
-    assert environment.handle(SandboxLost(9, "removed")) == [Do.DISARM, Do.ENDED]
+    assert hand(environment, SandboxLost(9, "removed")) == [Do.DISARM, Do.ENDED]
     assert environment.phase is Phase.ENDED
 
 
@@ -528,7 +606,7 @@ def test_sandbox_lost_before_the_response(stage: str) -> None:
     """The client is told that the environment was lost; the log is whole."""
     environment = STAGES[stage]()
     fault = Fault("Sandbox.Failure", "The execution environment was lost: removed")
-    [disarm, answer, *logged, report, told, end] = environment.handle(SandboxLost(3, "removed"))
+    [disarm, answer, *logged, report, told, end] = hand(environment, SandboxLost(3, "removed"))
     assert (disarm, answer, end) == (Do.DISARM, Respond(fault.outcome("one")), Do.ENDED)
     assert isinstance(told, Complete)
     assert report == Write(told.report)
@@ -538,13 +616,13 @@ def test_sandbox_lost_before_the_response(stage: str) -> None:
 
 def test_sandbox_lost_while_settling() -> None:
     """The invocation was over; its report tells the peak that was known."""
-    report = replace(REPORT, init_duration=1, memory_peak=0)
-    assert settling().handle(SandboxLost(4, "removed")) == [Do.DISARM, *over(report), Do.ENDED]
+    report = replace(REPORT, init_duration=1, memory_peak=MB)
+    assert hand(settling(), SandboxLost(4, "removed")) == [Do.DISARM, *over(report), Do.ENDED]
 
 
 def test_sandbox_lost_while_clearing() -> None:
     """The fault that came first is the one that is told."""
-    [disarm, report, told, end] = clearing().handle(SandboxLost(4, "removed"))
+    [disarm, report, told, end] = hand(clearing(), SandboxLost(4, "removed"))
     assert (disarm, end) == (Do.DISARM, Do.ENDED)
     assert isinstance(told, Complete)
     assert report == Write(told.report)
@@ -553,7 +631,7 @@ def test_sandbox_lost_while_clearing() -> None:
 
 def test_sandbox_lost_for_memory() -> None:
     """Where the whole sandbox is killed for memory, the client sees the runtime's death and the log its cause."""
-    effects = working().handle(SandboxLost(3, "out of memory", out_of_memory=True))
+    effects = hand(working(), SandboxLost(3, "out of memory", out_of_memory=True))
     assert effects[1] == Respond(exited(ExitStatus(-9)).outcome("one"))
     told = effects[-2]
     assert isinstance(told, Complete)
@@ -563,9 +641,154 @@ def test_sandbox_lost_for_memory() -> None:
 def test_memory_peak_of_a_lost_sandbox() -> None:
     """A lost sandbox measures nothing any more; the report tells the peak of earlier invocations."""
     environment = tell(warm(), InvokeArrived(4, TWO, TIMEOUT))
-    told = environment.handle(SandboxLost(5, "removed"))[-2]
+    told = hand(environment, SandboxLost(5, "removed"))[-2]
     assert isinstance(told, Complete)
     assert told.report.memory_peak == 30 * MB
+
+
+# Restoration
+
+RESTORE_START = Write(RestoreStart("python:3.11", "arn:aws:lambda:us-east-1::runtime:ab"))
+
+
+def test_restoration() -> None:
+    """A runtime that asks for a snapshot is restored at once; its first report carries that, and no initialisation."""
+    environment = with_snapshots()
+    assert environment.handle(RestoreNextCalled(1)) == [
+        Write(InitRuntimeDone("init", "success", None, "snap-start")),
+        Write(InitReport(1, "init", "success", None, "snap-start")),
+        Do.CLOSE_SUBSCRIPTIONS,
+        RESTORE_START,
+        Do.RESTORE,
+        Arm(Timer.RESTORE, 11, 1),
+    ]
+    assert environment.phase is Phase.RESTORE
+    restored = Write(RestoreRuntimeDone("success"))
+    assert environment.handle(NextCalled(3)) == [restored, Do.DISARM, Settle(Drain.INIT)]
+    restoration = Write(RestoreReport(2, "success"))
+    assert environment.handle(Settled(3, Drain.INIT, MB)) == [restoration, Do.FREEZE, Do.IDLE]
+    tell(environment, InvokeArrived(4, ONE, TIMEOUT), ResponseBegan(4, "one", RuntimeCall.RESPONSE))
+    tell(environment, ResponseEnded(4, "one", ANSWER), NextCalled(5))
+    report = replace(REPORT, restore_duration=2)
+    assert hand(environment, Settled(5, Drain.INVOCATION, 30 * MB))[:2] == over(report)
+
+
+RESTORE_FAULTS: dict[str, tuple[Event, str, str]] = {
+    "restore/error": (
+        RestoreErrorPosted(3, "Runtime.AfterRestoreError", b"{}"),
+        "error",
+        "Runtime.AfterRestoreError",
+    ),
+    "init/error": (InitErrorPosted(3, "Runtime.Unknown", b"{}"), "error", "Runtime.Unknown"),
+    "exit": (RuntimeExited(3, 1, CRASH), "error", "Runtime.ExitError"),
+    "timeout": (TimerFired(3, Timer.RESTORE, 1), "timeout", "Sandbox.Timedout"),
+}
+
+
+@pytest.mark.parametrize("kind", RESTORE_FAULTS)
+def test_failed_restoration(kind: str) -> None:
+    """A restoration that fails is reported as such; the next invocation begins with a runtime of its own."""
+    event, status, error_type = RESTORE_FAULTS[kind]
+    environment = restoring()
+    told = Write(RestoreRuntimeDone(status, error_type))
+    assert environment.handle(event) == [Do.DISARM, told, Do.CLEAR]
+    report = Write(RestoreReport(2, status, error_type))
+    assert environment.handle(Cleared(3, MB)) == [report, Do.IDLE]
+    assert environment.phase is Phase.COLD
+
+
+def test_restoration_inside_an_invocation() -> None:
+    """There it is one initialisation, hooks and all."""
+    environment = tell(restore_failed(), Cleared(3, MB), InvokeArrived(4, ONE, TIMEOUT))
+    tell(environment, ExtensionsFound(4, 2, ()))
+    done = InitRuntimeDone("invoke", "success", None, "snap-start")
+    assert environment.handle(RestoreNextCalled(5)) == [Write(done), Do.RESTORE]
+    assert environment.handle(NextCalled(6)) == [Settle(Drain.INIT)]
+    assert hand(environment, Settled(6, Drain.INIT, MB))[-2:] == [started(), Deliver(ONE, 7)]
+
+
+# What is told of the runtime's part
+
+
+def test_the_runtimes_part_of_an_initialisation() -> None:
+    """It is told at once when the runtime asks for its first event, or has failed to."""
+    success = Write(InitRuntimeDone("init", "success"))
+    assert initialising().handle(NextCalled(1))[0] == success
+    failure = Write(InitRuntimeDone("init", "error", "Runtime.ExitError"))
+    assert initialising().handle(RuntimeExited(1, 1, CRASH)) == [Do.DISARM, failure, Do.CLEAR]
+    late = Write(InitRuntimeDone("invoke", "timeout", "Sandbox.Timedout"))
+    assert late in initialising_late().handle(TimerFired(5, Timer.INVOKE, 2))
+
+
+def test_an_initialisation_that_ends_while_it_drains() -> None:
+    """All parties were ready: it is reported as the success that it was."""
+    environment = draining()
+    assert environment.handle(RuntimeExited(2, 1, CRASH)) == [Do.DISARM, Do.CLEAR]
+    assert environment.handle(Cleared(2, MB)) == [Write(InitReport(1, "init", "success")), Do.IDLE]
+
+
+def test_the_runtimes_part_of_an_invocation() -> None:
+    """Its duration, what it produced, and where the time went; before the report."""
+    environment = tell(working(), ResponseBegan(3, "one", RuntimeCall.RESPONSE))
+    tell(environment, ResponseEnded(4, "one", ANSWER), NextCalled(4.5))
+    spans = (
+        Span("responseLatency", 2, 1),
+        Span("responseDuration", 3, 1),
+        Span("runtimeOverhead", 4, 0.5),
+    )
+    done = RuntimeDone("one", "success", None, 2.5, produced=4, spans=spans)
+    assert environment.handle(Settled(5, Drain.INVOCATION, MB))[0] == Write(done)
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "error_type"),
+    [
+        (RuntimeExited(4, 1, CRASH), "error", "Runtime.ExitError"),
+        (TimerFired(4, Timer.INVOKE, 1), "timeout", "Sandbox.Timedout"),
+        (ShutdownAsked(4), "error", "Sandbox.Failure"),
+        (SandboxLost(4, "removed"), "error", "Sandbox.Failure"),
+    ],
+)
+def test_the_runtimes_part_of_a_failed_invocation(event: Event, status: str, error_type: str) -> None:
+    """It is told at once, for extensions may wait for it; without an answer nothing was produced."""
+    told = Write(RuntimeDone("one", status, error_type, 2))
+    assert told in working().handle(event)
+
+
+def test_an_invocation_that_never_met_a_runtime() -> None:
+    """START comes first, then what is told of the runtime, then the report."""
+    environment = tell(initialising_late(), RuntimeExited(3, 2, CRASH))
+    [*_, start, done, report, _, _] = environment.handle(Cleared(3, MB))
+    assert start == started()
+    assert done == Write(RuntimeDone("one", "error", "Runtime.ExitError", 1))
+    assert isinstance(report, Write)
+    assert isinstance(report.record, Report)
+
+
+# Without timeouts
+
+
+def test_no_timeouts() -> None:
+    """For debuggers: no limit is armed, and the runtime is told its deadline all the same."""
+    environment = Lifecycle(replace(SETTINGS, timeouts=False))
+    assert environment.handle(Began(0)) == [INIT_START, FindExtensions(1)]
+    tell(environment, ExtensionsFound(0, 1, ()), NextCalled(100), Settled(100, Drain.INIT, MB))
+    effects = environment.handle(InvokeArrived(200, ONE, TIMEOUT))
+    assert effects == [Do.THAW, started(), Deliver(ONE, 203)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "timeout", "limit"),
+    [
+        ("on-demand", 900, 10),
+        ("provisioned-concurrency", 3, 130),
+        ("snap-start", 131, 131),
+        ("provisioned-concurrency", 900, 900),
+    ],
+)
+def test_limits_of_initialisations(kind: str, timeout: float, limit: float) -> None:
+    """Ten seconds on demand; otherwise 130 seconds or the function's timeout, whichever is more."""
+    assert init_limit(kind, timeout) == limit
 
 
 # Late and misplaced events
@@ -596,7 +819,7 @@ def test_late_timer(stage: str, timer: Timer) -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [Settled(9, MB), ResponseEnded(9, "zero", ANSWER), ResponseBroke(9, "zero")]
+    "event", [Settled(9, Drain.INVOCATION, MB), ResponseEnded(9, "zero", ANSWER), ResponseBroke(9, "zero")]
 )
 def test_answers_nobody_waits_for(anywhere: Lifecycle, event: Event) -> None:
     """Answers to what is no longer asked, and the ends of other requests' responses, change nothing."""
@@ -607,13 +830,19 @@ def test_answers_nobody_waits_for(anywhere: Lifecycle, event: Event) -> None:
 
 def test_cleared_without_being_asked(anywhere: Lifecycle) -> None:
     """Only an environment that is clearing hears that it is cleared."""
-    if anywhere.phase not in (Phase.CLEARING, Phase.SHUTDOWN):
+    if anywhere.phase is not Phase.CLEARING:
         assert ignores(anywhere, Cleared(9, MB))
 
 
 @pytest.mark.parametrize(
     "event",
-    [RuntimeExited(9, 1, CRASH), ShutdownAsked(9), SandboxLost(9, "twice"), Cleared(9, 1), Settled(9, 1)],
+    [
+        RuntimeExited(9, 1, CRASH),
+        ShutdownAsked(9),
+        SandboxLost(9, "twice"),
+        Cleared(9, 1),
+        Settled(9, Drain.INVOCATION, 1),
+    ],
 )
 def test_nothing_after_the_end(event: Event) -> None:
     """An environment that has ended does nothing more."""
@@ -623,10 +852,10 @@ def test_nothing_after_the_end(event: Event) -> None:
 def test_invocation_out_of_place(anywhere: Lifecycle) -> None:
     """An invocation is accepted where the environment is idle, cold or about to be, and nowhere else."""
     if anywhere.phase in (Phase.IDLE, Phase.COLD):
-        anywhere.handle(InvokeArrived(9, TWO, TIMEOUT))
+        hand(anywhere, InvokeArrived(9, TWO, TIMEOUT))
         assert anywhere.invocation == TWO
-    elif anywhere.phase is Phase.CLEARING and anywhere.invocation is None:
-        assert anywhere.handle(InvokeArrived(9, TWO, TIMEOUT)) == []
+    elif anywhere.phase is Phase.CLEARING and anywhere.invocation is None and not anywhere.is_over:
+        assert hand(anywhere, InvokeArrived(9, TWO, TIMEOUT)) == []
         changes_nothing(anywhere, InvokeArrived(9, ONE, TIMEOUT), IllegalTransition)
     else:
         changes_nothing(anywhere, InvokeArrived(9, TWO, TIMEOUT), IllegalTransition)
@@ -645,10 +874,15 @@ CALLS: dict[RuntimeCall, Event] = {
     RuntimeCall.RESPONSE: ResponseBegan(3, "one", RuntimeCall.RESPONSE),
     RuntimeCall.ERROR: ResponseBegan(3, "one", RuntimeCall.ERROR),
     RuntimeCall.INIT_ERROR: InitErrorPosted(3, "Runtime.Unknown", b""),
+    RuntimeCall.RESTORE_NEXT: RestoreNextCalled(3),
+    RuntimeCall.RESTORE_ERROR: RestoreErrorPosted(3, "Runtime.AfterRestoreError", b""),
 }
 IN_STATE = {
     RuntimeState.ABSENT: cold,
     RuntimeState.STARTED: initialising_late,
+    RuntimeState.RESTORE_READY: snapshot_awaited,
+    RuntimeState.RESTORING: restoring,
+    RuntimeState.RESTORE_ERROR: restore_failed,
     RuntimeState.READY: settling,
     RuntimeState.RUNNING: working,
     RuntimeState.RESPONDING: responding,
@@ -664,13 +898,16 @@ AWS_NAMES = {
     RuntimeState.ERRING: "InvocationErrorResponse",
     RuntimeState.RESPONSE_SENT: "RuntimeResponseSentState",
     RuntimeState.INIT_ERROR: "InitError",
+    RuntimeState.RESTORE_READY: "RestoreReady",
+    RuntimeState.RESTORING: "Restoring",
+    RuntimeState.RESTORE_ERROR: "RuntimeRestoreErrorState",
 }
 
 
 @pytest.mark.parametrize("state", RuntimeState)
 def test_every_state_has_a_story(state: RuntimeState) -> None:
     """The table names every state, and the stories here reach it."""
-    assert state in RUNTIME_CALLS
+    assert state in RUNTIME_MOVES
     assert IN_STATE[state]().runtime is state
 
 
@@ -679,10 +916,12 @@ def test_every_state_has_a_story(state: RuntimeState) -> None:
 def test_call(state: RuntimeState, call: RuntimeCall) -> None:
     """Each call is legal where the table says so; elsewhere it is refused in AWS's names and changes nothing."""
     environment = IN_STATE[state]()
-    if call in RUNTIME_CALLS[state]:
-        environment.handle(CALLS[call])
+    if call in RUNTIME_MOVES[state]:
+        hand(environment, CALLS[call])
         environment.check()
-        assert environment.runtime in (RUNTIME_CALLS[state][call], RuntimeState.RUNNING)
+        after = {RUNTIME_MOVES[state][call]}
+        after |= set(RUNTIME_MOVES[RUNTIME_MOVES[state][call]].values())  # what the platform does at once
+        assert environment.runtime in after
     elif environment.invocation is None and call in (RuntimeCall.RESPONSE, RuntimeCall.ERROR):
         changes_nothing(environment, CALLS[call], UnknownRequest)
     else:
@@ -697,6 +936,8 @@ def test_targets_in_aws_names() -> None:
         "RESPONSE": "InvocationResponse",
         "ERROR": "InvocationErrorResponse",
         "INIT_ERROR": "InitError",
+        "RESTORE_NEXT": "RestoreReady",
+        "RESTORE_ERROR": "RuntimeRestoreErrorState",
     }
 
 

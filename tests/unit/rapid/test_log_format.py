@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from rapid.log_format import Identity, Level, LogFormat
+from rapid.log_format import Level, LogFormat
+from rapid.platform_events import Identity
 from rapid.records import InitReport, InitStart, Record, Report, Start
 
 IDENTITY = Identity(

@@ -1,0 +1,97 @@
+"""The last things that happened to an environment, for whoever asks what became of it. Pure.
+
+Kept as small tuples in a ring: an event may carry megabytes of payload, and a story is written for every invocation and
+read for hardly any.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rapid.events import (
+    Event,
+    ExtensionErrorPosted,
+    ExtensionExited,
+    ExtensionNextCalled,
+    ExtensionNotStarted,
+    ExtensionRegistered,
+    ExtensionsFound,
+    InitErrorPosted,
+    InvokeArrived,
+    ResponseBegan,
+    ResponseBroke,
+    ResponseEnded,
+    RestoreErrorPosted,
+    RuntimeExited,
+    RuntimeNotStarted,
+    SandboxLost,
+    Settled,
+    TelemetrySubscribed,
+    TimerFired,
+)
+from rapid.platform_events import timestamp
+from rapid.states import Phase, RuntimeState
+
+LENGTH = 200
+"""Events that are kept."""
+DETAIL = 200
+"""Characters of what is said about one: names and reasons may come from functions."""
+
+_DETAILS: Mapping[type, Callable[[Any], str]] = {
+    InvokeArrived: lambda event: event.invocation.request_id,
+    ResponseBegan: lambda event: f"{event.request_id} {event.call.value}",
+    ResponseEnded: lambda event: f"{event.request_id}{' function error' * event.outcome.function_error}",
+    ResponseBroke: lambda event: event.request_id,
+    InitErrorPosted: lambda event: event.error_type,
+    RestoreErrorPosted: lambda event: event.error_type,
+    RuntimeNotStarted: lambda event: event.fault.message,
+    RuntimeExited: lambda event: event.status.text(),
+    ExtensionsFound: lambda event: ", ".join(event.names) or "none",
+    ExtensionRegistered: lambda event: f"{event.name} as {event.identifier}",
+    ExtensionNextCalled: lambda event: event.identifier,
+    ExtensionErrorPosted: lambda event: f"{event.identifier} {event.call.value} {event.error_type}",
+    ExtensionNotStarted: lambda event: f"{event.name}: {event.text}",
+    ExtensionExited: lambda event: f"{event.name}: {event.status.text()}",
+    TelemetrySubscribed: lambda event: f"{event.identifier} {','.join(event.types)}",
+    TimerFired: lambda event: event.timer.value,
+    Settled: lambda event: event.drain.value,
+    SandboxLost: lambda event: event.reason,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    now: float
+    what: str
+    detail: str
+    phase: Phase
+    runtime: RuntimeState
+
+
+class Story:
+    """What happened, oldest first."""
+
+    def __init__(self) -> None:
+        self._entries: deque[_Entry] = deque(maxlen=LENGTH)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, event: Event, phase: Phase, runtime: RuntimeState, refused: str = "") -> None:
+        """An event, and the states that it led to; `refused` says why it led nowhere."""
+        kind = type(event)
+        detail = _DETAILS[kind](event) if kind in _DETAILS else ""
+        if refused:
+            detail = f"{detail} REFUSED: {refused}".lstrip()
+        self._entries.append(_Entry(event.now, kind.__name__, detail[:DETAIL], phase, runtime))
+
+    def lines(self, offset: float) -> list[str]:
+        """One line an event: time, phase and runtime's state after it, its name, what it was about.
+
+        `offset` is what the clock of events lacks to the Unix epoch, in seconds.
+        """
+        return [
+            f"{timestamp(each.now + offset)}  {each.phase:<8}  {each.runtime:<24}  {each.what} {each.detail}".rstrip()
+            for each in self._entries
+        ]
