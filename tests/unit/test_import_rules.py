@@ -16,6 +16,7 @@ PURE = [
         ROOT / "rapid" / f"{name}.py"
         for name in ("lifecycle", "events", "invocation", "records", "buffering", "errors")
     ),
+    *(ROOT / "rapid" / f"{name}.py" for name in ("subscriptions", "batches", "telemetry_events")),
     *sorted(ROOT.glob("runtime/core/*.py")),
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
