@@ -172,20 +172,25 @@ class Berth:
             else "it wrote nothing"
         )
 
-    async def function(self, name: str) -> Target:
-        """A new function with the handler, ready to be invoked."""
-        await asyncio.to_thread(self._create, name)
+    async def function(self, name: str, extension: str | None = None) -> Target:
+        """A new function with the handler, ready to be invoked; with an extension's source, if one is given."""
+        await asyncio.to_thread(self._create, name, extension)
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         return Target(host, int(port), name)
 
-    def _create(self, name: str) -> None:
+    def _create(self, name: str, extension: str | None) -> None:
         sdk = client(self.url)
+        layers = []
+        if extension is not None:
+            content = {"ZipFile": _archive("extensions/agent", extension, 0o755)}
+            layers = [sdk.publish_layer_version(LayerName=name, Content=content)["LayerVersionArn"]]
         sdk.create_function(
             FunctionName=name,
             Runtime=RUNTIME,
             Role="arn:aws:iam::123456789012:role/benchmark",
             Handler="app.handler",
-            Code={"ZipFile": _package()},
+            Code={"ZipFile": _archive("app.py", HANDLER)},
+            Layers=layers,
             MemorySize=MEMORY_MB,
             Timeout=60,
         )
@@ -211,12 +216,13 @@ async def berth(
         await asyncio.to_thread(shutil.rmtree, plane.data_dir, ignore_errors=True)
 
 
-def _package() -> bytes:
+def _archive(name: str, content: str, mode: int = 0o644) -> bytes:
+    """A zip with one file."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        entry = zipfile.ZipInfo("app.py")
-        entry.external_attr = 0o644 << 16
-        archive.writestr(entry, HANDLER)
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = (0o100000 | mode) << 16
+        archive.writestr(entry, content)
     return buffer.getvalue()
 
 
