@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import peers
+from benchmarks import floods, peers, streaming
 from benchmarks.figures import Findings
 from benchmarks.load import Job, Result
 from benchmarks.peers import Bench, Berth, Failed, Target
@@ -25,7 +25,7 @@ from benchmarks.sdk import PAYLOAD
 from runtime.spawners.engine import EngineError
 
 KNOWN = (Failed, EngineError, OSError, TimeoutError)
-PARTS = ("start", "warm", "paced", "boto3", "telemetry", "throughput", "memory", "cold")
+PARTS = ("start", "warm", "paced", "boto3", "telemetry", "throughput", "memory", "stream", "logs", "cold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,8 @@ async def under_load(run: Run, plane: Berth) -> None:
         several = functools.partial(throughput, run, target, clients)
         await run.measure("throughput", f"throughput, {clients} clients", several)
     await run.measure("memory", "memory", lambda: memory(run, plane))
+    await run.measure("stream", "response streaming", lambda: stream(run, plane))
+    await run.measure("logs", "floods of log lines", lambda: logs(run, plane, target))
     await run.measure("cold", "cold start", lambda: cold(run, plane))
 
 
@@ -290,11 +292,15 @@ call("GET", "/2020-01-01/extension/event/next")
 """
 
 
+def _extension(*, subscribes: bool) -> Mapping[str, str]:
+    return {"extensions/agent": EXTENSION.format(subscribes=subscribes)}
+
+
 async def telemetry(run: Run, plane: Berth, alone: Target) -> None:
     """What a subscriber costs: beside an extension that does nothing, and beside none at all."""
     targets = {
-        "Berth": await plane.function("subscriber", EXTENSION.format(subscribes=True)),
-        "extension": await plane.function("extension", EXTENSION.format(subscribes=False)),
+        "Berth": await plane.function("subscriber", layer=_extension(subscribes=True)),
+        "extension": await plane.function("extension", layer=_extension(subscribes=False)),
         "alone": alone,
     }
     for target in targets.values():
@@ -331,6 +337,35 @@ async def _second_request(run: Run, target: Target) -> None:
     )
 
 
+# Logs
+
+
+async def logs(run: Run, plane: Berth, target: Target) -> None:
+    """A function that floods its log: what arrives, what the control plane takes, what its neighbour feels."""
+
+    def load(seconds: float) -> Awaitable[Result]:
+        return _load(target, target.request(), seconds, 1, floods.PAUSE)
+
+    found: dict[str, list[Result]] = defaultdict(list)
+    rates = {"promised": floods.PROMISED, "full speed": 0}
+    measured: dict[str, list[floods.Flood]] = {name: [] for name in rates}
+    for number in range(max(1, run.extent.rounds // 3)):
+        found["no flood"].append(await load(run.extent.seconds))
+        for name, rate in rates.items():
+            function = f"flood-{name.replace(' ', '-')}-{number}"
+            each = await floods.flood(plane, function, load, 2 * run.extent.seconds, rate)
+            measured[name].append(each)
+            found[name].append(each.neighbour)
+    for name, several in measured.items():
+        lost = float(sum(each.lost for each in several))
+        memory = [each.memory_mb for each in several]
+        run.findings.add(f"log lines, {name}", "/s", {"Berth": [each.rate for each in several]})
+        run.findings.add(f"log lines lost, {name}", "lines", {"Berth": [lost]}, "0")
+        run.findings.add(f"control plane, flood at {name}, most RSS", "MB", {"Berth": memory})
+    for name, results in found.items():
+        add_latencies(run, f"a neighbour every 5 ms, {name}", {"Berth": results}, {})
+
+
 # Memory
 
 
@@ -363,6 +398,46 @@ async def memory(run: Run, plane: Berth) -> None:
             f"per idle environment beside the runtime, {kind}", "MB", values, ("", "< 10")[index]
         )
     run.findings.note(f"environments at the end of the load: {len(agents)}")
+
+
+# Response streaming
+
+STREAM_LIMIT = 200 * 1024 * 1024
+
+
+async def stream(run: Run, plane: Berth) -> None:
+    """From a chunk's write to its arrival; and as much as a stream may hold, with what it costs in memory."""
+    target = await plane.function("stream", streaming.FILES, streaming.VARIABLES)
+    await _streamed(target, 1, 64, 0.0)  # the cold start
+    slow = [await _streamed(target, 200, 64, 0.005) for _ in range(run.extent.rounds)]
+    for quantile in ("p50", "p99", "most"):
+        values = {"Berth": [each[quantile] for each in slow]}
+        run.findings.add(f"stream, write to arrival, {quantile}", "ms", values, "< 50")
+    idle, _ = resident(plane.pid)
+    rates, peaks = [], []
+    for _ in range(run.extent.rounds):
+        _forget_peak(plane.pid)
+        fast = await _streamed(target, 200, STREAM_LIMIT // 200, 0.0)
+        rates.append(fast["bytes"] / 1e6 / fast["seconds"])
+        peaks.append(_peak(plane.pid) - idle)
+    run.findings.add("stream, 200 MB through", "MB/s", {"Berth": rates})
+    run.findings.add("control plane, 200 MB through, RSS beyond before", "MB", {"Berth": peaks}, "< 64")
+
+
+async def _streamed(target: Target, chunks: int, size: int, pause: float) -> dict[str, float]:
+    arguments = (target.url, target.function, str(chunks), str(size), str(pause))
+    found: dict[str, float] = json.loads(await _python("benchmarks.streaming", *arguments))
+    return found
+
+
+def _forget_peak(pid: int) -> None:
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _peak(pid: int) -> float:
+    """The most memory that a process has had, in MB, since that was last forgotten."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 # Cold starts

@@ -14,7 +14,7 @@ import signal
 import sys
 import zipfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -29,9 +29,24 @@ from runtime.spawners.engine import Engine, EngineError
 
 LABEL = "berth.benchmark"
 RUNTIME = "python3.11"
-HANDLER = (
-    "import time\n\ndef handler(event, context):\n    time.sleep(event.get('sleep', 0))\n    return event\n"
-)
+HANDLER = """
+import os, time
+
+def handler(event, context):
+    time.sleep(event.get("sleep", 0))
+    return write(event["write"], event["rate"], event["most"]) if "write" in event else event
+
+def write(seconds, rate, most):
+    # Numbered lines for so many seconds, at a rate or at any; how many, and how long it took to get rid of them.
+    began, lines = time.perf_counter(), 0
+    while (now := time.perf_counter() - began) < seconds and lines < most:
+        if rate and lines >= rate * now:
+            time.sleep(0.002)
+            continue
+        os.write(1, b"line %d %s\\n" % (lines, b"x" * 80))
+        lines += 1
+    return {"lines": lines, "seconds": now}
+"""
 MEMORY_MB = 1769
 """One whole core, and so the default weight against everything else on the machine: RIE serves inside this limit."""
 START_LIMIT = 30.0
@@ -172,24 +187,34 @@ class Berth:
             else "it wrote nothing"
         )
 
-    async def function(self, name: str, extension: str | None = None) -> Target:
-        """A new function with the handler, ready to be invoked; with an extension's source, if one is given."""
-        await asyncio.to_thread(self._create, name, extension)
+    async def function(
+        self,
+        name: str,
+        files: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+        layer: Mapping[str, str] | None = None,
+    ) -> Target:
+        """A new function, ready to be invoked; with the handler, or with other files, and with a layer's."""
+        package = _package({"app.py": HANDLER} if files is None else files)
+        await asyncio.to_thread(self._create, name, package, variables or {}, layer)
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         return Target(host, int(port), name)
 
-    def _create(self, name: str, extension: str | None) -> None:
+    def _create(
+        self, name: str, package: bytes, variables: Mapping[str, str], layer: Mapping[str, str] | None
+    ) -> None:
         sdk = client(self.url)
         layers = []
-        if extension is not None:
-            content = {"ZipFile": _archive("extensions/agent", extension, 0o755)}
+        if layer is not None:
+            content = {"ZipFile": _package(layer)}
             layers = [sdk.publish_layer_version(LayerName=name, Content=content)["LayerVersionArn"]]
         sdk.create_function(
             FunctionName=name,
             Runtime=RUNTIME,
             Role="arn:aws:iam::123456789012:role/benchmark",
             Handler="app.handler",
-            Code={"ZipFile": _archive("app.py", HANDLER)},
+            Code={"ZipFile": package},
+            Environment={"Variables": dict(variables)},
             Layers=layers,
             MemorySize=MEMORY_MB,
             Timeout=60,
@@ -216,13 +241,13 @@ async def berth(
         await asyncio.to_thread(shutil.rmtree, plane.data_dir, ignore_errors=True)
 
 
-def _archive(name: str, content: str, mode: int = 0o644) -> bytes:
-    """A zip with one file."""
+def _package(files: Mapping[str, str]) -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        entry = zipfile.ZipInfo(name)
-        entry.external_attr = (0o100000 | mode) << 16
-        archive.writestr(entry, content)
+        for name, text in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o755 if text.startswith("#!") else 0o644) << 16
+            archive.writestr(entry, text)
     return buffer.getvalue()
 
 

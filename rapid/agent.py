@@ -199,9 +199,11 @@ class Agent:
 
     # Processes
 
-    def _start(self, process: int, argv: list[str], env: dict[str, str], cwd: str) -> None:
+    def _start(
+        self, process: int, argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None
+    ) -> None:
         try:
-            pid, pipes = spawn(argv, env, cwd)
+            pid, pipes = spawn(argv, env, cwd, log_fd)
         except NotStarted as reason:
             self._send(message(Kind.NOT_STARTED, process=process, stage=reason.stage, error=reason.error))
             return
@@ -378,8 +380,12 @@ class NotStarted(Exception):
         self.error = error
 
 
-def spawn(argv: list[str], env: dict[str, str], cwd: str) -> tuple[int, dict[int, int]]:
+def spawn(
+    argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None
+) -> tuple[int, dict[int, int]]:
     """Start a process in a session of its own; its pid, and the read ends of its stdout and stderr.
+
+    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order.
 
     Plain fork and exec: the agent has one thread, and `subprocess` would cost every cold start its import.
     Raises `NotStarted`.
@@ -394,7 +400,8 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str) -> tuple[int, dict[int
             os.close(fd)
         raise NotStarted("fork", str(error)) from None
     if not pid:
-        _become(argv, env, cwd, (out_end, err_end), tell)
+        copies = [(out_end, 1), (err_end, 2)] + ([] if log_fd is None else [(1, log_fd)])
+        _become(argv, env, cwd, copies, tell)
     for fd in (out_end, err_end, tell):
         os.close(fd)
     with os.fdopen(told, "rb") as report:
@@ -409,8 +416,13 @@ def spawn(argv: list[str], env: dict[str, str], cwd: str) -> tuple[int, dict[int
     return pid, {out: 1, err: 2}
 
 
-def _become(argv: list[str], env: dict[str, str], cwd: str, ends: tuple[int, int], tell: int) -> NoReturn:
-    """In the child: drop privileges and execute. What fails is told through the pipe `tell`."""
+def _become(
+    argv: list[str], env: dict[str, str], cwd: str, copies: list[tuple[int, int]], tell: int
+) -> NoReturn:
+    """In the child: drop privileges and execute. What fails is told through the pipe `tell`.
+
+    `copies` are descriptors, and those that the program is to have them as; in this order.
+    """
     stage = "fork"
     try:
         os.setsid()
@@ -418,7 +430,9 @@ def _become(argv: list[str], env: dict[str, str], cwd: str, ends: tuple[int, int
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *STOP_SIGNALS):
             signal.signal(number, signal.SIG_DFL)
         null = os.open("/dev/null", os.O_RDONLY)
-        for fd, target in ((null, 0), (ends[0], 1), (ends[1], 2)):
+        for fd, target in ((null, 0), *copies):
+            if target == tell:
+                tell = os.dup(tell)  # to be closed by the execution, as it was
             os.dup2(fd, target)
         _prefer_as_victim()
         if os.geteuid() == 0:

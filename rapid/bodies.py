@@ -3,9 +3,15 @@
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import PayloadEncodingError
 
+_BROKEN = (ConnectionError, PayloadEncodingError, web.RequestPayloadError)
+
 
 class BodyTooLong(Exception):
     """A body exceeds the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} bytes")
+        self.limit = limit
 
 
 class BodyBroken(Exception):
@@ -15,10 +21,18 @@ class BodyBroken(Exception):
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     """A request's body. Raises `BodyTooLong` before much more than `limit` bytes are in memory, and `BodyBroken`."""
     if (request.content_length or 0) > limit:
-        raise BodyTooLong
+        raise BodyTooLong(limit)
     try:
         return await _read(request.content, limit)
-    except (ConnectionError, PayloadEncodingError, web.RequestPayloadError) as error:
+    except _BROKEN as error:
+        raise BodyBroken from error
+
+
+async def read_piece(request: web.BaseRequest) -> bytes:
+    """What has come of a request's body and was not read yet; empty at the end. Raises `BodyBroken`."""
+    try:
+        return await request.content.readany()
+    except _BROKEN as error:
         raise BodyBroken from error
 
 
@@ -31,6 +45,6 @@ async def _read(content: StreamReader, limit: int) -> bytes:
     while part := await content.readany():
         size += len(part)
         if size > limit:
-            raise BodyTooLong
+            raise BodyTooLong(limit)
         parts.append(part)
     return b"".join(parts)

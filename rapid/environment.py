@@ -13,11 +13,11 @@ import logging
 import time
 import uuid
 from asyncio import Future, TimerHandle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rapid import errors
-from rapid.buffering import Lines, Tail
+from rapid.buffering import Tail
 from rapid.events import (
     Arm,
     Began,
@@ -64,10 +64,12 @@ from rapid.extensions import INVOKE, SHUTDOWN, Extension, ExtensionRefused
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle, UnknownRequest
 from rapid.log_format import LogFormat
+from rapid.log_frames import LogEvent, LogEvents
 from rapid.polls import Poll
 from rapid.records import SNAP_START, Record, Report
 from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
+from rapid.streams import Stream
 from rapid.subscriptions import Api, Subscription
 from rapid.supervisor import StartFailed, Supervisor
 from rapid.telemetry import Telemetry
@@ -103,6 +105,8 @@ class Program:
     opt: str = "/opt"
     """The directory of layers; the files in its `extensions` are external extensions."""
     extension_env: Mapping[str, str] = field(default_factory=dict)
+    log_fd: int | None = None
+    """The descriptor of the runtime for log events in frames, if it writes any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,18 @@ class Function:
     version: str
     handler: str
     account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What stands for the execution role's session, where the runtime fetches it by `token` instead of inheriting it."""
+
+    token: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: str
+    """ISO 8601, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +156,12 @@ class Delivery:
 
 
 class Ticket:
-    """One invocation in an environment: its answer, its end, its log."""
+    """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
 
-    __slots__ = ("completed", "outcome", "tail")
+    __slots__ = ("completed", "outcome", "stream", "tail")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Stream | None = None) -> None:
+        self.stream = stream
         loop = asyncio.get_running_loop()
         self.outcome: Future[Outcome] = loop.create_future()
         self.completed: Future[Report] = loop.create_future()
@@ -166,11 +183,13 @@ class Environment:
         on_idle: Callable[[], None],
         on_ended: Callable[[], None],
         freeze: bool = True,
+        credentials: Credentials | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._core = Lifecycle(settings)
         self.has_snapshots = settings.initialization_type == SNAP_START
         #: Whether the runtime may ask for a snapshot of its environment.
+        self.credentials = credentials
         self.has_extensions = True
         #: Whether extensions are switched on.
         self._program = program
@@ -196,7 +215,7 @@ class Environment:
         self._frozen = False
         self._has_told = False
         #: An illegal call's story has been logged: a function must not be able to fill the log with them.
-        self._lines: dict[tuple[int, int], Lines] = {}
+        self._output: dict[tuple[int, int], LogEvents] = {}
         #: By process and stream.
         self.memory_peak = 0
         supervisor.observer = self
@@ -223,9 +242,9 @@ class Environment:
         """Initialise ahead of any invocation; `on_idle` tells the end of it, successful or not."""
         self._handle(Began(time.monotonic()))
 
-    def invoke(self, invocation: Invocation, timeout: float) -> Ticket:
-        """Hand in an invocation; only while idle. `timeout` in seconds."""
-        self._ticket = ticket = Ticket()
+    def invoke(self, invocation: Invocation, timeout: float, stream: Stream | None = None) -> Ticket:
+        """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response."""
+        self._ticket = ticket = Ticket(stream)
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
 
@@ -245,8 +264,10 @@ class Environment:
             self._handle(NextCalled(time.monotonic()))
         return self._poll.ask(is_alive)
 
-    def begin_response(self, request_id: str, call: RuntimeCall) -> None:
+    def begin_response(self, request_id: str, call: RuntimeCall) -> Stream | None:
+        """A result or an error comes in. The stream that wants its bytes, if one does."""
         self._handle(ResponseBegan(time.monotonic(), request_id, call))
+        return self._ticket.stream if self._ticket else None
 
     def end_response(self, request_id: str, outcome: Outcome) -> None:
         self._handle(ResponseEnded(time.monotonic(), request_id, outcome))
@@ -314,11 +335,11 @@ class Environment:
     # The supervisor's side
 
     def output(self, process: int, stream: int, data: bytes) -> None:
-        lines = self._lines.get((process, stream))
-        if lines is None:
-            lines = self._lines[process, stream] = Lines()
-        for line in lines.feed(data):
-            self._line(process, line)
+        events = self._output.get((process, stream))
+        if events is None:
+            framed = self._program.log_fd is not None and process % PROCESSES == 0 and stream == 1
+            events = self._output[process, stream] = LogEvents(framed=framed)
+        self._take(process, events.feed(data))
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
@@ -424,8 +445,11 @@ class Environment:
         self._extension_polls.clear()
 
     def _respond(self, outcome: Outcome) -> None:
-        if self._ticket is not None and not self._ticket.outcome.done():
-            self._ticket.outcome.set_result(outcome)
+        ticket = self._ticket
+        if ticket is not None and not ticket.outcome.done():
+            ticket.outcome.set_result(outcome)
+        if ticket is not None and ticket.stream is not None:
+            ticket.stream.close()
 
     def _complete(self, report: Report) -> None:
         ticket, self._ticket = self._ticket, None
@@ -454,7 +478,10 @@ class Environment:
                 self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
         program, process = self._program, self._runtime_process(generation)
-        self._supervisor.start(process, program.argv, program.env, program.cwd).add_done_callback(done)
+        started = self._supervisor.start(
+            process, program.argv, program.env, program.cwd, log_fd=program.log_fd
+        )
+        started.add_done_callback(done)
 
     def _runtime_process(self, generation: int) -> int:
         return generation % (65536 // PROCESSES) * PROCESSES
@@ -485,7 +512,7 @@ class Environment:
 
     def _settled(self, drain: Drain, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._flush()
+            self._flush(final=False)
             self.memory_peak = future.result()
             self._handle(Settled(time.monotonic(), drain, self.memory_peak))
 
@@ -493,7 +520,7 @@ class Environment:
         if not future.cancelled() and future.exception() is None:
             self._flush()
             self.memory_peak = future.result()
-            self._lines.clear()
+            self._output.clear()
             self._telemetry.reset()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
@@ -523,22 +550,22 @@ class Environment:
         for line in self._format.platform(record, time.time(), _clock_offset() if self._format.json else 0.0):
             self._write(line)
 
-    def _line(self, process: int, line: bytes) -> None:
-        if self._telemetry.listens:
-            kind = EXTENSION if process in self._extension_processes else FUNCTION
-            self._telemetry.line(kind, line, time.time())
-        if self._format.keeps(line):
-            self._write(line)
-
     def _write(self, line: bytes) -> None:
         self._log(line)
         if self._ticket is not None:
             self._ticket.tail.add(line)
 
-    def _flush(self) -> None:
-        for (process, _), lines in self._lines.items():
-            for line in lines.flush():
-                self._line(process, line)
+    def _take(self, process: int, events: Iterable[LogEvent]) -> None:
+        kind = EXTENSION if process in self._extension_processes else FUNCTION
+        for text, level in events:
+            if self._telemetry.listens:
+                self._telemetry.line(kind, text, time.time())
+            if self._format.keeps(text, level):
+                self._write(text)
+
+    def _flush(self, *, final: bool = True) -> None:
+        for (process, _), events in self._output.items():
+            self._take(process, events.flush(final=final))
 
 
 def _clock_offset() -> float:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 MAX_RESPONSE = 6 * 1024 * 1024 + 100
 """Longest buffered response of a function, in bytes."""
 
+MAX_STREAM = 200 * 1024 * 1024
+"""Longest streamed response, in bytes (Lambda quotas: 200 MB)."""
+
 MAX_EXTENSION_BODY = 256 * 1024
 """Longest body that an extension may send, in bytes. Real ones are a list of two events, or one error."""
 
@@ -37,6 +40,7 @@ INVALID_REQUEST_ID = Refusal(400, "InvalidRequestID", "Invalid request ID")
 TRUNCATED = Refusal(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 TOO_LARGE = too_large(MAX_RESPONSE)
 INVALID_MODE = Refusal(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+NOT_AUTHORIZED = Refusal(403, "Unauthorized", "cannot get credentials for the provided token")
 INTERNAL = Refusal(500, "InternalServerError", "Internal Server Error")
 
 

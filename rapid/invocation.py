@@ -2,7 +2,7 @@
 
 import json
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,20 @@ class Outcome:
     """What the client of an invocation gets."""
 
     payload: bytes
+    """The response, or the error's document; empty where the response has been streamed."""
     function_error: bool = False
     content_type: str = "application/json"
+    error_type: str | None = None
+    """Of a function error, in the terms of logs."""
+    streamed: int | None = None
+    """Bytes of the response that have gone to the client before its end; None: it was not streamed."""
+    cause: str | None = None
+    """What the runtime said about a function error for X-Ray: JSON, cropped."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that the function has produced."""
+        return len(self.payload) if self.streamed is None else self.streamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +83,13 @@ class Fault:
     def outcome(self, request_id: str) -> Outcome:
         """What the client gets whose invocation met this fault."""
         if self.payload is not None:
-            return Outcome(self.payload, function_error=True)
+            return Outcome(self.payload, function_error=True, error_type=self.error_type)
         body = {
             "errorType": self.error_type,
             "errorMessage": f"RequestId: {request_id} Error: {self.message}",
         }
-        return Outcome(json.dumps(body, separators=(",", ":")).encode(), function_error=True)
+        text = json.dumps(body, separators=(",", ":"))
+        return Outcome(text.encode(), function_error=True, error_type=self.error_type)
 
 
 def exited(status: ExitStatus) -> Fault:
@@ -96,8 +109,15 @@ def timed_out(seconds: float) -> Fault:
     return Fault("Sandbox.Timedout", f"Task timed out after {seconds:.2f} seconds", status="timeout")
 
 
-def too_large(limit: int) -> Outcome:
+def too_large(limit: int, streamed: int | None = None) -> Outcome:
     """The function's response exceeds `limit` bytes. Keys in the order that AWS sends."""
     text = f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
     body = {"errorMessage": text, "errorType": "Function.ResponseSizeTooLarge"}
-    return Outcome(json.dumps(body, separators=(",", ":")).encode(), function_error=True)
+    document = json.dumps(body, separators=(",", ":")).encode()
+    return Outcome(document, function_error=True, error_type=body["errorType"], streamed=streamed)
+
+
+def truncated(request_id: str, streamed: int | None) -> Outcome:
+    """A streamed response was cut off after a part of it had gone to the client."""
+    fault = Fault("Runtime.TruncatedResponse", "The response ended before it was whole")
+    return replace(fault.outcome(request_id), streamed=streamed)

@@ -68,11 +68,11 @@ class LogFormat:
         """A record as the Telemetry API shows it, whatever the log has of it; `offset` as above."""
         return describe(self._identity, record, offset)
 
-    def keeps(self, line: bytes) -> bool:
-        """Whether a line of the function is logged. Lines without a valid level count as INFO."""
+    def keeps(self, text: bytes, level: Level = Level.INFO) -> bool:
+        """Whether an event of the function is logged. `level` is that of one whose text says none that is valid."""
         if not self.json:
             return True
-        return _level_of_line(line) >= self._application
+        return _level_of_line(text, level) >= self._application
 
 
 def _level_of_record(record: Record) -> Level | None:
@@ -91,11 +91,11 @@ def _level_of_record(record: Record) -> Level | None:
             return Level.INFO
 
 
-def _level_of_line(line: bytes) -> Level:
+def _level_of_line(line: bytes, otherwise: Level) -> Level:
     if not line.startswith(b"{"):
-        return Level.INFO
+        return otherwise
     try:
         document = orjson.loads(line)
         return Level[str(document.get("level", document.get("log_level"))).upper()]
     except (orjson.JSONDecodeError, KeyError):
-        return Level.INFO
+        return otherwise

@@ -43,21 +43,21 @@ class Progress:
         """Status and error type, as records have them."""
         if self.fault is not None:
             return ending(self.fault)
-        failed = self.outcome is not None and self.outcome.function_error
-        return (FAILURE, None) if failed else (SUCCESS, None)
+        outcome = self.outcome
+        return (FAILURE, outcome.error_type) if outcome and outcome.function_error else (SUCCESS, None)
 
     def runtime_done(self, now: float) -> RuntimeDone:
         """Of a runtime that is back, or that will not come back."""
         self.is_told = True
         until = next(at for at in (self.runtime_back, self.ended, now) if at is not None)
         status, error_type = self.status
-        whole = self.outcome is not None and self.answer_ended is not None
+        produced = self.outcome.size if self.outcome and self.answer_ended is not None else None
         return RuntimeDone(
             self.invocation.request_id,
             status,
             error_type,
             until - self.began,
-            len(self.outcome.payload) if whole and self.outcome is not None else None,
+            produced,
             self._runtime_spans(),
             self.invocation.trace_id,
         )

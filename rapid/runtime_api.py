@@ -12,17 +12,26 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 
 from rapid import errors
-from rapid.bodies import BodyBroken, BodyTooLong, read_body
+from rapid.bodies import BodyBroken, BodyTooLong, read_body, read_piece
+from rapid.connections import tail_of
 from rapid.environment import Delivery, Environment
-from rapid.invocation import Outcome, too_large
+from rapid.error_causes import HEADER as CAUSE_HEADER
+from rapid.error_causes import cropped
+from rapid.invocation import Outcome, too_large, truncated
 from rapid.lifecycle import UnknownRequest
 from rapid.responses import accept, answer, is_waiting, not_found, refuse
 from rapid.states import IllegalTransition, RuntimeCall, RuntimeState
+from rapid.streams import Stream
+from rapid.trailers import parse, posted_error
 
 PREFIX = "/2018-06-01"
 INVOCATION = f"{PREFIX}/runtime/invocation/"
 ERROR_TYPE_HEADER = "Lambda-Runtime-Function-Error-Type"
+CAUSE_TYPE = "application/vnd.aws.lambda.error.cause+json"
 MODE_HEADER = "Lambda-Runtime-Function-Response-Mode"
+
+EXIT_PATIENCE = 0.2
+"""Seconds that a response which broke off waits for the word that the runtime has ended, which says more."""
 
 _KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -39,6 +48,8 @@ class RuntimeApi:
         self._environment = environment
         self._hears_init_error = False
         #: One is being read: state refuses a second response, but an init error changes it only when it is whole.
+        self._broken: tuple[str, Stream] | None = None
+        #: A streamed response that broke off a moment ago, and its invocation; see `EXIT_PATIENCE`.
         self._routes: Mapping[tuple[str, str], Handler] = {
             ("GET", f"{INVOCATION}next"): self._next,
             ("POST", f"{PREFIX}/runtime/init/error"): self._init_error,
@@ -53,8 +64,8 @@ class RuntimeApi:
             return refuse(errors.INVALID_REQUEST_ID)
         except IllegalTransition as error:
             return refuse(errors.illegal_transition(error.current, error.target))
-        except BodyTooLong:
-            return refuse(errors.TOO_LARGE)
+        except BodyTooLong as error:
+            return refuse(errors.too_large(error.limit))
         except BodyBroken:
             return refuse(errors.TRUNCATED)
         except Exception:
@@ -74,26 +85,88 @@ class RuntimeApi:
         return web.Response(text="pong")
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._broken is not None:  # it has not ended, for here it is
+            self._cut_off(*self._broken)
         delivery = await self._environment.next(is_waiting(request))
         return answer(request, _next_headers(delivery), delivery.invocation.payload)
 
     async def _response(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
-        self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
+        stream = self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
         mode = request.headers.get(MODE_HEADER)
-        if mode not in (None, "streaming"):
+        if mode == "streaming":
+            outcome = await self._streamed(request, request_id, stream)
+        elif mode is None:
+            body = await self._body(request, request_id)
+            outcome = Outcome(body, content_type=request.headers.get("Content-Type", "application/json"))
+        else:
             self._environment.break_response(request_id)
             return refuse(errors.INVALID_MODE)
-        body = await self._body(request, request_id)
-        content_type = request.headers.get("Content-Type", "application/json")
-        self._environment.end_response(request_id, Outcome(body, content_type=content_type))
+        self._environment.end_response(request_id, outcome)
         return accept(request)
+
+    async def _streamed(self, request: web.BaseRequest, request_id: str, stream: Stream | None) -> Outcome:
+        """A response in streaming mode: passed on while it comes if somebody wants that, else collected."""
+        content_type = request.headers.get("Content-Type", "application/octet-stream")
+        body, size = b"", None
+        if stream is None:
+            body = await self._body(request, request_id)
+        else:
+            size = await self._pass_on(request, request_id, stream, content_type)
+        tail = tail_of(request)
+        trailers = {} if tail is None else parse(tail)
+        if trailers is None:  # longer than anything that was sent in good faith
+            return truncated(request_id, size)
+        if (error := posted_error(trailers)) is None:
+            return Outcome(body, content_type=content_type, streamed=size)
+        kind, document = error
+        return Outcome(document, function_error=True, error_type=known_error_type(kind), streamed=size)
+
+    async def _pass_on(
+        self, request: web.BaseRequest, request_id: str, stream: Stream, content_type: str
+    ) -> int:
+        """The length of a body whose pieces have gone to the stream as they came.
+
+        One that breaks off may be posted again as long as nothing has gone out.
+        """
+        try:
+            if (request.content_length or 0) > errors.MAX_STREAM:
+                raise BodyTooLong(errors.MAX_STREAM)
+            while piece := await read_piece(request):
+                stream.begin(content_type)
+                left = errors.MAX_STREAM - stream.size
+                await stream.write(piece[:left])
+                if len(piece) > left:
+                    raise BodyTooLong(errors.MAX_STREAM)
+        except BodyTooLong as error:
+            self._environment.end_response(request_id, too_large(error.limit, stream.size))
+            raise
+        except BodyBroken:
+            if stream.size:
+                self._broken = (request_id, stream)
+                await stream.ended(EXIT_PATIENCE)
+                self._broken = None
+            self._cut_off(request_id, stream)
+            raise
+        except BaseException:
+            self._cut_off(request_id, stream)
+            raise
+        return stream.size
+
+    def _cut_off(self, request_id: str, stream: Stream) -> None:
+        if stream.size:
+            self._environment.end_response(request_id, truncated(request_id, stream.size))
+        else:
+            self._environment.break_response(request_id)
 
     async def _error(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
         self._environment.begin_response(request_id, RuntimeCall.ERROR)
         body = await self._body(request, request_id)
-        self._environment.end_response(request_id, Outcome(_client_error(request, body), function_error=True))
+        kind = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
+        shown, cause = _client_error(request, body)
+        outcome = Outcome(shown, function_error=True, error_type=kind, cause=cause)
+        self._environment.end_response(request_id, outcome)
         return accept(request)
 
     async def _init_error(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -105,7 +178,8 @@ class RuntimeApi:
         finally:
             self._hears_init_error = False
         error_type = known_error_type(request.headers.get(ERROR_TYPE_HEADER, ""))
-        self._environment.init_error(error_type, _client_error(request, body))
+        shown, _ = _client_error(request, body)
+        self._environment.init_error(error_type, shown)
         return accept(request)
 
     async def _body(self, request: web.BaseRequest, request_id: str) -> bytes:
@@ -141,6 +215,8 @@ def _next_headers(delivery: Delivery) -> dict[str, str]:
         headers["Lambda-Runtime-Client-Context"] = _one_line(invocation.client_context)
     if invocation.cognito_identity:
         headers["Lambda-Runtime-Cognito-Identity"] = _one_line(invocation.cognito_identity)
+    if invocation.tenant_id:
+        headers["Lambda-Runtime-Aws-Tenant-Id"] = invocation.tenant_id
     return headers
 
 
@@ -149,16 +225,18 @@ def _one_line(document: str) -> str:
     return _CONTROL.sub(" ", document)
 
 
-def _client_error(request: web.BaseRequest, body: bytes) -> bytes:
-    """What the client sees of a posted error: all of it, but for the document that also carries a cause."""
-    if request.headers.get("Content-Type") != "application/vnd.aws.lambda.error.cause+json":
-        return body
+def _client_error(request: web.BaseRequest, body: bytes) -> tuple[bytes, str | None]:
+    """What the client sees of a posted error, and its cause: a header, or a part of the document that nobody sees."""
+    if request.headers.get("Content-Type") != CAUSE_TYPE:
+        return body, cropped(request.headers.get(CAUSE_HEADER, ""))
+    cause = None
     try:
         document = json.loads(body)
         shown = {key: document[key] for key in ("errorMessage", "errorType", "stackTrace") if key in document}
-    except (ValueError, TypeError, RecursionError):
+        cause = cropped(json.dumps(document.get("errorCause")))
+    except (ValueError, TypeError, AttributeError, RecursionError):
         shown = {"errorMessage": "Invalid error body"}
-    return json.dumps(shown, separators=(",", ":")).encode()
+    return json.dumps(shown, separators=(",", ":")).encode(), cause
 
 
 def _request_id(request: web.BaseRequest) -> str:

@@ -14,6 +14,8 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from rapid.connections import Connection
+
 logger = logging.getLogger(__name__)
 _unheard = logging.getLogger(f"{__name__}.http")
 _unheard.setLevel(logging.CRITICAL)
@@ -43,6 +45,9 @@ class _Door(web.Server):
 
     admit: Callable[[Transport, int], bool]
     """Takes the connection and how many there are already."""
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: Transport) -> None:
         admitted = self.admit(transport, len(self._connections))

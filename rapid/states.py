@@ -10,7 +10,7 @@ impossible where it is the platform's own.
 """
 
 from collections.abc import Mapping
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import TypeVar
 
 
@@ -42,7 +42,7 @@ class RuntimeState(StrEnum):
     RESTORE_ERROR = "RuntimeRestoreErrorState"
 
 
-class RuntimeCall(Enum):
+class RuntimeCall(StrEnum):
     """What a runtime may ask of the Runtime API; the value is the state that AWS names as the call's target."""
 
     NEXT = "Ready"
@@ -53,7 +53,7 @@ class RuntimeCall(Enum):
     RESTORE_ERROR = "RuntimeRestoreErrorState"
 
 
-class RuntimeMove(Enum):
+class RuntimeMove(StrEnum):
     """What the platform does with the runtime, or sees of it."""
 
     STARTED = "started"
@@ -113,7 +113,7 @@ class ExtensionState(StrEnum):
     EXITED = "Exited"
 
 
-class ExtensionCall(Enum):
+class ExtensionCall(StrEnum):
     """What an extension may ask of the Extensions API; the value is the state that refusals name as its target."""
 
     REGISTER = "Registered"
@@ -122,7 +122,7 @@ class ExtensionCall(Enum):
     EXIT_ERROR = "ExitError"
 
 
-class ExtensionMove(Enum):
+class ExtensionMove(StrEnum):
     """What the platform does with an extension, or sees of it."""
 
     DELIVERED = "event delivered"
@@ -181,7 +181,7 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
-class Turn(Enum):
+class Turn(StrEnum):
     """What leads from one phase to another."""
 
     BEGAN = "begun"
@@ -218,12 +218,12 @@ TURNS: Mapping[Phase, Mapping[Turn, Phase]] = {
 }
 
 _State = TypeVar("_State", bound=StrEnum)
-_Move = TypeVar("_Move", bound=Enum)
+_Move = TypeVar("_Move", bound=StrEnum)
 
 
 def target(table: Mapping[_State, Mapping[_Move, _State]], current: _State, move: _Move) -> _State:
     """Where a move leads. Raises `IllegalTransition` where the table does not have it."""
     found = table[current].get(move)
     if found is None:
-        raise IllegalTransition(current, str(move.value))
+        raise IllegalTransition(current, move)
     return found

@@ -6,7 +6,6 @@ read for hardly any.
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rapid.events import (
@@ -60,13 +59,8 @@ _DETAILS: Mapping[type, Callable[[Any], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    now: float
-    what: str
-    detail: str
-    phase: Phase
-    runtime: RuntimeState
+_Entry = tuple[float, str, str, Phase, RuntimeState]
+"""When, what, about whom, and the states that it led to."""
 
 
 class Story:
@@ -84,7 +78,7 @@ class Story:
         detail = _DETAILS[kind](event) if kind in _DETAILS else ""
         if refused:
             detail = f"{detail} REFUSED: {refused}".lstrip()
-        self._entries.append(_Entry(event.now, kind.__name__, detail[:DETAIL], phase, runtime))
+        self._entries.append((event.now, kind.__name__, detail[:DETAIL], phase, runtime))
 
     def lines(self, offset: float) -> list[str]:
         """One line an event: time, phase and runtime's state after it, its name, what it was about.
@@ -92,6 +86,6 @@ class Story:
         `offset` is what the clock of events lacks to the Unix epoch, in seconds.
         """
         return [
-            f"{timestamp(each.now + offset)}  {each.phase:<8}  {each.runtime:<24}  {each.what} {each.detail}".rstrip()
-            for each in self._entries
+            f"{timestamp(now + offset)}  {phase:<8}  {runtime:<24}  {what} {detail}".rstrip()
+            for now, what, detail, phase, runtime in self._entries
         ]

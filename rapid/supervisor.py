@@ -71,8 +71,19 @@ class Supervisor(Protocol):
 
     observer: Observer | None
 
-    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
-        """Start a process under a number of the caller's choice. Fails with `StartFailed`."""
+    def start(
+        self,
+        process: int,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        *,
+        log_fd: int | None = None,
+    ) -> Future[None]:
+        """Start a process under a number of the caller's choice. Fails with `StartFailed`.
+
+        `log_fd` is a descriptor under which the process finds its stdout once more.
+        """
         ...
 
     def list(self, path: str) -> Future[Sequence[str]]:

@@ -106,8 +106,8 @@ def _only(record: Document, *names: str) -> Document:
 
 def _records(line: bytes, *, json: bool) -> list[bytes]:
     """A line as JSON: itself if it is an object, else a text, in as many parts as its length requires."""
-    if json and line.startswith(b"{") and _is_json(line):
-        return [line.rstrip(b"\n")]
+    if json and line.startswith(b"{") and len(line) <= LONGEST + 1 and _is_json(line):
+        return [line.rstrip(b"\n").replace(b"\n", b" ")]  # in an object a line end is space like any other
     return _parts(line.decode(errors="replace"))
 
 

@@ -60,7 +60,7 @@ class Kind(IntEnum):
     HUNG_UP = 13  # tunnel u32: the listener has closed the connection, or it broke
 
     # control plane to agent
-    START = 32  # {process, argv, env, cwd}
+    START = 32  # {process, argv, env, cwd, log_fd: number or null; as this descriptor it gets its stdout once more}
     SETTLE = 33  # token u32
     CLEAR = 34  # token u32: kill every process, then answer CLEARED
     FREEZE = 35  # empty

@@ -5,6 +5,8 @@
     GET /_berth/ps                                        environments, and every function's `$LATEST`
     GET /_berth/logs?function=F[&limit=N][&follow=1]      log events, one JSON object a line
                                                           [&account=A&region=R], F a name or an ARN
+    GET /_berth/story?environment=E                       what an environment has been through; E its identifier,
+                                                          or as much of it as no other one begins with
 
 For people and tools; what web pages send is refused before it comes here (`runtime.api.browsers`).
 
@@ -13,7 +15,7 @@ Handlers are for aiohttp's low-level server. Errors are `LambdaError`, which the
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -26,12 +28,15 @@ from runtime.logs import LogEvent, LogStore
 from runtime.model import LATEST, FunctionVersion, Scope
 from runtime.names import FunctionName, parse_function
 from runtime.settings import Settings, as_text
+from runtime.stories import Stories, Story
 from runtime.variables import log_group
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 NDJSON = "application/x-ndjson"
 DEFAULT_LIMIT = 100
 MOST_EVENTS = 10_000
+NAMED = 10
+"""Environments that a refusal names."""
 HEARTBEAT = 10.0
 """Seconds between the empty lines by which each side of a followed log notices that the other one is gone."""
 
@@ -57,6 +62,7 @@ def handlers(
     fleet: Fleet,
     catalog: Callable[[], Catalog],
     logs: LogStore,
+    stories: Stories,
     about: Callable[[], Mapping[str, str]] = dict,
 ) -> Mapping[str, Handler]:
     """Handlers by exact path. `about` adds facts to `/health`, e.g. the spawner's description once it is known."""
@@ -72,11 +78,15 @@ def handlers(
         environments = fleet.snapshot()
         return _json({"environments": environments, "functions": _functions(catalog(), environments)})
 
+    async def story(request: web.BaseRequest) -> web.StreamResponse:
+        return _json(_told(_meant(stories, request.query.get("environment", ""))))
+
     return {
         "/health": _only_get(health),
         "/_berth/settings": _only_get(show_settings),
         "/_berth/ps": _only_get(ps),
         "/_berth/logs": _only_get(reader.handle),
+        "/_berth/story": _only_get(story),
     }
 
 
@@ -95,6 +105,41 @@ def _functions(catalog: Catalog, environments: Iterable[Mapping[str, Any]]) -> l
         }
         for each in latest
     ]
+
+
+def _told(story: Story) -> dict[str, Any]:
+    return {
+        "environment": story.environment,
+        "function": story.function,
+        "version": story.version,
+        "ended": story.ended,
+        "lines": list(story.tell()),
+    }
+
+
+def _meant(stories: Stories, beginning: str) -> Story:
+    """The one environment that is meant. Raises `LambdaError`, saying which others there are."""
+    found = stories.find(beginning) if beginning else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        text = f"Several environments begin with {beginning}: {_names(found)}."
+    elif everything := stories.all():
+        asked = f"There is no environment {beginning}" if beginning else "Name an environment"
+        text = f"{asked}; there are: {_names(everything)}."
+    else:
+        text = "There are no environments yet; the first invocation of a function makes one."
+    raise LambdaError("ResourceNotFoundException", text)
+
+
+def _names(stories: Sequence[Story]) -> str:
+    """Some of them, those that live first."""
+    shown = [
+        f"{each.environment} ({each.function}{'' if each.ended is None else ', ended'})"
+        for each in stories[:NAMED]
+    ]
+    more = len(stories) - NAMED
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 class _LogReader:

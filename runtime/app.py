@@ -94,7 +94,14 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     bundles = Bundles(settings.data_dir, store.blobs)
     parts.push_async_callback(bundles.close)
     spawner, images = await parts.enter_async_context(_spawner(settings, instance))
-    launcher = Launcher(spawner=spawner, images=images, bundles=bundles, logs=logs, freeze=settings.freeze)
+    launcher = Launcher(
+        spawner=spawner,
+        images=images,
+        bundles=bundles,
+        logs=logs,
+        freeze=settings.freeze,
+        timeouts=not settings.suspend_timeouts,
+    )
     parts.push_async_callback(launcher.close)
     fleet = Fleet(
         launcher=launcher,
@@ -109,7 +116,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     await fleet.open()
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet),
+        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
         readiness=fleet,
         retired=fleet.retired,
         account_id=settings.account_id,
@@ -120,6 +127,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             fleet=fleet,
             catalog=lambda: store.catalog,
             logs=logs,
+            stories=fleet.stories,
             about=launcher.about,
         ),
     )

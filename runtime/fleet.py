@@ -16,12 +16,14 @@ from typing import Any, cast
 from rapid.environment import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
+from rapid.streams import Stream
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
+from runtime.stories import Stories, Story
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Fleet:
         self._chores: list[asyncio.Task[None]] = []
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self.stories = Stories()
 
     def __repr__(self) -> str:
         return f"<Fleet {self._pool!r}>"
@@ -109,13 +112,18 @@ class Fleet:
 
     # The invoker's side
 
-    async def run(self, version: FunctionVersion, invocation: Invocation) -> Ticket:
-        """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`."""
+    async def run(
+        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
+    ) -> Ticket:
+        """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`.
+
+        A streamed response goes to `stream`, if there is one.
+        """
         hosted = await self._claim(version)
         while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim(version)
         hosted.invocations += 1
-        ticket = hosted.environment.invoke(invocation, version.config.timeout)
+        ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
         number = hosted.number
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
         self._running.add(ticket.completed)
@@ -281,10 +289,19 @@ class Fleet:
 
     async def _host(self, hosted: Hosted) -> None:
         self._hosted[hosted.number] = hosted
+        self.stories.begin(
+            Story(
+                environment=hosted.handle.sandbox_id,
+                function=hosted.version.name,
+                version=hosted.version.version,
+                tell=hosted.environment.story_lines,
+            )
+        )
         try:
             hosted.environment.begin()
             await hosted.ended
         finally:
+            self.stories.end(hosted.handle.sandbox_id)
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 from rapid.environment import Ticket
 from rapid.invocation import Invocation
+from rapid.streams import Stream
+from runtime.core.token_bucket import BURST, TokenBucket
 from runtime.errors import unfit_state
 from runtime.fleet import Fleet
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.names import function_arn, function_missing
 from runtime.store.catalog import Catalog
+from runtime.streamed import Streamed
 
 _TRACE_ROOT = re.compile(r"Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 
@@ -52,9 +55,11 @@ class InvokeResult:
 class Invoker:
     """See the module's text."""
 
-    def __init__(self, catalog: Callable[[], Catalog], fleet: Fleet) -> None:
+    def __init__(self, catalog: Callable[[], Catalog], fleet: Fleet, stream_rate: int = 0) -> None:
         self._catalog = catalog
         self._fleet = fleet
+        self._stream_rate = stream_rate
+        #: Bytes a second of one streamed response, 0 for no limit.
 
     def check(self, request: InvokeRequest) -> FunctionVersion:
         """The version that the request means. Raises `LambdaError` when it does not exist or cannot run now."""
@@ -71,15 +76,7 @@ class Invoker:
         A caller that is cancelled does not stop the function.
         """
         version = self.check(request)
-        trace_id = trace_header(request.trace_id)
-        invocation = Invocation(
-            request_id=request.request_id,
-            arn=function_arn(request.scope, request.function, request.qualifier),
-            payload=request.payload,
-            trace_id=trace_id,
-            content_type=request.content_type or "application/json",
-            client_context=request.client_context,
-        )
+        invocation = _invocation(request)
         ticket = await self._fleet.run(version, invocation)
         outcome = await ticket.outcome
         return InvokeResult(
@@ -87,8 +84,34 @@ class Invoker:
             executed_version=version.version,
             function_error="Unhandled" if outcome.function_error else None,
             log_tail=await _log_tail(ticket) if request.tail else b"",
-            trace_id=trace_id,
+            trace_id=invocation.trace_id,
         )
+
+    async def stream(self, request: InvokeRequest) -> Streamed:
+        """Run the function; the answer is to be taken as it comes. Raises `LambdaError`."""
+        version = self.check(request)
+        invocation = _invocation(request)
+        stream = Stream()
+        ticket = await self._fleet.run(version, invocation, stream)
+        rate = self._stream_rate
+        return Streamed(
+            ticket,
+            stream,
+            executed_version=version.version,
+            trace_id=invocation.trace_id,
+            bucket=TokenBucket(rate, BURST, time.monotonic()) if rate else None,
+        )
+
+
+def _invocation(request: InvokeRequest) -> Invocation:
+    return Invocation(
+        request_id=request.request_id,
+        arn=function_arn(request.scope, request.function, request.qualifier),
+        payload=request.payload,
+        trace_id=trace_header(request.trace_id),
+        content_type=request.content_type or "application/json",
+        client_context=request.client_context,
+    )
 
 
 async def _log_tail(ticket: Ticket) -> bytes:

@@ -37,7 +37,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
-from runtime.variables import Credentials, extension_variables, log_group, runtime_variables
+from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +83,14 @@ class Launcher:
         bundles: Bundles,
         logs: LogStore,
         freeze: bool,
+        timeouts: bool = True,
     ) -> None:
         self._spawner = spawner
         self._images = images
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
+        self._timeouts = timeouts
         self._links = LinkServer()
         self._credentials = _session_credentials()
         self._dialled: dict[str, asyncio.Future[Link]] = {}
@@ -276,14 +278,16 @@ class Launcher:
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
         stream = _log_stream(version)
+        writer = self._logs.writer(version.scope, log_group(version), stream)
+        link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=_lifecycle_settings(version),
+            settings=_lifecycle_settings(version, timeouts=self._timeouts),
             program=self._program(version, handle.layout, api, stream),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
             supervisor=link,
-            log=self._log_to(version, stream),
+            log=lambda event: writer.write(int(time.time() * 1000), event),
             log_format=_log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
@@ -310,15 +314,8 @@ class Launcher:
             cwd=layout.task_root,
             opt=layout.opt,
             extension_env=extension_variables(variables),
+            log_fd=log_fd(version),
         )
-
-    def _log_to(self, version: FunctionVersion, stream: str) -> Callable[[bytes], None]:
-        write, scope, group = self._logs.write, version.scope, log_group(version)
-
-        def log(line: bytes) -> None:
-            write(scope, group, stream, int(time.time() * 1000), line)
-
-        return log
 
 
 def _log_stream(version: FunctionVersion) -> str:
@@ -340,7 +337,7 @@ def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
     )
 
 
-def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
+def _lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> LifecycleSettings:
     runtime = version.config.runtime or "provided"
     family = runtime.rstrip("0123456789.x")
     return LifecycleSettings(
@@ -348,6 +345,7 @@ def _lifecycle_settings(version: FunctionVersion) -> LifecycleSettings:
         memory_size=version.config.memory_size,
         runtime_version=f"{family}:{runtime.removeprefix(family) or 'al2023'}.v1",
         runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
+        timeouts=timeouts,
     )
 
 

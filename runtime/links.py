@@ -4,8 +4,8 @@ A sandbox is recognised by the one-time token it was started with. What the agen
 says anything else is cut off. This module knows frames and processes, not functions or invocations.
 
 Links share one event loop, and what a function writes costs the loop time: by the line, far more than by the byte. So
-each link works off what it has heard in slices, and rests as long as it has worked. While it rests nothing is read; the
-agent's writes block then, and the function's.
+each link works off what it has heard in slices, and rests as long as it has worked. It rests too while whoever takes
+the output has enough of it. While it rests nothing is read; the agent's writes block then, and the function's.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import struct
 import time
 from asyncio import Future, TimerHandle, Transport
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -46,10 +46,14 @@ ANSWER_LIMIT = 30.0
 """Seconds in which an agent must answer; one that does not is lost."""
 BROKEN = (WireError, KeyError, ValueError, struct.error)
 """What comes of a peer that does not speak the protocol."""
-SLICE = 0.005
+SLICE = 0.001
 """Seconds of work after which a link rests."""
-PIECE = 4096
-"""Bytes of an output frame that are worked off at a time: some 8 ms of work if every one of them is a line."""
+PAUSE = 0.005
+"""Seconds that a link rests when its output's reader has enough."""
+PATIENCE = 5.0
+"""Seconds after which it goes on all the same: the output is the reader's to drop, but an agent has to be heard."""
+PIECE = 2048
+"""Bytes of an output frame that are worked off at a time: some 4 ms of work if every one of them is a line."""
 UNREAD = 1 << 17
 """Bytes that the system may hold of what an agent sent. What a flood left there is still to be worked off when it ends."""
 NAMELESS = 256
@@ -66,6 +70,10 @@ class Link(asyncio.Protocol):
         #: Whole frames that are still to be worked off.
         self._rest: TimerHandle | None = None
         #: Runs while this link rests.
+        self.has_enough: Callable[[], bool] = lambda: False
+        #: Asked whether output had better wait.
+        self._waiting: float | None = None
+        #: Since when it has been asked to wait, without an end of it.
         self._transport: Transport | None = None
         self._loop = asyncio.get_running_loop()
         self._hello: TimerHandle | None = None
@@ -152,11 +160,23 @@ class Link(asyncio.Protocol):
         began = time.monotonic()
         while self._heard:
             self._hear_next()
-            worked = time.monotonic() - began
-            if worked > SLICE and self._is_open():
+            now = time.monotonic()
+            worked = now - began
+            rest = worked if worked > SLICE else 0
+            if self._has_to_wait(now):
+                rest = max(rest, PAUSE)
+            if rest and self._is_open():
                 cast("Transport", self._transport).pause_reading()
-                self._rest = self._loop.call_later(worked, self._rested)
+                self._rest = self._loop.call_later(rest, self._rested)
                 return
+
+    def _has_to_wait(self, now: float) -> bool:
+        if not self.has_enough():
+            self._waiting = None
+            return False
+        if self._waiting is None:
+            self._waiting = now
+        return now - self._waiting < PATIENCE
 
     def _rested(self) -> None:
         self._rest = None
@@ -249,12 +269,21 @@ class Link(asyncio.Protocol):
 
     # The supervisor's side
 
-    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+    def start(
+        self,
+        process: int,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        *,
+        log_fd: int | None = None,
+    ) -> Future[None]:
         future: Future[None] = self._loop.create_future()
         if self._refused(future):
             return future
         self._starts[process] = future
-        self._send(message(Kind.START, process=process, argv=list(argv), env=dict(env), cwd=cwd))
+        program = {"argv": list(argv), "env": dict(env), "cwd": cwd, "log_fd": log_fd}
+        self._send(message(Kind.START, process=process, **program))
         return future
 
     def list(self, path: str) -> Future[Sequence[str]]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-ROTATE_AT = 32 * 1024 * 1024
+ROTATE_AT = 64 * 1024 * 1024
 STREAMS_KEPT = 1000
 _PRUNE_EVERY = 50
 _NAME_LIMIT = 200  # file systems allow 255 bytes; the suffixes need a few

@@ -1,10 +1,13 @@
 """The log store: takes log events from the event loop at once, writes them behind its back, hands them to readers.
 
-`write` only notes an event. A short while later, or when much is waiting, everything noted goes as one batch to the
-store's one thread, which appends to the files (see `runtime.logfiles`) in the order of the calls. Reading runs on the
-same thread, so it sees every event noted before. Memory is bounded: beyond `PENDING_BYTES` waiting for the disk, events
-are dropped and each stream that lost some gets a line saying how many. A follower that does not keep up loses its own
-oldest events in the same way.
+`write` only notes an event, as the line that it becomes. A short while later, or when much is waiting, everything noted
+goes as one batch to the store's one thread, which appends to the files (see `runtime.logfiles`). The lines are made
+here, because a thread that is busy with them would hold up the event loop at each of its turns; what the loop does is
+the links' to dose. Reading runs on the same thread, so it sees every event noted before.
+
+Memory is bounded. From `AHEAD_BYTES` waiting for the disk on, the streams that much of it comes from are told to wait;
+who can, does, so that a flood is slowed down. Beyond `PENDING_BYTES` events are dropped, and each stream that lost some
+gets a line saying how many. A follower that does not keep up loses its own oldest events in the same way.
 
 All methods belong to the event loop's thread. Nothing here knows what a line means.
 """
@@ -12,18 +15,22 @@ All methods belong to the event loop's thread. Nothing here knows what a line me
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
+from weakref import WeakValueDictionary
 
-from runtime.logfiles import LogEvent, LogFiles, Place, encode
+from runtime.logfiles import LogEvent, LogFiles, Place, decode, encode
 from runtime.model import Scope
 from runtime.readable import readable
 
-__all__ = ["LogEvent", "LogStore"]
+__all__ = ["LogEvent", "LogStore", "LogWriter"]
 
 PENDING_BYTES = 16 * 1024 * 1024
+AHEAD_BYTES = 4 * 1024 * 1024
+"""Of all streams together; then those wait that have `STREAM_BYTES` and more among them."""
+STREAM_BYTES = 64 * 1024
 FOLLOWER_BYTES = 4 * 1024 * 1024
 EVENT_BYTES = 1024 * 1024
 """The rest of a longer event is cut off, as CloudWatch's limit would."""
@@ -35,7 +42,6 @@ _OVERHEAD = 200  # what an event costs in memory beside its text, about
 _log = logging.getLogger(__name__)
 _echo = logging.getLogger("berth.functions")
 """What functions log, for a terminal; silent unless its own level is set to INFO."""
-_Noted = tuple[Place, int, bytes]
 
 
 class LogStore:
@@ -44,24 +50,36 @@ class LogStore:
     def __init__(self, data_dir: Path) -> None:
         self._files = LogFiles(data_dir / "logs")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="berth-logs")
-        self._noted: list[_Noted] = []
-        self._noted_bytes = 0  # of the events in `_noted`
-        self._pending_bytes = 0  # of those and of the batches under way
-        self._dropped: dict[Place, tuple[int, int]] = {}  # how many, and the last one's time
+        self._noted: dict[LogWriter, _Batch] = {}
+        self._noted_bytes = 0
+        self._pending_bytes = 0  # those, and of the batches under way
+        self._writers: WeakValueDictionary[Place, LogWriter] = WeakValueDictionary()
+        self._dropped: dict[LogWriter, tuple[int, int]] = {}  # how many, and the last one's time
         self._timer: asyncio.TimerHandle | None = None
         self._followers: dict[tuple[Scope, str], set[Follower]] = {}
         self._closed = False
 
-    def write(self, scope: Scope, group: str, stream: str, timestamp_ms: int, text: str | bytes) -> None:
+    def writer(self, scope: Scope, group: str, stream: str) -> "LogWriter":
+        """What writes to a stream."""
+        place = Place(scope.account, scope.region, group, stream)
+        writer = self._writers.get(place)
+        if writer is None:
+            writer = self._writers[place] = LogWriter(self, scope, place)
+        return writer
+
+    def write(self, writer: "LogWriter", timestamp_ms: int, text: bytes) -> None:
         """Note an event. One line feed at the end of its text is not part of it. After `close` nothing happens."""
         if self._closed:
             return
-        data = text.encode(errors="replace") if isinstance(text, str) else text
-        data = data.removesuffix(b"\n")[:EVENT_BYTES]
+        data = text.removesuffix(b"\n")[:EVENT_BYTES]
         if self._followers:
-            for follower in self._followers.get((scope, group), ()):
-                follower.push(timestamp_ms, stream, data)
-        self._note(Place(scope.account, scope.region, group, stream), timestamp_ms, data)
+            for follower in self._followers.get((writer.scope, writer.place.group), ()):
+                follower.push(timestamp_ms, writer.place.stream, data)
+        self._note(writer, timestamp_ms, data)
+
+    def is_ahead(self, writer: "LogWriter") -> bool:
+        """Whether the stream has so much on its way to the disk that it had better wait."""
+        return self._pending_bytes >= AHEAD_BYTES and writer.pending_bytes >= STREAM_BYTES
 
     async def flush(self) -> None:
         """Return when every event noted so far is on disk, or was given up."""
@@ -117,53 +135,60 @@ class LogStore:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _note(self, place: Place, timestamp: int, data: bytes) -> None:
+    def _note(self, writer: "LogWriter", timestamp: int, data: bytes) -> None:
         size = len(data) + _OVERHEAD
         if self._pending_bytes + size > PENDING_BYTES:
-            self._dropped[place] = (self._dropped.get(place, (0, 0))[0] + 1, timestamp)
+            self._dropped[writer] = (self._dropped.get(writer, (0, 0))[0] + 1, timestamp)
             return
-        self._noted.append((place, timestamp, data))
+        batch = self._batch(writer)
+        batch.add(timestamp, data)
+        batch.size += size
         self._noted_bytes += size
         self._pending_bytes += size
+        writer.pending_bytes += size
         if self._noted_bytes >= _BATCH_BYTES:
             self._hand_over()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LINGER, self._hand_over)
+
+    def _batch(self, writer: "LogWriter") -> "_Batch":
+        batch = self._noted.get(writer)
+        if batch is None:
+            batch = self._noted[writer] = _Batch()
+        return batch
 
     def _hand_over(self) -> "Future[None]":
         """Give everything noted to the thread. The future is done when it and all before is written."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        batch, size = self._noted, self._noted_bytes
-        self._noted, self._noted_bytes = [], 0
-        batch += [(place, time, _loss(count)) for place, (count, time) in self._dropped.items()]
-        self._dropped = {}
-        written = self._thread.submit(self._append, batch)
-        if size:
+        for writer, (count, time) in self._dropped.items():
+            self._batch(writer).add(time, _loss(count))
+        batches, self._noted, self._noted_bytes, self._dropped = self._noted, {}, 0, {}
+        written = self._thread.submit(self._append, batches)
+        if batches:
             loop = asyncio.get_running_loop()
-            written.add_done_callback(lambda _: loop.call_soon_threadsafe(self._written, size))
+            written.add_done_callback(lambda _: loop.call_soon_threadsafe(self._written, batches))
         return written
 
-    def _written(self, size: int) -> None:
-        self._pending_bytes -= size
+    def _written(self, batches: "Mapping[LogWriter, _Batch]") -> None:
+        for writer, batch in batches.items():
+            writer.pending_bytes -= batch.size
+            self._pending_bytes -= batch.size
         if self._dropped and self._timer is None:
             self._hand_over()
 
-    def _append(self, batch: list[_Noted]) -> None:
-        """On the thread: write a batch, each stream's events in one piece."""
-        lines: dict[Place, list[bytes]] = {}
-        newest: dict[Place, int] = {}
-        for place, timestamp, text in batch:
-            lines.setdefault(place, []).append(encode(timestamp, text))
-            newest[place] = timestamp
-        if 0 < _echo.level <= logging.INFO:  # its own level: a talkative root logger does not mean functions
-            _repeat(batch)
-        for place, each in lines.items():
+    def _append(self, batches: "Mapping[LogWriter, _Batch]") -> None:
+        """On the thread: write each stream's events in one piece."""
+        for writer, batch in batches.items():
+            if (
+                0 < _echo.level <= logging.INFO
+            ):  # its own level: a talkative root logger does not mean functions
+                _repeat(writer.place, batch)
             try:
-                self._files.append(place, b"".join(each), newest[place])
+                self._files.append(writer.place, b"".join(batch.lines), batch.newest)
             except OSError as error:
-                _log.error("%d log events of %s are lost: %s", len(each), place.group, error)
+                _log.error("%d log events of %s are lost: %s", len(batch.lines), writer.place.group, error)
 
     def _read(self, scope: Scope, group: str, limit: int, part: str) -> asyncio.Future[list[LogEvent]]:
         job = self._thread.submit(self._files.tail, scope.account, scope.region, group, limit, part)
@@ -174,6 +199,45 @@ class LogStore:
         followers.remove(follower)
         if not followers:
             del self._followers[scope, group]
+
+
+class LogWriter:
+    """One stream's way into the store."""
+
+    __slots__ = ("__weakref__", "_store", "pending_bytes", "place", "scope")
+
+    def __init__(self, store: LogStore, scope: Scope, place: Place) -> None:
+        self._store = store
+        self.scope = scope
+        self.place = place
+        self.pending_bytes = 0
+        #: The store's count of what is on its way to the disk.
+
+    def write(self, timestamp_ms: int, text: bytes) -> None:
+        """See `LogStore.write`."""
+        self._store.write(self, timestamp_ms, text)
+
+    @property
+    def is_ahead(self) -> bool:
+        """See `LogStore.is_ahead`."""
+        return self._store.is_ahead(self)
+
+
+class _Batch:
+    """Events of one stream that go to the disk together."""
+
+    __slots__ = ("lines", "newest", "size")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.newest = 0
+        #: The time of the last event.
+        self.size = 0
+        #: What the events count for.
+
+    def add(self, timestamp: int, text: bytes) -> None:
+        self.lines.append(encode(timestamp, text))
+        self.newest = timestamp
 
 
 class Follower:
@@ -221,7 +285,7 @@ def _loss(count: int) -> bytes:
     return b"[berth] %d log events were dropped: they came faster than they could be taken" % count
 
 
-def _repeat(batch: list[_Noted]) -> None:
-    for place, _, text in batch:
-        shown = readable(text.decode(errors="replace"))
-        _echo.info("%s", shown, extra={"group": place.group})
+def _repeat(place: Place, batch: _Batch) -> None:
+    for line in batch.lines:
+        if event := decode(line.removesuffix(b"\n"), place.stream):
+            _echo.info("%s", readable(event.text), extra={"group": place.group})

@@ -99,6 +99,7 @@ def _choice(*words: str) -> Kind:
 _PORT = Kind(_bounded(int, 0, 65535), "a port (1-65535, or 0 for any free one)", "PORT")
 _COUNT = Kind(_bounded(int, 1, 1_000_000), "a whole number from 1", "N")
 _COUNT_OR_ZERO = Kind(_bounded(int, 0, 1_000_000), "a whole number from 0", "N")
+_RATE = Kind(_bounded(int, 0, 10**12), "a whole number of bytes per second from 0", "BYTES")
 _SECONDS = Kind(_bounded(float, 0.001, 1e9), "a number of seconds above 0", "SECONDS")
 _ADDRESS = Kind(_matching(r"[^\s/]+"), "a host name or an address", "HOST")
 _TEXT = Kind(_matching(r"\S+"), "a value without spaces", "VALUE")
@@ -183,6 +184,14 @@ class Settings:
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )
     freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
+    response_stream_rate: int = _row(
+        _RATE,
+        "0",
+        "Bytes per second of a streamed response after its first 6 MiB (AWS: 2097152); 0: no limit.",
+    )
+    suspend_timeouts: bool = _row(
+        _SWITCH, "false", "Let no initialisation and no invocation time out: for debuggers."
+    )
     link_host: str | None = _row(
         _ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."
     )

@@ -16,6 +16,10 @@ LIBRARY_PATH = (
 )
 
 
+LOG_FD = 62
+"""Where runtimes that know of it write log events in frames: the number on AWS, out of the way of shell scripts."""
+LOG_FD_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
+
 HIDDEN_FROM_EXTENSIONS = {
     "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_LOG_GROUP_NAME",
@@ -39,6 +43,11 @@ class Credentials:
 def log_group(version: FunctionVersion) -> str:
     """The log group of a function."""
     return version.config.logging.log_group or f"/aws/lambda/{version.name}"
+
+
+def log_fd(version: FunctionVersion) -> int | None:
+    """The descriptor for log events in frames; None where the runtime does not know of it."""
+    return LOG_FD if (version.config.runtime or "").startswith(("python", "nodejs")) else None
 
 
 def runtime_variables(
@@ -121,6 +130,8 @@ def _reserved(
     runtime = version.config.runtime or ""
     if runtime.startswith("python"):
         variables["LC_CTYPE"] = "C.UTF-8"
+    if (frames := log_fd(version)) is not None:
+        variables[LOG_FD_VARIABLE] = str(frames)
     if runtime and not runtime.startswith("provided"):  # images and `provided` bring their own
         variables["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{runtime}"
     return variables

@@ -1,13 +1,13 @@
-"""The Invoke operation. It is the hot path, so it reads its few members itself and goes through the service model
-only when something about them is unusual, to say what.
+"""The Invoke operation, and how the request of any operation that invokes is read.
 
-How a function runs is the Invoker's matter.
+It is the hot path, so it reads its few members itself and goes through the service model only when something about
+them is unusual, to say what. How a function runs is the Invoker's matter.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol as Interface
 from urllib.parse import unquote
 
@@ -31,7 +31,6 @@ CLIENT_CONTEXT_LIMIT = 3583
 _REST = ("invocations", "invocations/")
 _USUAL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _USUAL_QUALIFIER = re.compile(r"\$LATEST|[a-zA-Z0-9_-]{1,128}")
-_INVOCATION_TYPES = ("RequestResponse", "DryRun", "Event")
 _LOG_TYPES = (None, "None", "Tail")
 
 
@@ -53,19 +52,37 @@ def invoked_name(method: str, path: str) -> str | None:
 class InvokeDoor:
     def __init__(self, invoker: Invoker, protocol: Protocol) -> None:
         self._invoker = invoker
-        self._protocol = protocol
-        self._operation: OperationModel = protocol.service.operation_model("Invoke")
+        self._reader = RequestReader(protocol, "Invoke", ("RequestResponse", "DryRun", "Event"))
 
     async def handle(
         self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
     ) -> web.StreamResponse:
+        kind, asked = await self._reader.read(request, scope, name, query, request_id)
+        if kind == "DryRun":
+            self._invoker.check(asked)
+            return dry_run(request_id)
+        return _response(request, await self._invoker.invoke(asked), request_id, tail=asked.tail)
+
+
+class RequestReader:
+    """Reads requests of one operation that invokes; `kinds` are its invocation types."""
+
+    def __init__(self, protocol: Protocol, operation: str, kinds: Sequence[str]) -> None:
+        self._protocol = protocol
+        self._operation: OperationModel = protocol.service.operation_model(operation)
+        self._kinds = kinds
+
+    async def read(
+        self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
+    ) -> tuple[str, InvokeRequest]:
+        """The invocation type and what is to be invoked. Raises `LambdaError`."""
         headers = request.headers
         kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
         log_type = headers.get("X-Amz-Log-Type")
-        usual = kind in _INVOCATION_TYPES and log_type in _LOG_TYPES
+        usual = kind in self._kinds and log_type in _LOG_TYPES
         function, qualifier = self._target(name, query, headers, scope, usual=usual)
         _refuse_unimplemented(kind, headers)
-        asked = InvokeRequest(
+        return kind, InvokeRequest(
             scope=scope,
             function=function,
             qualifier=qualifier,
@@ -76,10 +93,6 @@ class InvokeDoor:
             trace_id=_plain(headers.get("X-Amzn-Trace-Id")),
             tail=log_type == "Tail",
         )
-        if kind == "DryRun":
-            self._invoker.check(asked)
-            return web.Response(status=204, headers=_common(request_id))
-        return _response(request, await self._invoker.invoke(asked), request_id, tail=asked.tail)
 
     def _target(
         self, encoded: str, query: MultiMapping[str], headers: Mapping[str, str], scope: Scope, *, usual: bool
@@ -139,6 +152,11 @@ def _client_context(header: str | None) -> str | None:
 def _plain(header: str | None) -> str | None:
     """A header that travels on: one with bytes that cannot is taken for absent."""
     return header if header is not None and header.isascii() else None
+
+
+def dry_run(request_id: str) -> web.Response:
+    """The answer where everything is in order and nothing is to be done."""
+    return web.Response(status=204, headers=_common(request_id))
 
 
 def _response(

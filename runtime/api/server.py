@@ -23,7 +23,8 @@ from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
 from runtime.api.identity import Identities, Identity
-from runtime.api.invoke import InvokeDoor, Invoker, invoked_name
+from runtime.api.invoke import InvokeDoor, invoked_name
+from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.parsing import RawRequest
 from runtime.api.protocol import Protocol
 from runtime.api.routing import Match
@@ -40,7 +41,7 @@ OPERATIONS: dict[str, Operation] = {
     **functions.OPERATIONS,
     **layers.OPERATIONS,
 }
-IMPLEMENTED = frozenset(OPERATIONS) | {"Invoke"}
+IMPLEMENTED = frozenset(OPERATIONS) | {"Invoke", "InvokeWithResponseStream"}
 """The operations that do something; the others of the service model are refused by name."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -68,6 +69,7 @@ class Api:
         self._extra = extra
         self._protocol = Protocol()
         self._invocations = InvokeDoor(invoker, self._protocol)
+        self._streams = StreamDoor(invoker, self._protocol)
 
     def server(self) -> web.Server:
         """The low-level server. Bodies stay as sent, for their limits count what is sent."""
@@ -112,6 +114,9 @@ class Api:
         name = invoked_name(request.method, path)
         if name is not None:
             return await self._invocations.handle(request, identity.scope, name, query, request_id)
+        name = streamed_name(request.method, path)
+        if name is not None:
+            return await self._streams.handle(request, identity.scope, name, query, request_id)
         if (handler := self._extra.get(path)) is not None:
             return await handler(request)
         if path.startswith(CODE_PREFIX):

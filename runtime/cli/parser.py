@@ -118,6 +118,16 @@ def _logs(parser: Parser) -> None:
     _client(parser, "account_id", "region")
 
 
+def _story(parser: Parser) -> None:
+    parser.add_argument(
+        "environment",
+        metavar="ENVIRONMENT",
+        help="its identifier (berth ps shows them), or the beginning of it",
+    )
+    _json(parser)
+    _client(parser)
+
+
 def _doctor(parser: Parser) -> None:
     _json(parser)
     add_flags(parser)
@@ -192,6 +202,12 @@ COMMANDS: tuple[Command, ...] = (
         "Show what a function logged.",
         _logs,
         "berth logs hello\nberth logs hello --follow --limit 0\nberth logs hello --json | jq -r .message",
+    ),
+    Command(
+        "story",
+        "Show what an execution environment has been through; the last hundred that have ended are remembered.",
+        _story,
+        "berth story 3f9a\nberth story 3f9a --json | jq -r '.lines[]'",
     ),
     Command(
         "doctor",

@@ -7,7 +7,10 @@ from typing import Any
 from runtime.cli.client import connect
 from runtime.cli.terminal import duration, megabytes, say, say_json, table
 
-HEADS = ("FUNCTION", "VERSION", "STATE", "RUNTIME", "AGE", "IDLE", "INVOCATIONS", "MEMORY PEAK")
+HEADS = (
+    *("FUNCTION", "VERSION", "STATE", "RUNTIME", "AGE", "IDLE"),
+    *("INVOCATIONS", "MEMORY PEAK", "ENVIRONMENT"),
+)
 Row = Mapping[str, Any]
 
 
@@ -36,6 +39,7 @@ def _environments(document: Row) -> Iterable[tuple[str, ...]]:
             duration(each["idle"]),
             str(each["invocations"]),
             megabytes(each["memory_peak"]),
+            each["environment"],
         )
 
 
@@ -45,7 +49,7 @@ def _others(document: Row) -> Iterable[tuple[str, ...]]:
     for each in document["functions"]:
         if not each["environments"]:
             state = "-" if each["state"] == "Active" else each["state"]
-            yield (_name(each, regions), "-", state, each["runtime"] or "-", "-", "-", "-", "-")
+            yield (_name(each, regions), "-", state, each["runtime"] or "-", *["-"] * 5)
 
 
 def _regions(document: Row) -> set[tuple[str, str]]:

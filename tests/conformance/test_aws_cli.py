@@ -15,6 +15,7 @@ from runtime.api.server import build_api
 from runtime.invoker import InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion
 from runtime.store import Store
+from runtime.streamed import Streamed
 
 AWS = Path(sys.executable).parent / "aws"
 Aws = Callable[..., Awaitable[Any]]
@@ -34,6 +35,9 @@ class Echo:
             log_tail=b"START\n",
             trace_id="Root=1-5759e988-bd862e3fe1be46a994272793",
         )
+
+    async def stream(self, request: InvokeRequest) -> Streamed:
+        raise AssertionError("the AWS CLI has no command for it")
 
 
 class Ready:

@@ -14,10 +14,24 @@ SOURCES = sorted([*ROOT.glob("rapid/**/*.py"), *ROOT.glob("runtime/**/*.py")])
 PURE = [
     *(
         ROOT / "rapid" / f"{name}.py"
-        for name in ("lifecycle", "events", "invocation", "records", "buffering", "errors")
+        for name in (
+            *(
+                "states",
+                "lifecycle",
+                "events",
+                "extensions",
+                "farewell",
+                "initialisation",
+                "progress",
+                "story",
+            ),
+            *("settings", "invocation", "records", "platform_events", "log_format", "buffering", "errors"),
+            *("error_causes", "log_frames", "trailers"),
+        )
     ),
     *(ROOT / "rapid" / f"{name}.py" for name in ("subscriptions", "batches", "telemetry_events")),
     *sorted(ROOT.glob("runtime/core/*.py")),
+    ROOT / "runtime" / "api" / "event_stream.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "variables.py",

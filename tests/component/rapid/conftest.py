@@ -18,6 +18,7 @@ from rapid.platform_events import Identity
 from rapid.server import Listener
 from rapid.settings import Settings
 from rapid.states import Phase
+from rapid.streams import Stream
 from rapid.supervisor import Observer, Tunnel, TunnelBroken
 
 MB = 1024 * 1024
@@ -34,6 +35,7 @@ class Start:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
+    log_fd: int | None = None
 
 
 class FakeSupervisor:
@@ -62,9 +64,17 @@ class FakeSupervisor:
         """The processes' numbers."""
         return [start.process for start in self.starts]
 
-    def start(self, process: int, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> Future[None]:
+    def start(
+        self,
+        process: int,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        *,
+        log_fd: int | None = None,
+    ) -> Future[None]:
         self.calls.append("start")
-        self.starts.append(Start(process, argv, env, cwd))
+        self.starts.append(Start(process, argv, env, cwd, log_fd))
         future: Future[None] = asyncio.get_running_loop().create_future()
         failure = self.start_failures.get(argv[0], self.start_failure)
         if failure is not None:
@@ -162,7 +172,12 @@ class House:
         return await self.call("POST", "/runtime/init/error", body, **headers)
 
     def invoke(
-        self, payload: bytes = b"{}", request_id: str = "r1", timeout: float = 60, **members: Any
+        self,
+        payload: bytes = b"{}",
+        request_id: str = "r1",
+        timeout: float = 60,
+        stream: Stream | None = None,
+        **members: Any,
     ) -> Ticket:
         invocation = Invocation(
             request_id=request_id,
@@ -170,7 +185,7 @@ class House:
             payload=payload,
             **{"trace_id": "Root=1-00000000-000000000000000000000000;Sampled=0"} | members,
         )
-        return self.environment.invoke(invocation, timeout)
+        return self.environment.invoke(invocation, timeout, stream)
 
     async def poll(self) -> "asyncio.Task[Answer]":
         """A `next` that has arrived and waits; what was written before it has arrived too, unless that is held."""
@@ -204,7 +219,14 @@ class House:
         return b"".join(self.lines).decode()
 
 
-async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Settings = SETTINGS) -> House:
+async def build(
+    *,
+    freeze: bool = True,
+    peer: str = "127.0.0.1",
+    settings: Settings = SETTINGS,
+    program: Program = PROGRAM,
+    json: bool = False,
+) -> House:
     supervisor = FakeSupervisor()
     lines: list[bytes] = []
 
@@ -215,13 +237,14 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
     def ended() -> None:
         made.ended += 1
 
+    identity = Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)
     environment = Environment(
         settings=settings,
-        program=PROGRAM,
+        program=program,
         function=FUNCTION,
         supervisor=supervisor,
         log=lines.append,
-        log_format=LogFormat(Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)),
+        log_format=LogFormat(identity, json=json),
         on_idle=idle,
         on_ended=ended,
         freeze=freeze,
@@ -232,6 +255,11 @@ async def build(*, freeze: bool = True, peer: str = "127.0.0.1", settings: Setti
     client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5), auto_decompress=False)
     made = House(supervisor, environment, listener, client, lines)
     return made
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return SETTINGS
 
 
 @pytest.fixture

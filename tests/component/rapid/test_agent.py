@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +126,23 @@ class Peer:
 
     def start(self, *argv: str, process: int = 1, cwd: str = "/", **env: str) -> int:
         """Start a process and return its pid as the agent sees it."""
-        self.command(*argv, process=process, cwd=cwd, **env)
+        self.command(*argv, process=process, cwd=cwd, env=env)
         started = self.told(Kind.STARTED)
         assert started["process"] == process
         pid = started["pid"]
         assert isinstance(pid, int)
         return pid
 
-    def command(self, *argv: str, process: int = 1, cwd: str = "/", **env: str) -> None:
-        marked = {"PATH": "/usr/bin:/bin", "MARK": self.token, **env}
-        self.send(message(Kind.START, process=process, argv=argv, env=marked, cwd=cwd))
+    def command(
+        self,
+        *argv: str,
+        process: int = 1,
+        cwd: str = "/",
+        log_fd: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        marked = {"PATH": "/usr/bin:/bin", "MARK": self.token, **(env or {})}
+        self.send(message(Kind.START, process=process, argv=argv, env=marked, cwd=cwd, log_fd=log_fd))
 
     def shell(self, script: str, process: int = 1) -> int:
         return self.start("/bin/sh", "-c", script, process=process)
@@ -286,6 +293,30 @@ def test_descriptors(peer: Peer) -> None:
     """A process has stdin at its end, two pipes, and none of the agent's descriptors."""
     out, _, _ = peer.run("/bin/sh", "-c", "cat; ls /proc/self/fd")
     assert out.split() == [b"0", b"1", b"2", b"3"]  # 3 is `ls` reading the directory
+
+
+@pytest.mark.parametrize("number", [3, 4, 9, 62])
+def test_log_descriptor(peer: Peer, number: int) -> None:
+    """A process can have its stdout once more; what it writes to both stays in order, and children inherit it."""
+    script = f"echo a; echo b >&{number}; echo c; (echo d >&{number}); ls /proc/self/fd"
+    peer.command("/bin/bash", "-c", script, log_fd=number)
+    payload, before = peer.until(Kind.EXITED)
+    assert fields(payload)["status"] == 0
+    said = output(before, 1, 1).split()
+    assert said[:4] == [b"a", b"b", b"c", b"d"]
+    assert sorted(map(int, said[4:]))[:3] == [0, 1, 2]
+    assert number in map(int, said[4:])
+    assert len(said[4:]) == 5  # `ls` reads the directory through one more
+
+
+@pytest.mark.parametrize("number", range(3, 24))
+def test_log_descriptor_that_the_agent_uses(peer: Peer, number: int) -> None:
+    """Whatever the agent has under that number meanwhile, a failure is told, and so is success."""
+    peer.command("/nowhere", log_fd=number)
+    assert peer.told(Kind.NOT_STARTED)["stage"] == "exec"
+    peer.command("/bin/bash", "-c", f"echo fine >&{number}", log_fd=number)
+    payload, before = peer.until(Kind.EXITED)
+    assert (output(before, 1, 1), fields(payload)["status"]) == (b"fine\n", 0)
 
 
 def test_signals_are_as_at_birth(peer: Peer) -> None:

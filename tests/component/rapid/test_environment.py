@@ -1,6 +1,7 @@
 """An environment between its runtime and its supervisor: what it tells either, what it logs, what it holds."""
 
 import asyncio
+import struct
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 
 from rapid import environment as environment_module
+from rapid.environment import Program
 from rapid.invocation import ExitStatus
 from rapid.settings import Settings
 from rapid.supervisor import StartFailed, SupervisorLost
 
 MB = 1024 * 1024
+FRAMING = Program(argv=["/bootstrap"], env={}, cwd="/", log_fd=62)
 FIRST, SECOND = 16, 32
 """The numbers of an environment's first runtime and of the one after it."""
 
@@ -151,6 +154,64 @@ class TestLog:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 4 * MB
+
+
+class TestFrames:
+    """The runtime's log events in frames, where its program has a descriptor for them."""
+
+    @pytest.fixture
+    async def house(self, make_house: Callable[..., Any]) -> Any:
+        house = await make_house(program=FRAMING, json=True)
+        house.environment.begin()
+        await house.until(lambda: house.supervisor.starts)
+        return house
+
+    def frame(self, message: bytes, kind: int = 0xA55A0003) -> bytes:
+        return struct.pack("!IIQ", kind, len(message), 0) + message
+
+    async def test_descriptor(self, make_house: Callable[..., Any]) -> None:
+        """The runtime gets it, extensions do not."""
+        house = await make_house(program=FRAMING)
+        house.supervisor.names = {f"{FRAMING.opt}/extensions": ["ext"]}
+        house.environment.begin()
+        await house.until(lambda: house.supervisor.starts)
+        [extension] = house.supervisor.starts
+        house.environment.register_extension("ext", [])
+        await house.until(lambda: len(house.supervisor.starts) == 2)
+        runtime = house.supervisor.starts[1]
+        assert (extension.log_fd, runtime.log_fd) == (None, 62)
+
+    async def test_only_in_the_runtimes_stdout(self, house: Any) -> None:
+        """Elsewhere the same bytes are lines of text."""
+        data = self.frame(b"a\nb")
+        house.lines.clear()
+        for process, stream in ((FIRST, 1), (FIRST, 2), (FIRST + 1, 1)):
+            house.environment.output(process, stream, data + b"\n")
+        assert house.lines[0] == b"a\nb\n"
+        assert house.lines[1] == b"\n"
+        assert house.lines[2:] == [data[:17] + b"\n", b"b\n"] * 2
+
+    async def test_threshold(self, house: Any) -> None:
+        """In the JSON format a frame's level counts where its text says none, and its text where it does."""
+        house.lines.clear()
+        said = b'{"level": "ERROR", "message": "said"}'
+        for message, level in ((b"kept", 3), (b"left out", 2), (said, 2), (b'{"level": "DEBUG"}', 5)):
+            house.environment.output(FIRST, 1, self.frame(message, 0xA55A0002 | level << 2))
+        assert house.lines == [b"kept\n", said + b"\n"]
+
+    async def test_half_a_frame_at_the_end_of_an_invocation(self, house: Any) -> None:
+        """A background thread may be writing it; it is whole in the next one, or text when its process has ended."""
+        data = self.frame(b"a\nb")
+        ticket = await house.delivered()
+        house.supervisor.before_settled = [data[:10]]
+        await house.respond()
+        await house.poll()
+        await ticket.completed
+        house.lines.clear()
+        house.environment.output(FIRST, 1, data[10:] + data[:18])
+        assert house.lines == [b"a\nb\n"]
+        house.environment.exited(FIRST, ExitStatus(0))
+        assert house.lines[1:3] == [data[:18]]
 
 
 class TestFaults:

@@ -57,8 +57,10 @@ class TestNext:
             content_type="text/plain",
             client_context='{\n\t"custom": {"name": "Grüße"}\r\n}',
             cognito_identity='{"cognitoIdentityId":"i"}',
+            tenant_id="blue",
         )
         headers = (await poll).headers
+        assert headers["Lambda-Runtime-Aws-Tenant-Id"] == "blue"
         assert json.loads(headers["Lambda-Runtime-Client-Context"]) == {"custom": {"name": "Grüße"}}
         assert headers["Lambda-Runtime-Cognito-Identity"] == '{"cognitoIdentityId":"i"}'
         assert headers["Content-Type"] == "text/plain"
@@ -298,6 +300,23 @@ class TestError:
         cause = "x" * 900_000
         assert (await house.error(b"{}", Lambda_Runtime_Function_XRay_Error_Cause=cause)).status == 202
         assert ticket.outcome.result().function_error
+        assert ticket.outcome.result().cause is None, "it is no document"
+
+    async def test_causes_are_kept(self, house: Any) -> None:
+        """For whoever traces: out of the header, or out of the document that the client sees without it."""
+        cause = {"working_directory": "/", "message": "m", "exceptions": [], "paths": ["/a"]}
+        ticket = await house.delivered()
+        await house.error(b"{}", Lambda_Runtime_Function_XRay_Error_Cause=json.dumps(cause))
+        assert json.loads(ticket.outcome.result().cause) == cause
+        poll = await house.poll()
+        ticket = house.invoke(request_id="r2")
+        await poll
+        document = json.dumps({"errorMessage": "no", "errorCause": cause}).encode()
+        await house.error(
+            document, request_id="r2", Content_Type="application/vnd.aws.lambda.error.cause+json"
+        )
+        assert json.loads(ticket.outcome.result().cause) == cause
+        assert ticket.outcome.result().payload == b'{"errorMessage":"no"}'
 
     async def test_too_large(self, house: Any) -> None:
         """An error document has the limit of a response."""

@@ -14,6 +14,7 @@ from runtime.errors import LambdaError
 from runtime.logs import LogStore
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
 from runtime.settings import Settings
+from runtime.stories import Stories, Story
 
 SCOPE = Scope("123456789012", "us-east-1")
 
@@ -55,8 +56,16 @@ class Shelf:
 class Berth:
     """The handlers behind a real server, and a client for them."""
 
-    def __init__(self, url: str, shelf: Shelf, logs: LogStore, client: aiohttp.ClientSession) -> None:
-        self.url, self.shelf, self.logs, self.client = url, shelf, logs, client
+    def __init__(
+        self, url: str, shelf: Shelf, logs: LogStore, client: aiohttp.ClientSession, stories: Stories
+    ) -> None:
+        self.url, self.shelf, self.logs, self.client, self.stories = url, shelf, logs, client, stories
+
+    def begin(self, environment: str, *lines: str) -> None:
+        """An environment that has this to tell."""
+        self.stories.begin(
+            Story(environment=environment, function="hello", version="1", tell=lambda: list(lines))
+        )
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any]:
         async with self.client.get(self.url + path, headers=headers) as response:
@@ -66,7 +75,7 @@ class Berth:
             return response.status, json.loads(body)
 
     def log(self, text: str, *, group: str = "/aws/lambda/hello", stream: str = "s", time: int = 0) -> None:
-        self.logs.write(SCOPE, group, stream, time, text)
+        self.logs.writer(SCOPE, group, stream).write(time, text.encode())
 
 
 @pytest.fixture
@@ -78,12 +87,14 @@ async def berth(tmp_path: Path) -> AsyncIterator[Berth]:
         function("shared", group="/all"),
     )
     async with LogStore(tmp_path) as logs, aiohttp.ClientSession() as client:
+        stories = Stories()
         found = admin.handlers(
             settings=Settings(data_dir=tmp_path, port=4711),
             instance="0a1b",
             fleet=shelf,
             catalog=lambda: shelf,
             logs=logs,
+            stories=stories,
             about=lambda: {"spawner": "Docker Engine 20.10"},
         )
 
@@ -98,7 +109,7 @@ async def berth(tmp_path: Path) -> AsyncIterator[Berth]:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        yield Berth(site_url(runner), shelf, logs, client)
+        yield Berth(site_url(runner), shelf, logs, client, stories)
         await logs.close()
         await runner.cleanup()
 
@@ -244,3 +255,53 @@ async def next_message(response: aiohttp.ClientResponse) -> str:
         assert line, "the log ended"
     message: str = json.loads(line)["message"]
     return message
+
+
+async def test_a_story_is_found_by_the_beginning_of_its_name(berth: Berth) -> None:
+    """As much of an identifier as no other one begins with is enough, ended or not."""
+    berth.begin("3f9a", "12:00 begun", "12:01 more")
+    berth.begin("3fff")
+    status, document = await berth.get("/_berth/story?environment=3f9")
+    assert status == 200
+    assert document == {
+        "environment": "3f9a",
+        "function": "hello",
+        "version": "1",
+        "ended": None,
+        "lines": ["12:00 begun", "12:01 more"],
+    }
+    berth.stories.end("3f9a")
+    _, ended = await berth.get("/_berth/story?environment=3f9a")
+    assert ended["lines"] == document["lines"]
+    assert ended["ended"] > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ("3f", "Several environments begin with 3f: 3fff (hello), 3f9a (hello, ended)."),
+        ("4", "There is no environment 4; there are: 3fff (hello), 3f9a (hello, ended)."),
+        ("", "Name an environment; there are: 3fff (hello), 3f9a (hello, ended)."),
+    ],
+)
+async def test_a_refusal_says_which_stories_there_are(berth: Berth, asked: str, text: str) -> None:
+    """Whoever means none, or several, learns what to ask for."""
+    berth.begin("3f9a")
+    berth.begin("3fff")
+    berth.stories.end("3f9a")
+    status, document = await berth.get(f"/_berth/story?environment={asked}")
+    assert (status, document["Message"]) == (404, text)
+
+
+async def test_no_stories_yet(berth: Berth) -> None:
+    """Before there was any environment, the refusal says how one comes about."""
+    _, document = await berth.get("/_berth/story?environment=1")
+    assert "the first invocation of a function makes one" in document["Message"]
+
+
+async def test_a_refusal_stays_short(berth: Berth) -> None:
+    """Of many environments some are named."""
+    for number in range(admin.NAMED + 3):
+        berth.begin(f"e{number:02}")
+    _, document = await berth.get("/_berth/story?environment=e")
+    assert document["Message"].endswith("e09 (hello) and 3 more.")

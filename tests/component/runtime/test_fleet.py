@@ -308,8 +308,13 @@ class Logs:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
 
-    def write(self, scope: Scope, group: str, stream: str, timestamp_ms: int, line: bytes) -> None:
-        self.lines.append(line)
+        self.is_ahead = False
+
+    def writer(self, scope: Scope, group: str, stream: str) -> "Logs":
+        return self
+
+    def write(self, timestamp_ms: int, text: bytes) -> None:
+        self.lines.append(text)
 
 
 class World:
@@ -1004,6 +1009,42 @@ async def test_snapshot(world: World, f: FunctionVersion) -> None:
     assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
     assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")
     assert repr(world.fleet) == "<Fleet <Pool 1/10 environments, 0 waiting>>"
+
+
+async def test_stories(world: World, f: FunctionVersion) -> None:
+    """An environment's story goes on while it lives, and can be read when it has ended."""
+    await world.invoke_whole(f)
+    [living] = world.fleet.stories.all()
+    assert (living.environment, living.function, living.version) == (
+        world.fleet.snapshot()[0]["environment"],
+        "f",
+        LATEST,
+    )
+    assert any("InvokeArrived r1" in line for line in living.tell())
+    world.functions.clear()
+    world.fleet.retired(f.scope, f.name)
+    await world.until(lambda: not world.spawner.sandboxes)
+    [ended] = world.fleet.stories.find(living.environment[:6])
+    assert ended.ended is not None
+    assert "ShutdownAsked" in "".join(ended.tell())
+
+
+async def test_output_waits_for_the_disk(world: World, f: FunctionVersion) -> None:
+    """While its stream is far ahead, an environment's link rests."""
+    await world.invoke_whole(f)
+    [hosted] = world.fleet._hosted.values()
+    assert not hosted.link.has_enough()
+    world.logs.is_ahead = True
+    assert hosted.link.has_enough()
+
+
+@pytest.mark.parametrize("timeouts", [True, False])
+async def test_timeouts_can_be_suspended(world: World, f: FunctionVersion, timeouts: bool) -> None:
+    """Every environment is told."""
+    world.launcher._timeouts = timeouts
+    await world.invoke_whole(f)
+    [hosted] = world.fleet._hosted.values()
+    assert hosted.environment._core._settings.timeouts is timeouts
 
 
 @pytest.fixture(autouse=True)

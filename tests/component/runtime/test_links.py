@@ -214,9 +214,9 @@ class TestAnswers:
     async def test_start(self, server: LinkServer, dial: Dial) -> None:
         """Each start gets its own answer."""
         agent, link, _ = await greeted(server, dial)
-        first, second = (link.start(number, ["/b"], {"A": "1"}, "/") for number in (1, 2))
+        first, second = (link.start(number, ["/b"], {"A": "1"}, "/", log_fd=9) for number in (1, 2))
         assert wire.fields(await agent.hear(Kind.START)) == {
-            "process": 1, "argv": ["/b"], "env": {"A": "1"}, "cwd": "/",
+            "process": 1, "argv": ["/b"], "env": {"A": "1"}, "cwd": "/", "log_fd": 9,
         }  # fmt: skip
         agent.say(Kind.NOT_STARTED, process=2, stage="chdir", error="chdir /: no such file or directory")
         with pytest.raises(StartFailed, match="chdir /: no such") as caught:
@@ -497,6 +497,47 @@ class TestFairness:
         *said, _ = heard_loud.seen
         assert b"".join(data for *_, data in said) == b"".join(flood)
         assert max(len(data) for *_, data in said) <= links.PIECE
+
+    async def test_a_reader_that_has_enough(
+        self, server: LinkServer, dial: Dial, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Output waits in the system, and at last in the function, until its reader wants more."""
+        agent, link, observer = await greeted(server, dial)
+        link.has_enough = lambda: bool(observer.seen) and not wants.is_set()
+        wants, asked = asyncio.Event(), asyncio.Event()
+        rested = link._rested
+
+        def resting() -> None:
+            asked.set()
+            rested()
+
+        monkeypatch.setattr(link, "_rested", resting)
+        flood = bytes(4 << 20)
+        for start in range(0, len(flood), wire.CHUNK):
+            agent.say(Kind.OUTPUT, wire.OUTPUT_HEADER.pack(1, 1) + flood[start : start + wire.CHUNK])
+        agent.say(Kind.EXITED, process=1, status=0, out_of_memory=False)
+        for _ in range(3):
+            asked.clear()
+            await asked.wait()
+        before = len(observer.seen)
+        assert agent.writer.transport.get_write_buffer_size() > 0
+        wants.set()
+        while observer.seen[-1][0] != "exited":
+            await observer.until(len(observer.seen) + 1)
+        assert before * links.PIECE < len(flood) / 2
+        assert sum(len(data) for kind, *_, data in observer.seen if kind == "output") == len(flood)
+
+    async def test_a_reader_that_never_wants_more(
+        self, server: LinkServer, dial: Dial, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Patience has an end: the agent's other words must be heard."""
+        monkeypatch.setattr(links, "PATIENCE", 0.0)
+        agent, link, observer = await greeted(server, dial)
+        link.has_enough = lambda: True
+        agent.say(Kind.OUTPUT, wire.OUTPUT_HEADER.pack(1, 1) + bytes(wire.CHUNK))
+        agent.say(Kind.EXITED, process=1, status=0, out_of_memory=False)
+        while not observer.seen or observer.seen[-1][0] != "exited":
+            await observer.until(len(observer.seen) + 1)
 
     async def test_last_words(self, server: LinkServer, dial: Dial) -> None:
         """What was said before the end of the link is heard before the end is told."""

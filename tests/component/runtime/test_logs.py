@@ -25,8 +25,9 @@ async def store(tmp_path: Path) -> AsyncIterator[LogStore]:
 def write(
     store: LogStore, *texts: str | bytes, stream: str = "s", start: int = 0, group: str = GROUP
 ) -> None:
+    writer = store.writer(SCOPE, group, stream)
     for time, text in enumerate(texts, start):
-        store.write(SCOPE, group, stream, time, text)
+        writer.write(time, text.encode() if isinstance(text, str) else text)
 
 
 async def texts(store: LogStore, limit: int = 1000) -> list[str]:
@@ -64,7 +65,7 @@ async def test_tail_sees_what_was_just_written(store: LogStore) -> None:
 
 async def test_file_is_where_and_what_it_is_said_to_be(store: LogStore, tmp_path: Path) -> None:
     """Account, region, group and stream make the path; a line is time and text."""
-    store.write(SCOPE, GROUP, "2024/01/31/[$LATEST]af", 1_706_702_400_123, "a\nb")
+    store.writer(SCOPE, GROUP, "2024/01/31/[$LATEST]af").write(1_706_702_400_123, b"a\nb")
     await store.flush()
     path = tmp_path / "logs/123456789012/us-east-1/+aws+lambda+hello/2024+01+31+[$LATEST]af.log"
     assert path.read_text() == "2024-01-31T12:00:00.123Z a\\nb\n"
@@ -145,6 +146,31 @@ async def test_flood_is_told_without_another_event(
     write(store, "x" * 1500, "y" * 1500)
     async with asyncio.timeout(10):
         await told.wait()
+
+
+async def test_a_flood_is_told_to_wait(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams that much of what waits for the disk comes from are ahead, others are not; written, nobody is."""
+    monkeypatch.setattr(logs, "AHEAD_BYTES", 10_000)
+    monkeypatch.setattr(logs, "STREAM_BYTES", 5_000)
+    loud, quiet = store.writer(SCOPE, GROUP, "loud"), store.writer(SCOPE, GROUP, "quiet")
+    with slow_disk(monkeypatch) as spins:
+        loud.write(0, b"x" * 9_000)
+        assert not loud.is_ahead
+        quiet.write(0, b"y" * 1_000)
+        assert loud.is_ahead
+        assert not quiet.is_ahead
+        spins.set()
+        await store.flush()
+    assert not loud.is_ahead
+    assert loud.pending_bytes == quiet.pending_bytes == 0
+
+
+async def test_a_stream_has_one_writer(store: LogStore) -> None:
+    """Whoever asks for it: its events are counted in one place. It goes with the last that holds it."""
+    first = store.writer(SCOPE, GROUP, "s")
+    assert store.writer(SCOPE, GROUP, "s") is first
+    assert store.writer(SCOPE, GROUP, "t") is not first
+    assert len(store._writers) == 1
 
 
 async def test_overlong_event_is_cut(store: LogStore) -> None:

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from rapid.invocation import ExitStatus, Fault, Outcome, exited, timed_out, too_large
+from rapid.invocation import ExitStatus, Fault, Outcome, exited, timed_out, too_large, truncated
 
 REQUEST = "8f6d2a1c-0000-4000-8000-000000000001"
 
@@ -36,6 +36,7 @@ def test_exit_fault() -> None:
         b'"errorMessage":"RequestId: 8f6d2a1c-0000-4000-8000-000000000001 '
         b'Error: Runtime exited with error: exit status 1"}',
         function_error=True,
+        error_type="Runtime.ExitError",
     )
 
 
@@ -65,7 +66,8 @@ def test_timeout(seconds: float, text: str) -> None:
 def test_posted_error_passes_unchanged() -> None:
     """An error that the runtime posted itself reaches the client byte for byte."""
     fault = Fault("Runtime.ImportModuleError", "", payload=b'{ "any" : "thing" }')
-    assert fault.outcome(REQUEST) == Outcome(b'{ "any" : "thing" }', function_error=True)
+    expected = Outcome(b'{ "any" : "thing" }', function_error=True, error_type="Runtime.ImportModuleError")
+    assert fault.outcome(REQUEST) == expected
 
 
 def test_empty_posted_error() -> None:
@@ -79,4 +81,26 @@ def test_too_large() -> None:
         b'{"errorMessage":"Response payload size exceeded maximum allowed payload size (6291556 bytes).",'
         b'"errorType":"Function.ResponseSizeTooLarge"}',
         function_error=True,
+        error_type="Function.ResponseSizeTooLarge",
     )
+
+
+def test_truncated() -> None:
+    """A stream that was cut off is a function error; what had gone out counts as produced."""
+    outcome = truncated(REQUEST, 7)
+    assert json.loads(outcome.payload) == {
+        "errorType": "Runtime.TruncatedResponse",
+        "errorMessage": f"RequestId: {REQUEST} Error: The response ended before it was whole",
+    }
+    assert (outcome.function_error, outcome.error_type, outcome.size) == (
+        True,
+        "Runtime.TruncatedResponse",
+        7,
+    )
+
+
+def test_size() -> None:
+    """What the function has produced is its payload, or what has been streamed of it."""
+    assert Outcome(b"12345").size == 5
+    assert Outcome(b"", streamed=12).size == 12
+    assert too_large(9, 9).size == 9

@@ -49,6 +49,18 @@ class TestLines:
         ):
             assert told(other, as_json=True) == [("function", other.decode(errors="replace"))]
 
+    def test_json_of_several_lines(self) -> None:
+        """An event of the runtime client's may have line ends in it; what is told has none."""
+        [event] = events(Happening(NOW, "function", b'{\n  "a":\n [1, 2]\n}\n'), TELEMETRY, json=True)
+        assert b"\n" not in event
+        assert json.loads(event)["record"] == {"a": [1, 2]}
+
+    def test_an_object_that_is_too_long(self) -> None:
+        """It is told as a text in parts: no event is longer than a batch may be."""
+        line = b'{"a":"' + b"x" * LONGEST + b'"}'
+        parts = told(line, as_json=True)
+        assert "".join(record for _, record in parts) == line.decode()
+
     def test_json_in_the_text_format(self) -> None:
         """There it is a text like any other."""
         assert told(b'{"a":1}\n') == [("function", '{"a":1}\n')]

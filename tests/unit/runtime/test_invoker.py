@@ -10,6 +10,7 @@ import pytest
 from rapid.environment import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
+from rapid.streams import Stream
 from runtime.errors import LambdaError
 from runtime.invoker import Invoker, InvokeRequest, trace_header
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
@@ -40,14 +41,16 @@ class Around:
         self.asked.append(version)
         return self.known
 
-    async def run(self, version: FunctionVersion, invocation: Invocation) -> Ticket:
-        ticket = Ticket()
+    async def run(
+        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
+    ) -> Ticket:
+        ticket = Ticket(stream)
         self.runs.append((version, invocation, ticket))
         self.running.set()
         return ticket
 
-    def invoker(self) -> Invoker:
-        return Invoker(lambda: self, self)  # type: ignore[arg-type,return-value]
+    def invoker(self, stream_rate: int = 0) -> Invoker:
+        return Invoker(lambda: self, self, stream_rate)  # type: ignore[arg-type,return-value]
 
     async def start(self, **members: Any) -> "asyncio.Task[Any]":
         task = asyncio.create_task(self.invoker().invoke(replace(REQUEST, **members)))
@@ -100,6 +103,33 @@ async def test_tail() -> None:
     assert not call.done()
     ticket.completed.set_result(Report("id", 0.1, None, 128, 1))
     assert (await call).log_tail == b"END\n"
+
+
+async def test_stream() -> None:
+    """The environment gets the stream that the caller reads; what it is invoked with is Invoke's."""
+    around = Around(replace(FUNCTION, version="7"))
+    streamed = await around.invoker().stream(replace(REQUEST, qualifier="7", payload=b"1"))
+    _, invocation, ticket = around.runs[0]
+    assert (invocation.payload, invocation.arn[-4:]) == (b"1", ":f:7")
+    assert (streamed.executed_version, streamed.trace_id) == ("7", invocation.trace_id)
+    assert ticket.stream
+    ticket.stream.begin("a/b")
+    await ticket.stream.write(b"2")
+    assert (await streamed.start(), await streamed.read()) == ("a/b", b"2")
+
+
+@pytest.mark.parametrize("rate", [0, 1000])
+async def test_stream_rate(rate: int) -> None:
+    """Each stream has a bucket of its own, where there is a rate."""
+    invoker = Around().invoker(rate)
+    first, second = await invoker.stream(REQUEST), await invoker.stream(REQUEST)
+    assert (first._bucket is not None, first._bucket is second._bucket) == (rate > 0, rate == 0)
+
+
+async def test_stream_of_an_unfit_function() -> None:
+    """What keeps Invoke from running keeps a stream from beginning."""
+    with pytest.raises(LambdaError, match="Pending"):
+        await Around(replace(FUNCTION, state=State.PENDING)).invoker().stream(REQUEST)
 
 
 async def test_cancelled_while_waiting_for_the_log() -> None:

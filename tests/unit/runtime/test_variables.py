@@ -6,7 +6,7 @@ import pytest
 
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
 from runtime.spawners.base import Layout
-from runtime.variables import Credentials, log_group, runtime_variables
+from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
 
 LAYOUT = Layout()
 
@@ -37,6 +37,7 @@ def test_all() -> None:
     """Everything that a plain Python function sees, and nothing else."""
     assert variables(function()) == {
         "_HANDLER": "app.handler",
+        "_LAMBDA_TELEMETRY_LOG_FD": "62",
         "AWS_ACCESS_KEY_ID": "ASIA0",
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_EXECUTION_ENV": "AWS_Lambda_python3.11",
@@ -101,7 +102,20 @@ def test_no_execution_env(runtime: str | None) -> None:
     seen = variables(function(runtime=runtime, handler=None))
     assert "AWS_EXECUTION_ENV" not in seen
     assert "LC_CTYPE" not in seen
+    assert "_LAMBDA_TELEMETRY_LOG_FD" not in seen
     assert seen["_HANDLER"] == ""
+
+
+@pytest.mark.parametrize(
+    ("runtime", "number"),
+    [("python3.11", 62), ("nodejs20.x", 62), ("java21", None), ("provided.al2023", None), (None, None)],
+)
+def test_log_descriptor(runtime: str | None, number: int | None) -> None:
+    """The runtimes whose clients frame log events have a descriptor for them; extensions never hear of it."""
+    version = function(runtime=runtime)
+    assert log_fd(version) == number
+    assert variables(version).get("_LAMBDA_TELEMETRY_LOG_FD") == (str(number) if number else None)
+    assert "_LAMBDA_TELEMETRY_LOG_FD" not in extension_variables(variables(version))
 
 
 def test_layout() -> None:

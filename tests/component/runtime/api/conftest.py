@@ -3,7 +3,7 @@
 import asyncio
 import io
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,20 +19,31 @@ from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from rapid.environment import Ticket
+from rapid.invocation import Outcome
+from rapid.records import Report
+from rapid.streams import Stream
 from runtime.api.server import Api, build_api
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.invoker import InvokeRequest, InvokeResult
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.store import Store
+from runtime.streamed import Streamed
 
 T = TypeVar("T")
 ROLE = "arn:aws:iam::123456789012:role/lambda-role"
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 
 
+Script = Callable[[Stream, Ticket], Awaitable[Outcome]]
+
+
 @dataclass
 class EchoInvoker:
-    """Knows functions from the store; an invocation returns its payload. `error` makes the function fail."""
+    """Knows functions from the store; an invocation returns its payload. `error` makes the function fail.
+
+    `script` is what a function does instead that is invoked with a stream; its result is the outcome.
+    """
 
     store: Store
     error: bool = False
@@ -40,6 +51,8 @@ class EchoInvoker:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     finish: asyncio.Event = field(default_factory=asyncio.Event)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    script: Script | None = None
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.finish.set()
@@ -65,6 +78,28 @@ class EchoInvoker:
             log_tail=f"START RequestId: {request.request_id}\n".encode(),
             trace_id=request.trace_id or TRACE,
         )
+
+    async def stream(self, request: InvokeRequest) -> Streamed:
+        version = self.check(request)
+        self.requests.append(request)
+        stream = Stream()
+        ticket = Ticket(stream)
+        self.tasks.add(task := asyncio.create_task(self._play(request, stream, ticket)))
+        task.add_done_callback(self.tasks.discard)
+        trace_id = request.trace_id or TRACE
+        return Streamed(ticket, stream, executed_version=version.version, trace_id=trace_id)
+
+    async def _play(self, request: InvokeRequest, stream: Stream, ticket: Ticket) -> None:
+        self.started.set()
+        if self.script is not None:
+            outcome = await self.script(stream, ticket)
+        else:
+            outcome = Outcome(b'{"errorMessage":"no"}' if self.error else request.payload, self.error)
+        ticket.outcome.set_result(outcome)
+        stream.close()
+        ticket.tail.add(f"START RequestId: {request.request_id}\n".encode())
+        ticket.completed.set_result(Report(request.request_id, 0.1, None, 128, 1))
+        self.finished.set()
 
 
 @dataclass

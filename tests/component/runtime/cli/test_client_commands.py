@@ -28,6 +28,7 @@ def environment(name: str, **facts: Any) -> dict[str, Any]:
         "idle": 3.0,
         "invocations": 12,
         "memory_peak": 40 * 1024**2,
+        "environment": f"3f9a-{name}",
         **facts,
     }
 
@@ -122,11 +123,11 @@ def test_ps_shows_environments_and_functions_without(run: Any, berth: Any) -> No
     code, out, _ = run("ps")
     assert code == 0
     assert out.splitlines() == [
-        "FUNCTION  VERSION  STATE    RUNTIME     AGE     IDLE  INVOCATIONS  MEMORY PEAK",
-        "busy      $LATEST  busy     python3.11  1m 15s  -     12           -",
-        "hello     $LATEST  idle     python3.11  1m 15s  3s    12           40 MB",
-        "cold      -        -        python3.11  -       -     -            -",
-        "new       -        Pending  python3.11  -       -     -            -",
+        "FUNCTION  VERSION  STATE    RUNTIME     AGE     IDLE  INVOCATIONS  MEMORY PEAK  ENVIRONMENT",
+        "busy      $LATEST  busy     python3.11  1m 15s  -     12           -            3f9a-busy",
+        "hello     $LATEST  idle     python3.11  1m 15s  3s    12           40 MB        3f9a-hello",
+        "cold      -        -        python3.11  -       -     -            -            -",
+        "new       -        Pending  python3.11  -       -     -            -            -",
     ]
 
 
@@ -287,6 +288,37 @@ def test_logs_of_an_unknown_function_are_refused(run: Any, berth: Any) -> None:
     """The server's reason is shown."""
     berth.answer("/_berth/logs", {"Message": "There is no function x"}, 404)
     assert run("logs", "x") == (2, "", "berth: There is no function x\n")
+
+
+# story
+
+STORY = {
+    "environment": "3f9a",
+    "function": "f",
+    "version": "1",
+    "ended": None,
+    "lines": ["one \x1b[2J", "two"],
+}
+
+
+def test_a_story_is_its_lines(run: Any, berth: Any) -> None:
+    """Line by line, and nothing in them is obeyed by the terminal."""
+    berth.answer("/_berth/story", STORY)
+    assert run("story", "3f") == (0, "one ^[[2J\ntwo\n", "")
+    assert berth.asked[0].path == "/_berth/story?environment=3f"
+
+
+def test_a_story_as_json_is_the_servers_document(run: Any, berth: Any) -> None:
+    """Machines get everything that is known."""
+    berth.answer("/_berth/story", STORY)
+    assert json.loads(run("story", "3f", "--json")[1]) == STORY
+
+
+def test_an_unknown_story_is_refused(run: Any, berth: Any) -> None:
+    """The server's reason is shown; an odd name is asked for as it is."""
+    berth.answer("/_berth/story", {"Message": "There is no environment x"}, 404)
+    assert run("story", "a&b=c") == (2, "", "berth: There is no environment x\n")
+    assert berth.asked[0].path == "/_berth/story?environment=a%26b%3Dc"
 
 
 # settings and doctor

@@ -1,0 +1,58 @@
+"""A connection from a sandbox: aiohttp's, and beside it the end of the body that comes in, as it was sent.
+
+For trailers, which aiohttp's parser drops. Nothing is kept of requests that announce none, which are all but the
+streamed responses. Which trailers there may be is not known here.
+"""
+
+from collections import deque
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from rapid.trailers import LIMIT
+
+
+class Connection(RequestHandler):
+    """See the module's text."""
+
+    __slots__ = ("_kept", "_seen", "_tail")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._tail: deque[bytes] | None = None
+        #: What came last, while the request that it belongs to has announced trailers: pieces as they came.
+        self._kept = 0
+        self._seen = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._request_count != self._seen:
+            self._seen = self._request_count
+            self._tail = deque() if self._messages and _announces(self._messages[-1][0]) else None
+            self._kept = 0
+        if self._tail is not None:
+            self._keep(self._tail, data)
+
+    def _keep(self, tail: deque[bytes], data: bytes) -> None:
+        """Add what came and let go of what is too far from the end. No piece is copied."""
+        tail.append(data)
+        self._kept += len(data)
+        while self._kept - len(tail[0]) >= LIMIT:
+            self._kept -= len(tail.popleft())
+
+    def take_tail(self) -> bytes | None:
+        """The last bytes of the body, `LIMIT` at the most, if the request announced trailers; they are let go of."""
+        tail, self._tail = self._tail, None
+        return None if tail is None else b"".join(tail)[-LIMIT:]
+
+
+def tail_of(request: web.BaseRequest) -> bytes | None:
+    """The end of a request's body as it was sent, once it is there. None where the request announced no trailers."""
+    connection = request.protocol
+    return connection.take_tail() if isinstance(connection, Connection) else None
+
+
+def _announces(message: object) -> bool:
+    return isinstance(message, RawRequestMessage) and message.chunked and hdrs.TRAILER in message.headers
