@@ -61,6 +61,7 @@ def main() -> NoReturn:
     link.settimeout(None)
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)  # the system would queue seconds of a flood
     link.sendall(hello)
     agent = Agent(link)
     try:

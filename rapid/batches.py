@@ -1,16 +1,19 @@
 """How events for one subscriber become batches, in bounded memory. Pure: `now` is passed in.
 
-Two batches exist at a time: one on its way, and one that is filling up. A batch is due when it has so many events, so
-many bytes, or an age; where one fills up while the one before is still on its way, the subscriber is too slow and the
-filled one is dropped as a whole. So memory is bounded by twice what a batch may be, and a batch is never longer than
-`max_bytes` and one event. What was dropped is counted, and the next batch tells of it.
+One batch at a time is on its way, one is filling up, and filled ones wait in between: in one invocation a function may
+write more than a listener takes in that time. A batch is due when it has so many events, so many bytes, or an age; it
+is never longer than `max_bytes` and one event. Where a filled one finds no room to wait, the subscriber is too slow and
+the batch is dropped as a whole. What was dropped is counted, and the next batch tells of it.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rapid.subscriptions import Buffering
+from rapid.subscriptions import LIMITS, Buffering
 
+ROOM = 2 * LIMITS["maxBytes"][1]
+"""Bytes of filled batches that wait for one that is on its way: what the longest one may be."""
 TOO_SLOW = "Consumer seems to have fallen behind as it has not acknowledged receipt of logs."
 """AWS's words for why events were dropped."""
 
@@ -41,8 +44,12 @@ class Batch:
 class Batches:
     """The events of one subscriber, in order."""
 
-    def __init__(self, buffering: Buffering) -> None:
+    def __init__(self, buffering: Buffering, room: int = ROOM) -> None:
         self._buffering = buffering
+        self._room = room
+        #: What is left of it.
+        self._filled: deque[tuple[list[bytes], int]] = deque()
+        #: Batches and their sizes.
         self._events: list[bytes] = []
         self._size = 0
         self._began = 0.0
@@ -52,13 +59,13 @@ class Batches:
 
     def __repr__(self) -> str:
         way = len(self._on_its_way.events) if self._on_its_way else 0
-        return f"<Batches {len(self._events)} waiting, {way} on their way, {self._loss.records} dropped>"
+        waiting = len(self._events) + sum(len(events) for events, _ in self._filled)
+        return f"<Batches {waiting} waiting, {way} on their way, {self._loss.records} dropped>"
 
     def add(self, event: bytes, now: float) -> None:
         """An event happened."""
         if self.is_full:
-            self.lose(Loss(len(self._events), self._size))
-            self._clear()
+            self._set_aside()
         if not self._events:
             self._began = now
         self._events.append(event)
@@ -68,9 +75,18 @@ class Batches:
         """Events will never be given to the subscriber."""
         self._loss += loss
 
+    def _set_aside(self) -> None:
+        """A batch is filled: let it wait if it can."""
+        if self._size <= self._room:
+            self._room -= self._size
+            self._filled.append((self._events, self._size))
+        else:
+            self.lose(Loss(len(self._events), self._size))
+        self._clear()
+
     @property
     def is_full(self) -> bool:
-        """Whether the waiting batch may grow no more."""
+        """Whether the batch that fills up may grow no more."""
         return len(self._events) >= self._buffering.max_items or self._size >= self._buffering.max_bytes
 
     @property
@@ -78,14 +94,20 @@ class Batches:
         """From when on a batch can be taken; None where there is none, or the one before is on its way."""
         if not self._events or self._on_its_way is not None:
             return None
-        return self._began if self.is_full else self._began + self._buffering.timeout
+        is_due = self._filled or self.is_full
+        return self._began if is_due else self._began + self._buffering.timeout
 
     def take(self) -> Batch | None:
-        """The waiting batch, due or not; it is on its way from now on, until it has been delivered or has failed."""
+        """The oldest batch, due or not; it is on its way from now on, until it has been delivered or has failed."""
         if self.due is None:
             return None
-        self._on_its_way = batch = Batch(self._events, self._size, self._loss)
-        self._clear()
+        if self._filled:
+            events, size = self._filled.popleft()
+            self._room += size
+        else:
+            events, size = self._events, self._size
+            self._clear()
+        self._on_its_way = batch = Batch(events, size, self._loss)
         self._loss = NONE
         return batch
 

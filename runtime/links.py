@@ -108,7 +108,11 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._heard += self._frames.feed(data)
+            for kind, payload in self._frames.feed(data):
+                if kind in ABOUT_TUNNELS and self.sandbox_id is not None:
+                    self._tunnels.hear(kind, payload)  # no order with the rest, and not to wait for a flood
+                else:
+                    self._heard.append((kind, payload))
             if self._rest is None:
                 self._work()
         except BROKEN as error:

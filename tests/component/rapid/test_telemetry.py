@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rapid import subscribers
-from rapid.batches import TOO_SLOW
+from rapid.batches import ROOM, TOO_SLOW
 from rapid.subscribers import TRIES
 from rapid.subscriptions import Api, Buffering, HttpDestination, Subscription, TcpDestination
 from rapid.telemetry import EARLY, Telemetry
@@ -318,37 +318,47 @@ class TestWhoHearsWhat:
 
 
 class TestSlowListeners:
+    async def flood(self, house: House, listener: Listener, count: int) -> None:
+        """A line is on its way; then come far more than can wait behind it, then one more event."""
+        listener.hold.clear()
+        house.line("-1")
+        await listener.heard(1)
+        for number in range(count):
+            house.line(f"{number}".ljust(1000))
+        house.platform("report", requestId="r1")
+        listener.hold.set()
+        await house.until(lambda: house.telemetry.is_delivered)
+
     async def test_dropped_batches(self, house: House) -> None:
-        """While one batch is on its way another is kept, and no more; then it is said what was dropped."""
+        """What cannot wait is dropped; how much that was is told, the rest comes in order."""
         listener = await house.listener()
         house.subscribe(listener)
-        listener.hold.clear()
-        house.line("first")
-        await listener.heard(1)
-        for number in range(4500):
-            house.line(f"{number}")
-        listener.hold.set()
-        house.platform("report", requestId="r1")
-        await listener.until(lambda: {"requestId": "r1"} in records(listener.events))
-        first, dropped, *rest = listener.events
-        assert (first["record"], dropped["type"]) == ("first", "platform.logsDropped")
-        lost = dropped["record"]["droppedRecords"]
-        assert dropped["record"] == {"droppedBytes": dropped["record"]["droppedBytes"], "droppedRecords": lost, "reason": TOO_SLOW}  # fmt: skip
-        assert lost == 4000
-        assert records(rest) == [*(str(number) for number in range(lost, 4500)), {"requestId": "r1"}]
+        await self.flood(house, listener, 4500)
+        dropped = [event["record"] for event in listener.events if event["type"] == "platform.logsDropped"]
+        told = [int(event["record"]) for event in listener.events if event["type"] == "function"]
+        assert told == sorted(set(told))
+        assert told[0] == -1
+        assert sum(record["droppedRecords"] for record in dropped) + len(told) == 4501
+        assert all(record["reason"] == TOO_SLOW and record["droppedBytes"] > 1000 for record in dropped)
+        assert ROOM - 262_144 * 2 < len(told) * 1000 < ROOM + 262_144 * 2
+        assert listener.events[-1]["record"] == {"requestId": "r1"}
+        assert max(len(request.body) for request in listener.requests) < 2 * 262_144
+
+    async def test_a_burst(self, house: House) -> None:
+        """What is not too much waits."""
+        listener = await house.listener()
+        house.subscribe(listener)
+        await self.flood(house, listener, 1500)
+        numbers = [int(event["record"]) for event in listener.events if event["type"] == "function"]
+        assert numbers == list(range(-1, 1500))
 
     async def test_those_who_do_not_hear_of_the_platform(self, house: House) -> None:
         """They are not told."""
         listener = await house.listener()
         house.subscribe(listener, types=("function",))
-        listener.hold.clear()
-        house.line("first")
-        await listener.heard(1)
-        for number in range(3000):
-            house.line(f"{number}")
-        listener.hold.set()
-        events = await listener.heard(1001)
-        assert {event["type"] for event in events} == {"function"}
+        await self.flood(house, listener, 4500)
+        assert {event["type"] for event in listener.events} == {"function"}
+        assert len(listener.events) < 4501
 
     async def test_a_listener_that_is_gone(self, house: House) -> None:
         """After so many attempts the batch is dropped; when it is back it hears how much that was."""

@@ -15,7 +15,18 @@ from typing import Any
 import pytest
 
 from rapid.supervisor import StartFailed, SupervisorLost, Tunnel, TunnelBroken
-from rapid.wire import CREDIT, MOST_TUNNELS, TUNNEL, WINDOW, Frames, Kind, fields, frame, message
+from rapid.wire import (
+    CREDIT,
+    MOST_TUNNELS,
+    OUTPUT_HEADER,
+    TUNNEL,
+    WINDOW,
+    Frames,
+    Kind,
+    fields,
+    frame,
+    message,
+)
 from runtime.links import Link, LinkServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -309,7 +320,7 @@ class _Hand:
         return await dialled
 
 
-class TestAgentsThatBreakTheProtocol:
+class TestWordsByHand:
     @pytest.mark.parametrize(
         "words",
         [
@@ -330,6 +341,18 @@ class TestAgentsThatBreakTheProtocol:
         assert await everything(tunnel) in (b"", bytes(WINDOW + 1))
         assert agent.link.lost is not None
         assert agent.link.lost.startswith("it broke the link's protocol")
+        agent.writer.close()
+
+    async def test_words_behind_a_flood(self, server: LinkServer) -> None:
+        """What is said about a tunnel does not wait for output that nobody wants yet."""
+        agent = await _Hand.shake(server)
+        tunnel = await agent.tunnel()
+        agent.link.has_enough = lambda: True
+        flood = frame(Kind.OUTPUT, OUTPUT_HEADER.pack(1, 1) + b"x\n" * 20_000)
+        agent.writer.write(flood + frame(Kind.RECEIVED, TUNNEL.pack(1) + b"words"))
+        assert await tunnel.read() == b"words"
+        assert agent.link._heard
+        agent.link.cut("the test is over")  # it rests, and would not see that we hang up
         agent.writer.close()
 
     async def test_late_words(self, server: LinkServer) -> None:

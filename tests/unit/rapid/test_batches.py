@@ -62,8 +62,37 @@ class TestWhenBatchesAreDue:
 
 
 class TestSlowSubscribers:
-    def test_a_full_batch_behind_one_on_its_way(self, batches: Batches) -> None:
-        """It is dropped as a whole when there is more, and told of by the next."""
+    def test_filled_batches_wait(self) -> None:
+        """So long as there is room for them; then each is due when the one before has arrived."""
+        batches = Batches(SMALL, room=6)
+        batches.add(b"1", 0)
+        batches.take()
+        for event in (b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h", b"i"):
+            batches.add(event, 1)
+        assert repr(batches) == "<Batches 9 waiting, 1 on their way, 0 dropped>"
+        batches.add(b"j", 2)
+        assert repr(batches) == "<Batches 7 waiting, 1 on their way, 3 dropped>"
+        batches.delivered()
+        assert batches.due == 2
+        assert batches.take() == Batch([b"a", b"b", b"c"], 3, Loss(3, 3))
+        batches.delivered()
+        assert batches.take() == Batch([b"d", b"e", b"f"], 3)
+        batches.delivered()
+        assert batches.due == 3
+        assert batches.take() == Batch([b"j"], 1)
+
+    def test_the_room_is_for_the_longest(self) -> None:
+        """Whatever a batch may be, one can wait."""
+        batches = Batches(Buffering(max_bytes=1_048_576))
+        batches.add(b"1", 0)
+        batches.take()
+        for _ in range(3):
+            batches.add(bytes(1_048_575), 1)
+        assert batches._loss == NONE
+
+    def test_no_room(self) -> None:
+        """A filled batch is dropped as a whole when there is more, and told of by the next."""
+        batches = Batches(SMALL, room=2)
         batches.add(b"1", 0)
         batches.take()
         for event in (b"a", b"b", b"c"):
@@ -93,6 +122,7 @@ class Subscriber:
 
     batches: Batches
     buffering: Buffering
+    room: int
     heard: list[int] = field(default_factory=list)
     told: Loss = NONE
     on_its_way: Batch | None = None
@@ -124,6 +154,8 @@ class Subscriber:
 
     def check(self) -> None:
         assert self.heard == sorted(set(self.heard))
+        waiting = sum(size for _, size in self.batches._filled)
+        assert (waiting + self.batches._room, self.batches._room >= 0) == (self.room, True)
         held = self.batches._events
         assert len(held) <= self.buffering.max_items
         assert self.batches._size < self.buffering.max_bytes + 40
@@ -135,7 +167,8 @@ def test_any_story(seed: int) -> None:
     """No event is lost without being counted, none comes twice or out of order, and the bounds hold."""
     chance = random.Random(seed)  # noqa: S311  a walk, to be had again
     buffering = Buffering(chance.randint(1, 6), chance.randint(1, 80), 1.0)
-    subscriber = Subscriber(Batches(buffering), buffering)
+    room = chance.randint(0, 300)
+    subscriber = Subscriber(Batches(buffering, room), buffering, room)
     now = 0.0
     for _ in range(300):
         now += chance.random() / 4
@@ -150,6 +183,10 @@ def test_any_story(seed: int) -> None:
             subscriber.end(well=chance.random() < 0.8)
         subscriber.check()
     subscriber.end(well=True)
+    subscriber.add(0, now)
+    while subscriber.batches.due is not None:
+        subscriber.take()
+        subscriber.end(well=True)
     subscriber.add(0, now)
     subscriber.take()
     subscriber.end(well=True)
