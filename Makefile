@@ -1,4 +1,4 @@
-# What the targets need, they set up: a virtual environment, an engine, the runtime image. Each is done once.
+# What the targets need, they set up: a virtual environment, an engine, the runtime images. Each is done once.
 #   make demo    the layer exercise, for real, with the AWS CLI
 #   make test    everything that can fail
 .DEFAULT_GOAL := help
@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
+RUNTIMES ?= python3.11
+TEST_RUNTIMES ?= python3.11 nodejs22.x provided.al2023
 
 help:  ## Show this
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,14 +24,14 @@ $(STAMP): pyproject.toml .ci/venv
 engine:  ## Find a Docker engine, or install and start one
 	@$(or $(PYTHON),python3) .ci/engine.py
 
-images: $(STAMP)  ## Build the runtime image that demo and tests use
-	@$(BIN)/python -m runtime.images build python3.11
+images: $(STAMP)  ## Build runtime images ahead: what demo and benchmark use (RUNTIMES=… names others)
+	@$(BIN)/python -m runtime.images build $(RUNTIMES)
 
 demo: $(STAMP)  ## A function with a layer, deployed by the AWS CLI, from nothing to its answer
 	@examples/layer-demo
 
 test: $(STAMP)  ## Run all tests (TESTS=path narrows them); those in containers need an engine
-	@if $(or $(PYTHON),python3) .ci/engine.py; then $(MAKE) --no-print-directory images; \
+	@if $(or $(PYTHON),python3) .ci/engine.py; then $(MAKE) --no-print-directory images RUNTIMES='$(TEST_RUNTIMES)'; \
 	 elif [ -n "$$CI" ]; then echo "make test: CI requires an engine" >&2; exit 1; \
 	 else echo "make test: no engine, so tests in containers are left out"; fi
 	@.ci/bubblewrap || [ -z "$$CI" ]

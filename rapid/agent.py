@@ -444,13 +444,27 @@ def _become(
         stage = "chdir"
         os.chdir(cwd)
         stage = "exec"
+        argv[0] = _program(argv[0])
         os.execve(argv[0], argv, env)  # noqa: S606
+    except NotStarted as reason:
+        os.write(tell, f"{reason.stage}\0{reason.error}".encode())
     except OSError as error:
         os.write(tell, f"{stage}\0{_exec_text(stage, argv[0], cwd, error)}".encode())
     except ValueError:  # a NUL character somewhere in the strings
         os.write(tell, f"{stage}\0fork/exec {argv[0]}: invalid argument".encode())
     finally:
         os._exit(127)
+
+
+def _program(name: str) -> str:
+    """The path of a program. Of several places the first counts that has a file, whether it can be executed or not."""
+    if not name.startswith(":"):
+        return name
+    places = name[1:].split(":")
+    for place in places:
+        if os.path.exists(place) and not os.path.isdir(place):
+            return place
+    raise NotStarted("exec", f"Couldn't find valid bootstrap(s): [{' '.join(places)}]")
 
 
 def _exec_text(stage: str, program: str, cwd: str, error: OSError) -> str:

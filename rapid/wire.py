@@ -60,7 +60,8 @@ class Kind(IntEnum):
     HUNG_UP = 13  # tunnel u32: the listener has closed the connection, or it broke
 
     # control plane to agent
-    START = 32  # {process, argv, env, cwd, log_fd: number or null; as this descriptor it gets its stdout once more}
+    START = 32  # {process, argv, env, cwd, log_fd: number or null; as this descriptor it gets its stdout once more};
+    # the first of argv is a path, or a `first_of` paths
     SETTLE = 33  # token u32
     CLEAR = 34  # token u32: kill every process, then answer CLEARED
     FREEZE = 35  # empty
@@ -81,6 +82,11 @@ class Kind(IntEnum):
 
 class WireError(Exception):
     """The peer does not speak this protocol."""
+
+
+def first_of(*places: str) -> str:
+    """A program that is looked for in several places, as argv names it: no path begins with the colon that marks it."""
+    return "".join(f":{place}" for place in places)
 
 
 def frame(kind: Kind, payload: bytes = b"") -> bytes:

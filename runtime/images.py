@@ -32,6 +32,8 @@ Files = Mapping[str, tuple[bytes, int]]
 REPOSITORY = "berth"
 LABEL = "berth.image"
 STAGE = "berth.stage"
+DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY")
+"""What pip and npm say of a certificate by somebody they do not know."""
 
 
 class UnknownRuntime(SpawnerError):
@@ -45,7 +47,7 @@ class Runtime:
     identifier: str
     context: str
     suite: str
-    arguments: Mapping[str, str]
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 def image_sources() -> Path:
@@ -160,7 +162,7 @@ class RuntimeImages:
             await self._prune(row.identifier, recipe.reference)
 
     def _advised(self, error: StepFailed) -> StepFailed:
-        if "CERTIFICATE_VERIFY_FAILED" not in str(error) or self._build_ca:
+        if self._build_ca or not any(words in str(error) for words in DISTRUST):
             return error
         advice = "A proxy here signs for other hosts: set build_ca (BERTH_BUILD_CA) to the file with its CA certificate."
         return StepFailed(f"{error}\n{advice}")

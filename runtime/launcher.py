@@ -22,11 +22,12 @@ from rapid.platform_events import Identity
 from rapid.server import Listener
 from rapid.settings import Settings as LifecycleSettings
 from rapid.supervisor import SupervisorLost
+from rapid.wire import first_of
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion
-from runtime.names import runtime_version_arn
+from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import (
     Delivery,
     Layout,
@@ -309,13 +310,20 @@ class Launcher:
             version, layout=layout, runtime_api=api, log_stream=stream, credentials=self._credentials
         )
         return Program(
-            argv=[f"{layout.runtime_dir}/bootstrap"],
+            argv=[_bootstrap(version.config.runtime or "", layout)],
             env=variables,
             cwd=layout.task_root,
             opt=layout.opt,
             extension_env=extension_variables(variables),
             log_fd=log_fd(version),
         )
+
+
+def _bootstrap(runtime: str, layout: Layout) -> str:
+    """The program that a runtime begins with: its own, or one that the function brings in its package or a layer."""
+    if runtime.startswith("provided"):
+        return first_of(f"{layout.task_root}/bootstrap", f"{layout.opt}/bootstrap")
+    return f"{layout.runtime_dir}/bootstrap"
 
 
 def _log_stream(version: FunctionVersion) -> str:
@@ -338,12 +346,11 @@ def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
 
 
 def _lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> LifecycleSettings:
-    runtime = version.config.runtime or "provided"
-    family = runtime.rstrip("0123456789.x")
+    runtime = version.config.runtime or "provided.al2023"
     return LifecycleSettings(
         version=version.version,
         memory_size=version.config.memory_size,
-        runtime_version=f"{family}:{runtime.removeprefix(family) or 'al2023'}.v1",
+        runtime_version=runtime_version(runtime),
         runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
         timeouts=timeouts,
     )

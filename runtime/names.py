@@ -44,6 +44,12 @@ def function_missing(scope: Scope, name: str, qualifier: str | None = None) -> L
     return not_found(f"Function not found: {function_arn(scope, name, qualifier)}")
 
 
+def runtime_version(runtime: str) -> str:
+    """How INIT_START names a runtime: `python:3.11.v1`, `nodejs:22.v1`, `provided:al2023.v1`."""
+    family = "provided" if runtime.startswith("provided") else runtime.rstrip("0123456789.x")
+    return f"{family}:{runtime.removeprefix(family).removesuffix('.x').strip('.')}.v1"
+
+
 def runtime_version_arn(region: str, runtime: str) -> str:
     """AWS names the patch level of a runtime by a hash; ours stands for the runtime's name."""
     return f"arn:aws:lambda:{region}::runtime:{sha256(runtime.encode()).hexdigest()}"

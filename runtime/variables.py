@@ -14,7 +14,7 @@ PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{opt}/bin"
 LIBRARY_PATH = (
     "/var/lang/lib:/lib64:/usr/lib64:{runtime_dir}:{runtime_dir}/lib:{task_root}:{task_root}/lib:{opt}/lib"
 )
-
+NODE_PATH = "{opt}/nodejs/node{major}/node_modules:{opt}/nodejs/node_modules:{runtime_dir}/node_modules:{runtime_dir}:{task_root}"
 
 LOG_FD = 62
 """Where runtimes that know of it write log events in frames: the number on AWS, out of the way of shell scripts."""
@@ -60,7 +60,7 @@ def runtime_variables(
     initialization_type: str = "on-demand",
 ) -> dict[str, str]:
     """The whole environment of the runtime process."""
-    defaults = {**_platform(layout), **_logging(version)}
+    defaults = {**_platform(version.config.runtime or "", layout), **_logging(version)}
     return {
         **defaults,
         **(version.config.environment or {}),
@@ -78,16 +78,22 @@ def extension_variables(runtime: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _platform(layout: Layout) -> Mapping[str, str]:
+def _platform(runtime: str, layout: Layout) -> Mapping[str, str]:
     """Set unless the customer sets them."""
     paths = {"opt": layout.opt, "runtime_dir": layout.runtime_dir, "task_root": layout.task_root}
+    search: dict[str, str] = {}
+    if runtime.startswith("python"):
+        search["PYTHONPATH"] = layout.runtime_dir
+    if runtime.startswith("nodejs"):
+        major = runtime.removeprefix("nodejs").partition(".")[0]
+        search["NODE_PATH"] = NODE_PATH.format(**paths, major=major)
     return {
         "TZ": ":UTC",
         "LANG": "en_US.UTF-8",
         "PATH": PATH.format(**paths),
         "LD_LIBRARY_PATH": LIBRARY_PATH.format(**paths),
-        "PYTHONPATH": layout.runtime_dir,
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        **search,
     }
 
 

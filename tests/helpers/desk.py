@@ -1,7 +1,8 @@
 """Where programs inside sandboxes report to a test, and wait until it lets them go on.
 
 So a test can be sure of an order of events without a sleep, and learns of every death: the connection ends with the
-process. What programs use is `PARTY`, a module for a layer: the desk's other side, and calls of the Extensions API.
+process. What programs use is `PARTY` or `NODE_PARTY`, a module for a layer: the desk's other side, and calls of the
+Extensions API.
 """
 
 import json
@@ -77,6 +78,60 @@ def first_time():
         return False
     return True
 """
+
+NODE_PARTY = """
+const http = require("node:http");
+const net = require("node:net");
+
+class Desk {
+  constructor(who) {
+    const [host, port] = process.env.DESK.split(":");
+    this.who = who;
+    this.waiting = [];
+    this.lines = net.connect(Number(port), host).setNoDelay();
+    this.lines.on("data", (data) => { for (const _ of String(data).matchAll(/\\n/g)) this.waiting.shift()(); });
+  }
+
+  // Resolves when the test lets us go on.
+  tell(what, facts = {}) {
+    this.lines.write(JSON.stringify({ who: this.who, what, facts }) + "\\n");
+    return new Promise((done) => this.waiting.push(done));
+  }
+}
+
+class Extension {
+  constructor(name) {
+    this.name = name;
+    this.identifier = {};
+    this.agent = new http.Agent({ keepAlive: true });
+  }
+
+  async call(method, path, headers, body) {
+    const url = `http://${process.env.AWS_LAMBDA_RUNTIME_API}/2020-01-01/extension${path}`;
+    const answer = await new Promise((done, failed) => {
+      http.request(url, { method, headers, agent: this.agent }, done).on("error", failed).end(body);
+    });
+    let text = "";
+    for await (const piece of answer) text += piece;
+    return { status: answer.statusCode, headers: answer.headers, document: JSON.parse(text) };
+  }
+
+  // Status and document.
+  async register(...events) {
+    const headers = { "Lambda-Extension-Name": this.name, "Lambda-Extension-Accept-Feature": "accountId" };
+    const answer = await this.call("POST", "/register", headers, JSON.stringify({ events }));
+    this.identifier = { "Lambda-Extension-Identifier": answer.headers["lambda-extension-identifier"] };
+    return [answer.status, answer.document];
+  }
+
+  async next() {
+    return (await this.call("GET", "/event/next", this.identifier)).document;
+  }
+}
+
+module.exports = { Desk, Extension };
+"""
+"""The same for Node.js."""
 
 Facts = Mapping[str, Any]
 

@@ -21,6 +21,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.helpers.languages import PYTHON, Language, Place
+
 BERTH = Path(sys.executable).parent / "berth"
 ROLE = "arn:aws:iam::123456789012:role/any"
 
@@ -50,9 +52,12 @@ class Answer:
 class Berth:
     """One running control plane, its clients, and shorthand for what tests do with it."""
 
-    def __init__(self, data_dir: Path, spawner: str, settings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, data_dir: Path, spawner: str, settings: tuple[str, ...] = (), language: Language = PYTHON
+    ) -> None:
         self.data_dir = data_dir
         self.spawner = spawner
+        self.language = language
         self._settings = settings
         self.url = ""
         self.pid = 0
@@ -157,10 +162,17 @@ def spawners() -> list[Any]:
 @pytest.fixture(scope="module", params=spawners())
 def berth(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
     """A control plane on each spawner, shared by the tests of a module."""
-    started = Berth(tmp_path_factory.mktemp("berth") / "data", request.param)
+    place = request.param if isinstance(request.param, Place) else Place(request.param, PYTHON)
+    started = Berth(tmp_path_factory.mktemp("berth") / "data", place.spawner, language=place.language)
     started.start()
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="module")
+def language(berth: Berth) -> Language:
+    """What functions of this test are written in."""
+    return berth.language
 
 
 @pytest.fixture
@@ -184,6 +196,6 @@ def name(request: pytest.FixtureRequest) -> str:
     return wanted[:60].strip("-")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def zip_of() -> Callable[..., bytes]:
     return make_zip

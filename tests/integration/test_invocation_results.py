@@ -1,42 +1,14 @@
 """What the client of an invocation gets, whatever the function does: the table of client-visible results."""
 
 import json
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-HANDLER = """
-import json, os, signal, sys, time
-
-runs = 0
-
-def handler(event, context):
-    global runs
-    runs += 1
-    print("run", runs)
-    match event.get("do"):
-        case "raise":
-            raise ValueError("boom")
-        case "exit":
-            os._exit(event["code"])
-        case "kill":
-            os.kill(os.getpid(), event["signal"])
-        case "sleep":
-            time.sleep(event["seconds"])
-        case "grow":
-            return "x" * event["bytes"]
-        case "write":
-            open("/tmp/kept", "w").write("kept")
-            os._exit(1)
-        case "read":
-            return open("/tmp/kept").read()
-        case "unserialisable":
-            return object()
-        case "nothing":
-            return None
-    return {"runs": runs, "arn": context.invoked_function_arn, "version": context.function_version}
-"""
+from tests.helpers.languages import NODE, PYTHON, Language, everywhere
 
 CRASHES = [
     ({"do": "exit", "code": 0}, "Runtime exited without providing a reason"),
@@ -47,17 +19,19 @@ CRASHES = [
 
 
 @pytest.fixture(scope="module")
-def function(berth: Any) -> str:
-    berth.deploy("results", HANDLER, Timeout=2)
-    return "results"
+def function(berth: Any, language: Language, zip_of: Callable[..., bytes]) -> Iterator[str]:
+    language.deploy(berth, zip_of, "results", language.handler, Timeout=2)
+    yield "results"
+    berth.client.delete_function(FunctionName="results")
 
 
-def test_an_answer_comes_with_its_log(berth: Any, function: str) -> None:
+@everywhere
+def test_an_answer_comes_with_its_log(berth: Any, language: Language, function: str) -> None:
     """The payload, the executed version, and START, output, END, REPORT with true figures."""
     answer = berth.invoke(function)
     assert answer.error is None
     assert answer.version == "$LATEST"
-    assert answer.payload["arn"] == "arn:aws:lambda:us-east-1:123456789012:function:results"
+    assert answer.payload["arn"] == f"arn:aws:lambda:us-east-1:123456789012:function:{function}"
     lines = answer.log.splitlines()
     start = lines.index(f"START RequestId: {answer.request_id} Version: $LATEST")
     assert lines[start + 1].startswith("run ")
@@ -68,41 +42,74 @@ def test_an_answer_comes_with_its_log(berth: Any, function: str) -> None:
     assert 5 <= int(report["Max Memory Used"].removesuffix(" MB")) <= 128
 
 
-def test_globals_are_kept_between_invocations(berth: Any, function: str) -> None:
+@everywhere
+def test_what_is_billed(berth: Any, language: Language, name: str, zip_of: Callable[..., bytes]) -> None:
+    """Every begun millisecond; the first time those of the initialisation too."""
+    language.deploy(berth, zip_of, name, language.handler)
+    for is_first in (True, False):
+        report = berth.invoke(name).log.splitlines()[-1]
+        times = dict(re.findall(r"\t([A-Z ]+?): ([0-9.]+) ms", report, re.IGNORECASE))
+        assert ("Init Duration" in times) == is_first
+        whole = float(times["Duration"]) + float(times.get("Init Duration", 0))
+        # What is shown is rounded, so a sum beside a whole number may have been on its other side.
+        assert int(times["Billed Duration"]) in {math.ceil(whole - 0.01), math.ceil(whole + 0.01)}
+
+
+@everywhere
+def test_globals_are_kept_between_invocations(berth: Any, language: Language, function: str) -> None:
     """A warm environment is the same process."""
     first = berth.invoke(function).payload["runs"]
     assert berth.invoke(function).payload["runs"] == first + 1
 
 
-def test_nothing_is_null(berth: Any, function: str) -> None:
-    """A handler that returns None gives `null`."""
+@everywhere
+def test_nothing_is_null(berth: Any, language: Language, function: str) -> None:
+    """A handler that returns None or undefined gives `null`."""
     assert berth.invoke(function, {"do": "nothing"}).payload is None
 
 
-def test_a_raised_exception(berth: Any, function: str) -> None:
+@everywhere
+def test_a_raised_exception(berth: Any, language: Language, function: str) -> None:
     """The runtime's own document, with the trace; the environment goes on."""
     answer = berth.invoke(function, {"do": "raise"})
     assert answer.error == "Unhandled"
-    assert answer.payload["errorMessage"] == "boom"
-    assert answer.payload["errorType"] == "ValueError"
-    assert answer.payload["requestId"] == answer.request_id
-    assert "/var/task/app.py" in answer.payload["stackTrace"][0] or berth.spawner == "process"
-    assert "[ERROR] ValueError: boom" in answer.log
+    document = answer.payload
+    assert document["errorMessage"] == "boom"
+    if language is PYTHON:
+        assert list(document) == ["errorMessage", "errorType", "requestId", "stackTrace"]
+        assert document["errorType"] == "ValueError"
+        assert document["requestId"] == answer.request_id
+        assert "/var/task/app.py" in document["stackTrace"][0] or berth.spawner == "process"
+        assert "[ERROR] ValueError: boom" in answer.log
+    else:
+        assert list(document) == ["errorType", "errorMessage", "trace"]
+        assert document["errorType"] == "RangeError"
+        assert document["trace"][0] == "RangeError: boom"
+        assert "(/var/task/app.js:" in document["trace"][1]
+        said = (
+            f'\t{answer.request_id}\tERROR\tInvoke Error \t{{"errorType":"RangeError","errorMessage":"boom",'
+        )
+        assert said in answer.log
     assert "Status:" not in answer.log
     assert berth.invoke(function).payload["runs"] > 1
 
 
-def test_an_unserialisable_result(berth: Any, function: str) -> None:
+@everywhere
+def test_an_unserialisable_result(berth: Any, language: Language, function: str) -> None:
     """The runtime client says what it cannot marshal."""
     answer = berth.invoke(function, {"do": "unserialisable"})
     assert answer.error == "Unhandled"
-    assert answer.payload["errorType"] == "Runtime.MarshalError"
+    if language is PYTHON:
+        assert answer.payload["errorType"] == "Runtime.MarshalError"
+    else:
+        assert answer.payload["errorMessage"] == "Unable to stringify response body"
 
 
+@everywhere
 @pytest.mark.parametrize(
     ("event", "text"), CRASHES, ids=lambda value: str(value) if isinstance(value, str) else ""
 )
-def test_a_crash(berth: Any, function: str, event: dict[str, Any], text: str) -> None:
+def test_a_crash(berth: Any, language: Language, function: str, event: dict[str, Any], text: str) -> None:
     """The client learns how the process ended; the next invocation starts a new one."""
     answer = berth.invoke(function, event)
     assert answer.error == "Unhandled"
@@ -116,7 +123,8 @@ def test_a_crash(berth: Any, function: str, event: dict[str, Any], text: str) ->
     assert "Init Duration" not in after.log
 
 
-def test_a_timeout(berth: Any, function: str) -> None:
+@everywhere
+def test_a_timeout(berth: Any, language: Language, function: str) -> None:
     """Two seconds are two seconds, and the next invocation works."""
     answer = berth.invoke(function, {"do": "sleep", "seconds": 30})
     assert answer.error == "Unhandled"
@@ -128,73 +136,32 @@ def test_a_timeout(berth: Any, function: str) -> None:
     assert berth.invoke(function).payload["runs"] == 1
 
 
-def test_tmp_outlives_a_crash(berth: Any, function: str) -> None:
+@everywhere
+def test_tmp_outlives_a_crash(berth: Any, language: Language, function: str) -> None:
     """The environment is the same, its process a new one."""
     assert berth.invoke(function, {"do": "write"}).error == "Unhandled"
     assert berth.invoke(function, {"do": "read"}).payload == "kept"
 
 
-def test_a_response_of_exactly_the_limit(berth: Any, function: str) -> None:
+@everywhere
+def test_a_response_of_exactly_the_limit(berth: Any, language: Language, function: str) -> None:
     """6,291,556 bytes pass (two of them are quotation marks)."""
     answer = berth.invoke(function, {"do": "grow", "bytes": 6_291_554})
     assert answer.error is None
     assert len(answer.payload) == 6_291_554
 
 
-def test_a_response_above_the_limit(berth: Any, function: str) -> None:
-    """One byte more is refused. This runtime client exits when it is told so; the next invocation works."""
+@everywhere
+def test_a_response_above_the_limit(berth: Any, language: Language, function: str) -> None:
+    """One byte more is refused. Python's client exits when it is told so, Node's goes on; the next invocation works."""
+    before = berth.invoke(function).payload["runs"]
     answer = berth.invoke(function, {"do": "grow", "bytes": 6_291_555})
     assert answer.error == "Unhandled"
     assert answer.payload == {
         "errorMessage": "Response payload size exceeded maximum allowed payload size (6291556 bytes).",
         "errorType": "Function.ResponseSizeTooLarge",
     }
-    assert berth.invoke(function).error is None
-
-
-def test_an_import_error(berth: Any, name: str) -> None:
-    """A module that is not there is named, on every invocation anew."""
-    berth.deploy(name, "import nosuchmodule\ndef handler(event, context): pass")
-    for _ in range(2):
-        answer = berth.invoke(name)
-        assert answer.error == "Unhandled"
-        assert answer.payload["errorType"] == "Runtime.ImportModuleError"
-        assert (
-            answer.payload["errorMessage"] == "Unable to import module 'app': No module named 'nosuchmodule'"
-        )
-        assert "INIT_REPORT Init Duration: " in answer.log
-
-
-@pytest.mark.parametrize(
-    ("handler", "error_type", "message"),
-    [
-        ("app.nosuch", "Runtime.HandlerNotFound", "Handler 'nosuch' missing on module 'app'"),
-        (
-            "nosuch.handler",
-            "Runtime.ImportModuleError",
-            "Unable to import module 'nosuch': No module named 'nosuch'",
-        ),
-        ("nodot", "Runtime.MalformedHandlerName", "Bad handler 'nodot': not enough values to unpack"),
-    ],
-)
-def test_a_wrong_handler_name(berth: Any, name: str, handler: str, error_type: str, message: str) -> None:
-    """The runtime client's own words reach the client."""
-    berth.deploy(name, "def handler(event, context): pass", Handler=handler)
-    answer = berth.invoke(name)
-    assert answer.error == "Unhandled"
-    assert answer.payload["errorType"] == error_type
-    assert answer.payload["errorMessage"].startswith(message)
-
-
-def test_static_code_that_exits(berth: Any, name: str) -> None:
-    """Both initialisations fail: ahead of the invocation, and inside it."""
-    berth.deploy(name, "import sys\nsys.exit(1)")
-    answer = berth.invoke(name)
-    assert answer.payload["errorType"] == "Runtime.ExitError"
-    assert answer.payload["errorMessage"].endswith("Error: Runtime exited with error: exit status 1")
-    log = berth.run("logs", name, "--data-dir", str(berth.data_dir)).stdout
-    assert "Phase: init\tStatus: error\tError Type: Runtime.ExitError" in log
-    assert "Phase: invoke\tStatus: error\tError Type: Runtime.ExitError" in log
+    assert berth.invoke(function).payload["runs"] == (before + 2 if language is NODE else 1)
 
 
 def test_many_lines_are_whole_and_in_order(berth: Any, name: str) -> None:
@@ -218,15 +185,23 @@ def handler(event, context):
 
 
 @pytest.mark.docker
-def test_out_of_memory(new_berth: Callable[..., Any], name: str) -> None:
+@pytest.mark.parametrize("language", [PYTHON, NODE], ids=str)
+def test_out_of_memory(
+    new_berth: Callable[..., Any], name: str, language: Language, zip_of: Callable[..., bytes]
+) -> None:
     """The kernel kills the function, not the sandbox; the report says why."""
     berth = new_berth("docker")
     berth.start()
-    berth.deploy(name, "def handler(event, context):\n    return len(bytearray(event['mb'] << 20))")
-    answer = berth.invoke(name, {"mb": 400})
-    assert answer.payload["errorMessage"].endswith("Runtime exited with error: signal: killed")
-    assert answer.log.rstrip().endswith("Error Type: Runtime.OutOfMemory")
-    assert berth.invoke(name, {"mb": 10}).payload == 10 << 20
+    language.deploy(berth, zip_of, name, language.handler)
+    answer = berth.invoke(name, {"do": "take", "mb": 400})
+    assert answer.error == "Unhandled"
+    assert answer.payload == {
+        "errorType": "Runtime.ExitError",
+        "errorMessage": f"RequestId: {answer.request_id} Error: Runtime exited with error: signal: killed",
+    }
+    assert answer.log.rstrip().endswith("Status: error\tError Type: Runtime.OutOfMemory")
+    assert "Max Memory Used: 128 MB" in answer.log
+    assert berth.invoke(name, {"do": "take", "mb": 10}).payload == 10 << 20
 
 
 def test_json_logs(berth: Any, name: str) -> None:

@@ -84,6 +84,17 @@ def test_programs_and_libraries_of_a_layer(
     assert f"{opt}/lib" in variables["LD_LIBRARY_PATH"].split(":")
 
 
+def test_an_exec_wrapper(berth: Any, name: str, publish: Callable[..., str], opt: str) -> None:
+    """A program of a layer gets the runtime's command, and what it changes is seen by the function."""
+    wrapper = '#!/bin/sh\nexport WRAPPED="$*"\nexec "$@"\n'
+    layer = publish(name, {"wrapper": wrapper}, {"wrapper": 0o755})
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": f"{opt}/wrapper"}
+    berth.deploy(name, LOOK, Layers=[layer], Environment={"Variables": variables})
+    program, script = berth.invoke(name).payload["WRAPPED"].split()
+    assert "python" in program
+    assert script.endswith("/bootstrap.py")
+
+
 def test_layers_are_read_only(berth: Any, name: str, publish: Callable[..., str], opt: str) -> None:
     """A function cannot change what others see."""
     layer = publish(name, {"data.txt": "shared"})

@@ -25,7 +25,18 @@ from typing import Any
 
 import pytest
 
-from rapid.wire import MOST_NAMES, OUTPUT_HEADER, SETTLED_PAYLOAD, TOKEN, Frames, Kind, fields, frame, message
+from rapid.wire import (
+    MOST_NAMES,
+    OUTPUT_HEADER,
+    SETTLED_PAYLOAD,
+    TOKEN,
+    Frames,
+    Kind,
+    fields,
+    first_of,
+    frame,
+    message,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT = 20.0
@@ -478,6 +489,29 @@ def test_text_that_is_no_program(peer: Peer, public: Path) -> None:
     program.chmod(0o755)
     peer.command(str(program))
     assert peer.told(Kind.NOT_STARTED)["error"] == f"fork/exec {program}: exec format error"
+
+
+def test_a_program_in_one_of_several_places(peer: Peer, public: Path) -> None:
+    """The first place that has a file counts, and the process learns that it is the one; directories do not count."""
+    (public / "bootstrap").mkdir()
+    other = public / "other"
+    other.write_text("#!/bin/sh\necho $0 $1")
+    other.chmod(0o755)
+    places = first_of("/nowhere/bootstrap", f"{public}/bootstrap", str(other), "/bin/true")
+    assert peer.run(places, "argument")[0] == f"{other} argument\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("second", "error"),
+    [
+        ("/nowhere/b", "Couldn't find valid bootstrap(s): [/nowhere/a /nowhere/b]"),
+        ("/etc/passwd", "fork/exec /etc/passwd: permission denied"),
+    ],
+)
+def test_no_program_in_any_place(peer: Peer, second: str, error: str) -> None:
+    """Where there is none, all places are named; one that cannot be executed is not passed over."""
+    peer.command(first_of("/nowhere/a", second))
+    assert peer.told(Kind.NOT_STARTED) == {"process": 1, "stage": "exec", "error": error}
 
 
 def test_missing_directory(peer: Peer) -> None:

@@ -30,9 +30,11 @@ def quiet(line: str) -> None:
 
 
 async def test_an_unknown_runtime_names_the_known(images: RuntimeImages) -> None:
-    """Whoever asks for nodejs sees what there is."""
-    with pytest.raises(UnknownRuntime, match=r"nodejs22\.x; there are .*python3\.11"):
-        await images.ensure("nodejs22.x", quiet)
+    """Whoever asks for another sees what there is."""
+    with pytest.raises(
+        UnknownRuntime, match=r"ruby3\.3; there are .*python3\.11.*nodejs22\.x.*provided\.al2023"
+    ):
+        await images.ensure("ruby3.3", quiet)
     assert "python3.11" in images.runtimes
 
 
@@ -143,11 +145,14 @@ async def test_a_failed_build_can_be_tried_again(
     await images.ensure("python3.11", quiet)
 
 
+@pytest.mark.parametrize(
+    "said", ["SSLError(CERTIFICATE_VERIFY_FAILED)", "npm error code SELF_SIGNED_CERT_IN_CHAIN"]
+)
 async def test_a_certificate_that_does_not_verify_brings_advice(
-    images: RuntimeImages, fake_engine: Any, with_base: None
+    images: RuntimeImages, fake_engine: Any, with_base: None, said: str
 ) -> None:
-    """pip's own text does not say what to set."""
-    fake_engine.build_steps = [{"stream": "SSLError(CERTIFICATE_VERIFY_FAILED)\n"}, {"error": "code 1"}]
+    """What pip and npm say themselves is not what to set."""
+    fake_engine.build_steps = [{"stream": f"{said}\n"}, {"error": "code 1"}]
     with pytest.raises(StepFailed, match="BERTH_BUILD_CA"):
         await images.ensure("python3.11", quiet)
 

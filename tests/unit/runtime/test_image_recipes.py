@@ -1,4 +1,5 @@
 import io
+import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +19,30 @@ TABLE = read_table(image_sources())
 def test_every_row_has_its_files(row: Runtime) -> None:
     """The table names what is there, and arguments that its Dockerfile takes."""
     dockerfile = (image_sources() / row.context / "Dockerfile").read_text()
-    assert {"Dockerfile", "bootstrap", "bootstrap.py"} <= set(files_under(image_sources() / row.context))
+    files = set(files_under(image_sources() / row.context))
+    copied = [line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY ")]
+    named = {name for names in copied for name in names if name[0] not in "-/" and not name.endswith("/")}
+    assert {"Dockerfile"} | named <= files
     assert all(f"ARG {name}\n" in dockerfile for name in row.arguments)
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
 def test_versions_are_pinned(row: Runtime) -> None:
     """The same row gives the same image, next year too."""
-    assert all("==" in package for package in row.arguments["PACKAGES"].split())
+    packages = [each for name in ("PACKAGES", "TOOLS") for each in row.arguments.get(name, "").split()]
+    packages += [each for name in ("CLIENT", "SDK") for each in row.arguments.get(name, "").split()]
+    assert all(re.fullmatch(r".+(==|@)\d+\.\d+\.\d+", package) for package in packages)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", row.arguments.get("NODE", "0.0.0"))
+
+
+def test_all_images_begin_alike() -> None:
+    """The agent's interpreter is a layer that an engine holds once, whatever the runtime."""
+    files = [path.read_text() for path in image_sources().glob("*/Dockerfile")]
+    beginnings = [
+        re.search(r"^FROM \${BASE}.*?\n(RUN .*?[^\\]\n)", text, re.MULTILINE | re.DOTALL) for text in files
+    ]
+    assert len(files) == 3
+    assert len({found and found[1] for found in beginnings}) == 1
 
 
 def test_dockerfiles_stay_in_the_common_subset() -> None:

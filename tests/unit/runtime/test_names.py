@@ -17,6 +17,7 @@ from runtime.names import (
     parse_layer_arn,
     resolve_function,
     resolve_layer,
+    runtime_version,
 )
 
 HERE = Scope("123456789012", "us-east-1")
@@ -131,3 +132,18 @@ def test_layers_by_name_or_arn() -> None:
     assert resolve_layer(f"{LAYER}:2", Scope("000000000001", "eu-west-1")) == LayerName(HERE, "lib", 2)
     with pytest.raises(LambdaError, match=r"The resource you requested does not exist\."):
         resolve_layer("arn:aws:lambda:::awslayer:x", HERE)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "shown"),
+    [
+        ("python3.11", "python:3.11.v1"),
+        ("nodejs22.x", "nodejs:22.v1"),
+        ("provided.al2", "provided:al2.v1"),
+        ("provided.al2023", "provided:al2023.v1"),
+        ("java21", "java:21.v1"),
+    ],
+)
+def test_runtimes_in_logs(runtime: str, shown: str) -> None:
+    """A family and a version, as AWS writes them."""
+    assert runtime_version(runtime) == shown

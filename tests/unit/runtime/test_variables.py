@@ -96,12 +96,26 @@ def test_executed_version() -> None:
     assert variables(function(version="7"))["AWS_LAMBDA_FUNCTION_VERSION"] == "7"
 
 
+@pytest.mark.parametrize("runtime", ["nodejs18.x", "nodejs22.x"])
+def test_a_node_function(runtime: str) -> None:
+    """Layers come before what the runtime brings, those for this version first; nothing is for Python."""
+    seen = variables(function(runtime=runtime))
+    major = runtime.removeprefix("nodejs").removesuffix(".x")
+    assert seen["NODE_PATH"] == (
+        f"/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:"
+        "/var/runtime/node_modules:/var/runtime:/var/task"
+    )
+    assert seen["AWS_EXECUTION_ENV"] == f"AWS_Lambda_{runtime}"
+    assert not {"PYTHONPATH", "LC_CTYPE"} & seen.keys()
+    assert variables(function(runtime=runtime, environment={"NODE_PATH": "/mine"}))["NODE_PATH"] == "/mine"
+
+
 @pytest.mark.parametrize("runtime", ["provided", "provided.al2023", None])
 def test_no_execution_env(runtime: str | None) -> None:
     """Functions that bring their own runtime see no name of one."""
     seen = variables(function(runtime=runtime, handler=None))
     assert "AWS_EXECUTION_ENV" not in seen
-    assert "LC_CTYPE" not in seen
+    assert not {"LC_CTYPE", "PYTHONPATH", "NODE_PATH"} & seen.keys()
     assert "_LAMBDA_TELEMETRY_LOG_FD" not in seen
     assert seen["_HANDLER"] == ""
 
