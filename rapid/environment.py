@@ -16,6 +16,7 @@ from asyncio import Future, TimerHandle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rapid import errors
 from rapid.buffering import Tail
 from rapid.events import (
     Arm,
@@ -55,10 +56,11 @@ from rapid.events import (
     SignalRuntime,
     StartExtension,
     StartRuntime,
+    TelemetrySubscribed,
     TimerFired,
     Write,
 )
-from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
+from rapid.extensions import INVOKE, SHUTDOWN, Extension, ExtensionRefused
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle, UnknownRequest
 from rapid.log_format import LogFormat
@@ -68,7 +70,10 @@ from rapid.records import SNAP_START, Record, Report
 from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
 from rapid.streams import Stream
+from rapid.subscriptions import Api, Subscription
 from rapid.supervisor import StartFailed, Supervisor
+from rapid.telemetry import Telemetry
+from rapid.telemetry_events import EXTENSION, FUNCTION
 
 logger = logging.getLogger(__name__)
 
@@ -192,6 +197,7 @@ class Environment:
         self._supervisor = supervisor
         self._log = log
         self._format = log_format
+        self._telemetry = Telemetry(supervisor, json=log_format.json)
         self._on_idle = on_idle
         self._on_ended = on_ended
         self._freeze = freeze
@@ -245,6 +251,10 @@ class Environment:
     def shut_down(self) -> None:
         """Kill everything; `on_ended` tells the end of it."""
         self._handle(ShutdownAsked(time.monotonic()))
+
+    async def close(self) -> None:
+        """Let go of what it holds, once it has ended."""
+        await self._telemetry.close()
 
     # The runtime's side. These raise `IllegalTransition` and `UnknownRequest`.
 
@@ -302,6 +312,26 @@ class Environment:
         """An extension gives up, `INIT_ERROR` or `EXIT_ERROR`."""
         self._handle(ExtensionErrorPosted(time.monotonic(), identifier, call, error_type))
 
+    def check_extension(self, identifier: str) -> None:
+        """Raise where nobody has registered under the identifier."""
+        self._extension(identifier)
+
+    def subscribe(self, identifier: str, subscription: Subscription) -> None:
+        """An extension subscribes to telemetry."""
+        name, api = self._extension(identifier).name, subscription.api
+        former = self._telemetry.api_of(name)
+        if former not in (None, api):
+            raise ExtensionRefused(errors.subscribed_elsewhere(name, api.value))
+        is_logs = api is Api.LOGS
+        self._handle(TelemetrySubscribed(time.monotonic(), identifier, subscription.types, is_logs))
+        self._telemetry.subscribe(name, subscription)
+
+    def _extension(self, identifier: str) -> Extension:
+        extension = self._core.extensions.find(identifier)
+        if extension is None:
+            raise ExtensionRefused(errors.unknown_extension(identifier))
+        return extension
+
     # The supervisor's side
 
     def output(self, process: int, stream: int, data: bytes) -> None:
@@ -309,7 +339,7 @@ class Environment:
         if events is None:
             framed = self._program.log_fd is not None and process % PROCESSES == 0 and stream == 1
             events = self._output[process, stream] = LogEvents(framed=framed)
-        self._take(events.feed(data))
+        self._take(process, events.feed(data))
 
     def exited(self, process: int, status: ExitStatus) -> None:
         self._flush()
@@ -372,7 +402,7 @@ class Environment:
             case SignalRuntime(generation, number):
                 self._supervisor.signal(self._runtime_process(generation), number)
             case Notify(identifier, notice):
-                self._extension_polls[identifier].give(_notice(notice))
+                self._notify(self._extension_polls[identifier], notice)
 
     def _do(self, effect: Do) -> None:
         match effect:
@@ -390,10 +420,22 @@ class Environment:
                 self._on_idle()
             case Do.RESTORE:
                 self._restore_poll.give(True)
+            case Do.CLOSE_SUBSCRIPTIONS:
+                self._telemetry.close_subscriptions()
+            case Do.FLUSH:
+                self._telemetry.flush()
             case Do.ENDED:
                 self._drop_polls()
                 self._thaw()
+                self._telemetry.end()
                 self._on_ended()
+
+    def _notify(self, poll: Poll[Notice], notice: InvokeNotice | ShutdownNotice) -> None:
+        """Tell an extension, and of the end only when it has heard everything else: it may leave at once."""
+        if isinstance(notice, ShutdownNotice):
+            self._telemetry.when_delivered(lambda: poll.give(_notice(notice)))
+        else:
+            poll.give(_notice(notice))
 
     def _drop_polls(self) -> None:
         self._poll.drop()
@@ -479,12 +521,15 @@ class Environment:
             self._flush()
             self.memory_peak = future.result()
             self._output.clear()
+            self._telemetry.reset()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
     def _freeze_now(self) -> None:
         self._freezing = None
         self._frozen = True
         self._supervisor.freeze()
+        if self._telemetry.listens:
+            self._telemetry.pause()
 
     def _thaw(self) -> None:
         if self._freezing is not None:
@@ -493,10 +538,15 @@ class Environment:
         if self._frozen:
             self._frozen = False
             self._supervisor.thaw()
+            if self._telemetry.listens:
+                self._telemetry.resume()
 
-    # Logs
+    # Logs and telemetry
 
     def _record(self, record: Record) -> None:
+        if self._telemetry.listens:
+            kind, document = self._format.describe(record, _clock_offset())
+            self._telemetry.platform(kind, document, time.time())
         for line in self._format.platform(record, time.time(), _clock_offset() if self._format.json else 0.0):
             self._write(line)
 
@@ -505,14 +555,17 @@ class Environment:
         if self._ticket is not None:
             self._ticket.tail.add(line)
 
-    def _take(self, events: Iterable[LogEvent]) -> None:
+    def _take(self, process: int, events: Iterable[LogEvent]) -> None:
+        kind = EXTENSION if process in self._extension_processes else FUNCTION
         for text, level in events:
+            if self._telemetry.listens:
+                self._telemetry.line(kind, text, time.time())
             if self._format.keeps(text, level):
                 self._write(text)
 
     def _flush(self, *, final: bool = True) -> None:
-        for events in self._output.values():
-            self._take(events.flush(final=final))
+        for (process, _), events in self._output.items():
+            self._take(process, events.flush(final=final))
 
 
 def _clock_offset() -> float:

@@ -194,6 +194,7 @@ class Launcher:
             hosted = self._hosted(
                 number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
             )
+            held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
             yield hosted
 

@@ -19,7 +19,7 @@ from rapid.server import Listener
 from rapid.settings import Settings
 from rapid.states import Phase
 from rapid.streams import Stream
-from rapid.supervisor import Observer
+from rapid.supervisor import Observer, Tunnel, TunnelBroken
 
 MB = 1024 * 1024
 PROGRAM = Program(argv=["/bootstrap"], env={}, cwd="/")
@@ -95,6 +95,12 @@ class FakeSupervisor:
     def signal(self, process: int, number: int) -> None:
         self.calls.append("signal")
         self.signals.append((process, number))
+
+    def connect(self, port: int) -> Future[Tunnel]:
+        self.calls.append("connect")
+        future: Future[Tunnel] = asyncio.get_running_loop().create_future()
+        future.set_exception(TunnelBroken("connection refused"))
+        return future
 
     def settle(self) -> Future[int]:
         assert self.observer is not None
