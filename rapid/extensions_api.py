@@ -13,7 +13,8 @@ from aiohttp import web
 
 from rapid import errors
 from rapid.bodies import BodyBroken, BodyTooLong, read_body
-from rapid.environment import Environment, Registered
+from rapid.environment import Environment
+from rapid.exchange import Registered
 from rapid.extension_headers import IDENTIFIER_HEADER, header, identifier_of
 from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
 from rapid.responses import JSON, accept, answer, is_waiting, not_found, refuse

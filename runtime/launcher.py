@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from rapid.apis import Apis
-from rapid.environment import Environment, Function
+from rapid.environment import Environment
+from rapid.exchange import Function
 from rapid.server import Listener
 from rapid.supervisor import SupervisorLost
 from runtime.briefing import (

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from rapid.apis import Apis
-from rapid.environment import Environment, Function, Program, Ticket
+from rapid.environment import Environment
+from rapid.exchange import Function, Program, Ticket
 from rapid.invocation import Invocation
 from rapid.log_format import LogFormat
 from rapid.platform_events import Identity
