@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream

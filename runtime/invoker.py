@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.streams import Stream
 from runtime.core.routing import as_run_by, choose

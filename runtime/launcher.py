@@ -16,21 +16,24 @@ from pathlib import Path
 from typing import Protocol
 
 from rapid.apis import Apis
-from rapid.environment import Environment, Function, Program
-from rapid.log_format import Level, LogFormat
-from rapid.platform_events import Identity
+from rapid.environment import Environment
+from rapid.exchange import Function
 from rapid.server import Listener
-from rapid.settings import Settings as LifecycleSettings
 from rapid.supervisor import SupervisorLost
-from rapid.wire import first_of
+from runtime.briefing import (
+    fetched_credentials,
+    lifecycle_settings,
+    log_format,
+    log_stream,
+    program,
+    session_credentials,
+)
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion
-from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import (
     Delivery,
-    Layout,
     SandboxDeath,
     SandboxHandle,
     SandboxSpec,
@@ -38,7 +41,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
-from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
+from runtime.variables import log_group
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ class Launcher:
         self._freeze = freeze
         self._timeouts = timeouts
         self._links = LinkServer()
-        self._credentials = _session_credentials()
+        self._credentials = session_credentials()
         self._dialled: dict[str, asyncio.Future[Link]] = {}
         #: By sandbox, from before its start to its end: its link, once its agent has dialled in.
         self._removals: set[asyncio.Task[None]] = set()
@@ -192,6 +195,7 @@ class Launcher:
             hosted = self._hosted(
                 number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
             )
+            held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
             yield hosted
 
@@ -277,21 +281,22 @@ class Launcher:
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
-        stream = _log_stream(version)
+        stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=_lifecycle_settings(version, timeouts=self._timeouts),
-            program=self._program(version, handle.layout, api, stream),
+            settings=lifecycle_settings(version, timeouts=self._timeouts),
+            program=program(version, handle.layout, api, stream, self._credentials),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
             supervisor=link,
             log=lambda event: writer.write(int(time.time() * 1000), event),
-            log_format=_log_format(version, stream),
+            log_format=log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
             freeze=self._freeze,
+            credentials=fetched_credentials(version, self._credentials),
         )
         hosted = Hosted(
             number=number,
@@ -303,59 +308,3 @@ class Launcher:
             ended=asyncio.get_running_loop().create_future(),
         )
         return hosted
-
-    def _program(self, version: FunctionVersion, layout: Layout, api: str, stream: str) -> Program:
-        variables = runtime_variables(
-            version, layout=layout, runtime_api=api, log_stream=stream, credentials=self._credentials
-        )
-        return Program(
-            argv=[_bootstrap(version.config.runtime or "", layout)],
-            env=variables,
-            cwd=layout.task_root,
-            opt=layout.opt,
-            extension_env=extension_variables(variables),
-            log_fd=log_fd(version),
-        )
-
-
-def _bootstrap(runtime: str, layout: Layout) -> str:
-    """The program that a runtime begins with: its own, or one that the function brings in its package or a layer."""
-    if runtime.startswith("provided"):
-        return first_of(f"{layout.task_root}/bootstrap", f"{layout.opt}/bootstrap")
-    return f"{layout.runtime_dir}/bootstrap"
-
-
-def _log_stream(version: FunctionVersion) -> str:
-    day = datetime.now(UTC).strftime("%Y/%m/%d")
-    name = version.name if version.config.logging.log_group else ""
-    return f"{day}/{name}[{version.version}]{secrets.token_hex(16)}"
-
-
-def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
-    config = version.config
-    identity = Identity(
-        function=version.name, version=version.version, instance=stream, memory_size=config.memory_size
-    )
-    return LogFormat(
-        identity,
-        json=config.logging.log_format == "JSON",
-        system=Level[config.logging.system_log_level or "INFO"],
-        application=Level[config.logging.application_log_level or "INFO"],
-    )
-
-
-def _lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> LifecycleSettings:
-    runtime = version.config.runtime or "provided.al2023"
-    return LifecycleSettings(
-        version=version.version,
-        memory_size=version.config.memory_size,
-        runtime_version=runtime_version(runtime),
-        runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
-        timeouts=timeouts,
-    )
-
-
-def _session_credentials() -> Credentials:
-    """Credentials that look like a role's session and open nothing: Berth accepts any signature."""
-    access_key_id = "ASIA" + secrets.token_hex(8).upper()
-    return Credentials(access_key_id, secrets.token_urlsafe(30), secrets.token_urlsafe(96))

@@ -96,6 +96,11 @@ class FunctionConfig:
     logging: LoggingConfig = LoggingConfig()
     declared: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def snap_starts(self) -> bool:
+        """Whether published versions of this configuration are to start from a snapshot."""
+        return (self.declared.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionVersion:

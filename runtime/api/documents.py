@@ -7,7 +7,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LoggingConfig, State
+from runtime.model import LATEST, Alias, Code, FunctionVersion, LoggingConfig, State
 from runtime.names import function_arn, runtime_version_arn
 
 _ECHOED = ("DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs")
@@ -85,17 +85,11 @@ def _runtime_version(record: FunctionVersion) -> dict[str, Any]:
 
 def _snap_start(record: FunctionVersion) -> dict[str, Any]:
     """On for a published version once it is active: its snapshot is said to exist from then on."""
-    on = snap_starts(record.config) and record.version != LATEST and record.state is State.ACTIVE
+    on = record.config.snap_starts and record.version != LATEST and record.state is State.ACTIVE
     return {
-        "ApplyOn": "PublishedVersions" if snap_starts(record.config) else "None",
+        "ApplyOn": "PublishedVersions" if record.config.snap_starts else "None",
         "OptimizationStatus": "On" if on else "Off",
     }
-
-
-def snap_starts(config: FunctionConfig) -> bool:
-    """Whether published versions of this configuration are to start from a snapshot."""
-    asked = config.declared.get("SnapStart") or {}
-    return asked.get("ApplyOn") == "PublishedVersions"
 
 
 def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:

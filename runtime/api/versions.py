@@ -10,7 +10,7 @@ from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.configuration import refuse_unimplemented
-from runtime.api.documents import code_sha256, function_configuration, listed_configuration, snap_starts
+from runtime.api.documents import code_sha256, function_configuration, listed_configuration
 from runtime.api.function_lookup import asked_name, find_writable
 from runtime.api.paging import page
 from runtime.api.stamps import new_revision, timestamp
@@ -49,7 +49,7 @@ def _check_publishable(latest: FunctionVersion, expected_sha256: str | None) -> 
 
 def _active_version(latest: FunctionVersion, now: float, description: str | None) -> FunctionVersion:
     """A copy of a `$LATEST` that is ready: as ready as that, unless a snapshot is to be taken first."""
-    if snap_starts(latest.config):
+    if latest.config.snap_starts:
         return pending_version(latest, now, description)
     return replace(
         _copy(latest, now, description),

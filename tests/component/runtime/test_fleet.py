@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from rapid import wire
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module

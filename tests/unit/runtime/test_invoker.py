@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream

@@ -19,7 +19,7 @@ from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Outcome
 from rapid.records import Report
 from rapid.streams import Stream
