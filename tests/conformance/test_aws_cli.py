@@ -203,6 +203,7 @@ async def test_what_is_attached_to_an_alias(aws: Aws) -> None:
     await aws(
         *("add-permission", "--function-name", "f:PROD", "--statement-id", "gateway"),
         *("--action", "lambda:InvokeFunction", "--principal", "apigateway.amazonaws.com"),
+        *("--source-arn", "arn:aws:execute-api:us-east-1:123456789012:api-id/*"),
     )
     policy = json.loads((await aws("get-policy", "--function-name", "f", "--qualifier", "PROD"))["Policy"])
     assert policy["Statement"][0]["Resource"].endswith(":function:f:PROD")

@@ -1,6 +1,7 @@
 """Tags of functions and of other resources, through boto3."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -97,6 +98,34 @@ async def test_tagging_a_function_in_preparation(door: Any) -> None:
     door.readiness.allowed.set()
     await door.wait("function_active_v2")
     assert await tags_of(door, FUNCTION) == {"a": "1"}
+
+
+async def test_tagging_while_code_is_uploaded(
+    door: Any, zip_of: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update of the code does not fail because tags and policies were written meanwhile, and keeps them; one that
+    names a revision does.
+    """
+    created = await door.created()
+    put = door.store.blobs.put
+    keys = iter("abc")
+
+    async def slowly(data: bytes) -> str:
+        key = next(keys)
+        await door.call("tag_resource", Resource=FUNCTION, Tags={key: ""})
+        statement = {"StatementId": key, "Action": "lambda:InvokeFunction", "Principal": "*"}
+        await door.call("add_permission", FunctionName="f", **statement)
+        return str(await put(data))
+
+    monkeypatch.setattr(door.store.blobs, "put", slowly)
+    code = {"FunctionName": "f", "ZipFile": zip_of(app="x = 1\n")}
+    stale = await door.refused("update_function_code", RevisionId=created["RevisionId"], **code)
+    assert stale[:2] == (412, "PreconditionFailedException")
+    updated = await door.call("update_function_code", **code)
+    assert updated["CodeSha256"] != created["CodeSha256"]
+    await door.wait("function_updated_v2")
+    assert await tags_of(door, FUNCTION) == {"a": "", "b": ""}
+    assert (await door.call("get_policy", FunctionName="f"))["Policy"].count('"Sid"') == 2
 
 
 async def test_tags_together(door: Any) -> None:
