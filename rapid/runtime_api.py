@@ -5,7 +5,6 @@ connect at all is the listener's business (`rapid.server`).
 """
 
 import json
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -19,7 +18,6 @@ from rapid.error_causes import HEADER as CAUSE_HEADER
 from rapid.error_causes import cropped
 from rapid.exchange import Delivery
 from rapid.invocation import Outcome, too_large, truncated
-from rapid.lifecycle import UnknownRequest
 from rapid.responses import accept, answer, is_waiting, not_found, refuse
 from rapid.states import IllegalTransition, RuntimeCall, RuntimeState
 from rapid.streams import Stream
@@ -36,8 +34,6 @@ EXIT_PATIENCE = 0.2
 
 _KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -58,20 +54,8 @@ class RuntimeApi:
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of the runtime."""
-        try:
-            return await self._handler(request)(request)
-        except UnknownRequest:
-            return refuse(errors.INVALID_REQUEST_ID)
-        except IllegalTransition as error:
-            return refuse(errors.illegal_transition(error.current, error.target))
-        except BodyTooLong as error:
-            return refuse(errors.too_large(error.limit))
-        except BodyBroken:
-            return refuse(errors.TRUNCATED)
-        except Exception:
-            logger.exception("%s %s of %r failed", request.method, request.path, self._environment)
-            return refuse(errors.INTERNAL)
+        """Answer one request of the runtime. What it raises is `rapid.apis`'s to render."""
+        return await self._handler(request)(request)
 
     def _handler(self, request: web.BaseRequest) -> Handler:
         path = request.path
