@@ -10,7 +10,7 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,11 +31,8 @@ def package(source: Source, folder: Path) -> bytes:
     try:
         if path.is_dir():
             return _zip(_contents(path))
-        _check_size(path.stat().st_size, path)
-        content = path.read_bytes()
-        if zipfile.is_zipfile(path):
-            return content
-        return _zip([(path.name, content, path.stat().st_mode)])
+        content, mode = _read(path, 0)
+        return content if zipfile.is_zipfile(io.BytesIO(content)) else _zip([(path.name, content, mode)])
     except OSError as error:
         raise TemplateError(f"cannot read {error.filename or path}: {error.strerror or error}") from None
 
@@ -57,11 +54,21 @@ def _contents(folder: Path) -> Iterator[tuple[str, bytes, int]]:
     """Name in the zip, bytes and mode of each file."""
     size = 0
     for path in files_of(folder):
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise TemplateError(f"{path} is neither a file nor a folder")
-        _check_size(size := size + status.st_size, folder)
-        yield path.relative_to(folder).as_posix(), path.read_bytes(), status.st_mode
+        content, mode = _read(path, size)
+        size += len(content)
+        yield path.relative_to(folder).as_posix(), content, mode
+
+
+def _read(path: Path, before: int) -> tuple[bytes, int]:
+    """A file's bytes and mode, if it fits beside as many bytes as were read before."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise TemplateError(f"{path} is neither a file nor a folder")
+    if before + status.st_size > MAX_UNZIPPED:
+        raise TemplateError(
+            f"with {path} it holds more than the {MAX_UNZIPPED} bytes that a package may have"
+        )
+    return path.read_bytes(), status.st_mode
 
 
 def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
@@ -77,12 +84,7 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
             yield from _walk(path, (*above, me))
 
 
-def _check_size(size: int, path: Path) -> None:
-    if size > MAX_UNZIPPED:
-        raise TemplateError(f"{path} holds more than the {MAX_UNZIPPED} bytes that a package may have")
-
-
-def _zip(entries: Iterator[tuple[str, bytes, int]] | list[tuple[str, bytes, int]]) -> bytes:
+def _zip(entries: Iterable[tuple[str, bytes, int]]) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content, mode in entries:

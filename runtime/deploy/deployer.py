@@ -60,7 +60,8 @@ class Deployment:
         return self._report
 
     def _progress(self, text: str) -> None:
-        self._tell(f"{self._at}: {text}")
+        if not self._dry_run:
+            self._tell(f"{self._at}: {text}")
 
     def _resource(self, logical_id: str) -> None:
         wanted = self._plan.wanted(logical_id, self._known)

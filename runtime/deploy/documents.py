@@ -77,16 +77,13 @@ def _texts(value: Any) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        return yaml.load(text, _Loader)  # noqa: S506 -- it is a safe one
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise TemplateError(f"is not YAML: {error.problem or error.context}", line=line) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise TemplateError(f"is not YAML: {str(error).splitlines()[0]}") from None
-    finally:
-        loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):

@@ -12,13 +12,24 @@ Chosen = Callable[[Any, Path], bool]
 
 
 def ordered(needs: Mapping[str, set[str]]) -> list[str]:
-    """The names, each after all that it needs; else in the order given."""
-    sorter = TopologicalSorter({name: sorted(needs[name], key=list(needs).index) for name in needs})
+    """The names in the order given, but each after all that it needs."""
     try:
-        return list(sorter.static_order())
+        TopologicalSorter(needs).prepare()
     except CycleError as error:
         ring = list(reversed(error.args[1]))
         raise TemplateError(f"resources depend on each other: {' -> '.join(ring)}") from None
+    order: dict[str, None] = {}
+
+    def place(name: str) -> None:
+        for other in needs:
+            if other in needs[name] and other not in order:
+                place(other)
+        order[name] = None
+
+    for name in needs:
+        if name not in order:
+            place(name)
+    return list(order)
 
 
 def references(node: Any, holds: Chosen, path: Path) -> Iterator[str]:

@@ -133,11 +133,12 @@ class _Template:
         depends = resource.get("DependsOn") or []
         named = depends if isinstance(depends, list) else [depends]
         for name in named:
-            if name not in self.resources:
+            if not isinstance(name, str) or name not in self.resources:
                 raise TemplateError(f"there is no resource {name}", (*path, "DependsOn"))
         holds = self.evaluator({}).condition
         referred = references(self.properties(logical_id), holds, (*path, "Properties"))
-        return {*named, *(self.owner(name)[0] for name in referred if name not in self.values)}
+        owners = (self.owner(name) for name in referred if name not in self.values)
+        return {*named, *(owner for owner, made in owners if made != "Role")}  # a role's name is known anyway
 
     def owner(self, name: str) -> tuple[str, str | None]:
         """The resource that a name leads to, and which of its attributes if the name says that too.

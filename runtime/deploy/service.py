@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from runtime.deploy.errors import TemplateError
@@ -29,7 +30,7 @@ class ServiceError(Exception):
 
 
 class Unreachable(Exception):
-    """There is no answer."""
+    """There is no answer, or none of Lambda's."""
 
 
 class Service:
@@ -63,7 +64,7 @@ class Service:
             raise ServiceError(
                 told.get("Code", "Unknown"), told.get("Message") or "no reason is given"
             ) from None
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             raise Unreachable(str(error)) from None
         return answer
 
