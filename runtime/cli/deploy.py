@@ -87,8 +87,7 @@ class _Command:
             note(f"changed: {', '.join(shown + more)}")
 
     def _plan(self) -> Plan:
-        template = look([self._template])
-        self._seen = {**self._seen, **template}
+        before = self._seen = look(self._watched)
         try:
             text = self._template.read_text(encoding="utf-8")
         except OSError as error:
@@ -99,7 +98,10 @@ class _Command:
             self._document = parse(text)
             plan = make_plan(self._document, self._stack, self._parameters)
         folders = [self._template.parent / each.path for each in plan.sources if each.path]
-        self._watched, self._seen = (self._template, *folders), {**look(folders), **template}
+        self._watched, self._seen = (
+            (self._template, *folders),
+            {**look(folders), self._template: before[self._template]},
+        )
         return plan
 
     @contextmanager
@@ -114,7 +116,7 @@ class _Command:
         except ServiceError as error:
             raise CliError(readable(str(error))) from None
         except Unreachable as error:
-            raise CliError(f"Berth at {url} does not answer: {error}") from None
+            raise CliError(f"cannot reach Berth at {url}: {error}") from None
 
     def _show(self, report: Report) -> None:
         for warning in report.warnings:

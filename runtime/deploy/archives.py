@@ -16,9 +16,8 @@ from pathlib import Path
 
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.wanted import Source
+from runtime.zips import MAX_UNZIPPED
 
-MAX_UNZIPPED = 262_144_000
-"""Lambda's limit; more is not even read."""
 _TIME = (1980, 1, 1, 0, 0, 0)
 _CACHE = "__pycache__"
 

@@ -59,6 +59,13 @@ class Plan:
 
 def make_plan(document: Mapping[str, Any], stack: Stack, given: Mapping[str, str]) -> Plan:
     """The plan of a template; TemplateError if anything is wrong with it."""
+    try:
+        return _made(document, stack, given)
+    except RecursionError:
+        raise TemplateError("is nested too deeply") from None
+
+
+def _made(document: Mapping[str, Any], stack: Stack, given: Mapping[str, str]) -> Plan:
     check(document)
     values = parameters(document, given) | stack.pseudo_parameters(NO_VALUE)
     template = _Template(document, stack, values)

@@ -19,6 +19,7 @@ MISSING = "ResourceNotFoundException"
 _LONGEST = 600.0
 """Seconds that a function may take to be ready; the first of a runtime builds its image."""
 _PAUSE = 0.1
+_STRANGER = "what answers there is not Berth"
 
 
 class ServiceError(Exception):
@@ -60,12 +61,16 @@ class Service:
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(**members)
         except ClientError as error:
+            _check_sender(error.response)
             told = error.response.get("Error", {})
             raise ServiceError(
                 told.get("Code", "Unknown"), told.get("Message") or "no reason is given"
             ) from None
-        except (BotoCoreError, ResponseParserError) as error:
+        except ResponseParserError:
+            raise Unreachable(_STRANGER) from None
+        except BotoCoreError as error:
             raise Unreachable(str(error)) from None
+        _check_sender(answer)
         return answer
 
     def find(self, operation: str, /, **members: Any) -> dict[str, Any] | None:
@@ -98,6 +103,12 @@ class Service:
             if time.monotonic() > deadline:
                 raise TemplateError(f"{function} is still not ready after {_LONGEST:.0f} s")
             time.sleep(_PAUSE)
+
+
+def _check_sender(response: Mapping[str, Any]) -> None:
+    """Lambda numbers its answers, errors included; botocore takes anything for one."""
+    if not response.get("ResponseMetadata", {}).get("RequestId"):
+        raise Unreachable(_STRANGER)
 
 
 def failure(told: Mapping[str, Any]) -> str | None:

@@ -131,6 +131,9 @@ class Steps:
         if told is not None and wanted.name not in self._touched and self._is_current(wanted.name, told):
             return Outcome(outcome.name, outcome.action, told["FunctionVersion"], outcome.changes)
         number = self._new_version(wanted.name, {})
+        if told is not None and (told["FunctionVersion"], told.get("RoutingConfig")) == (number, None):
+            # What differs is no more than a description that the version got when it was published.
+            return Outcome(outcome.name, outcome.action, number, outcome.changes)
         self._point(AliasWanted(wanted.name, alias, number, (told or {}).get("Description", ""), {}), told)
         action = outcome.action if outcome.action == CREATED else UPDATED
         return Outcome(outcome.name, action, number, (*outcome.changes, f"{alias} -> {number}"))

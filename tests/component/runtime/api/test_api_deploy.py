@@ -186,6 +186,21 @@ async def test_an_interrupted_run_is_taken_up(door: Any, deploy: Deploys) -> Non
     assert alias["FunctionVersion"] != "$LATEST"
 
 
+async def test_an_alias_may_follow_a_version_with_words_of_its_own(door: Any, deploy: Deploys) -> None:
+    """Where the alias leads to what the function is, whatever that version is called, nothing has changed."""
+    await deploy()
+    await door.call("update_function_configuration", FunctionName="shop-Greet", Timeout=20)
+    await door.wait("function_updated_v2", "shop-Greet")
+    await door.call("publish_version", FunctionName="shop-Greet")
+    await door.call("update_function_configuration", FunctionName="shop-Greet", Timeout=10)
+    await door.wait("function_updated_v2", "shop-Greet")
+    made = await door.call("publish_version", FunctionName="shop-Greet", Description="by hand")
+    await door.call("update_alias", FunctionName="shop-Greet", Name="live", FunctionVersion=made["Version"])
+    assert set((await actions(deploy)).values()) == {"unchanged"}
+    listed = await door.call("list_versions_by_function", FunctionName="shop-Greet")
+    assert [each["Version"] for each in listed["Versions"]] == ["$LATEST", "1", "2", "3"]
+
+
 async def test_a_dry_run_says_what_would_be(door: Any, deploy: Deploys, folder: Path) -> None:
     """Before and after a deployment, and it touches nothing."""
     code, out, err = await deploy("--dry-run", "--prune")
@@ -362,11 +377,15 @@ async def test_account_and_region_are_the_command_s(door: Any, deploy: Deploys) 
 
 async def test_a_watch_goes_on(door: Any, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """
-    1. Code changes; then the template breaks; then it is mended and names other code, which changes.
+    1. Code changes; then it changes again and the template breaks; then that is mended and names other code, which changes.
     Result: each change is told and deployed, the broken one is told as an error, and an interrupt ends it.
     """
     template, other = folder / "template.yaml", folder / "other"
     mended = TEMPLATE.replace("CodeUri: greet\n", "CodeUri: other\n")
+
+    def break_both() -> None:
+        template.write_text("Resources: [")
+        (folder / "greet/app.py").write_text("x = 333\n")
 
     def make_other() -> None:
         other.mkdir()
@@ -378,7 +397,7 @@ async def test_a_watch_goes_on(door: Any, folder: Path, capfd: pytest.CaptureFix
 
     changes: list[Callable[[], object]] = [
         lambda: (folder / "greet/app.py").write_text("x = 22\n"),
-        lambda: template.write_text("Resources: ["),
+        break_both,
         make_other,
         lambda: (other / "app.py").write_text("x = 33\n"),
         interrupt,
@@ -400,7 +419,7 @@ async def test_a_watch_goes_on(door: Any, folder: Path, capfd: pytest.CaptureFix
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith(("changed", "berth"))]
     assert told == [
         "changed: greet/app.py",
-        "changed: template.yaml",
+        "changed: greet/app.py, template.yaml",
         f"berth: {template}:1: is not YAML: expected the node content, but found '<stream end>'",
         "changed: template.yaml",
         "changed: other/app.py",

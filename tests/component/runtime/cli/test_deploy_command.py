@@ -14,6 +14,7 @@ Resources:
     Type: AWS::Lambda::Function
     Properties: {Runtime: python3.11, Handler: a.b, Code: app.py, MemorySize: !Ref Size}
 """
+MISSING = {"x_amzn_ErrorType": "ResourceNotFoundException", "x_amzn_RequestId": "1"}
 LISTED = "/2015-03-31/functions"
 
 
@@ -30,10 +31,10 @@ def template(tmp_path: Path) -> Path:
 
 def test_the_stack_is_named_after_the_folder(run: Any, berth: Any, template: Path) -> None:
     """Unless `--stack` says otherwise; parameters may come many to a flag, and the last of a name counts."""
-    berth.answer(LISTED, {"Functions": []})
+    berth.answer(LISTED, {"Functions": []}, x_amzn_RequestId="1")
     parameters = ("--parameter", "Size=1", "Size=256", "--parameter", "Size=512")
     for arguments, name in (((), "My-shop-2"), (("--stack", "s"), "s")):
-        berth.answer(f"{LISTED}/{name}-F", {}, 404, x_amzn_ErrorType="ResourceNotFoundException")
+        berth.answer(f"{LISTED}/{name}-F", {}, 404, **MISSING)
         code, out, _ = run("deploy", "--json", "-n", "-t", str(template), *parameters, *arguments)
         document = json.loads(out)
         assert (code, document["stack"], document["dry_run"]) == (0, name, True)
@@ -90,8 +91,11 @@ def test_strangers_and_silence_are_told(run: Any, server: Any, template: Path) -
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         code, out, err = run(*arguments, url)
     assert (code, out) == (2, "")
-    assert err.startswith(f"berth: Berth at {url} does not answer: ")
-    server.answer(f"{LISTED}/My-shop-2-F", b"<html>", 500)
-    code, _, err = run(*arguments, server.url)
-    assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith(f"berth: {template}:4: Resources.F: ")
+    assert err.startswith(f"berth: cannot reach Berth at {url}: ")
+    for status in (200, 404, 500):
+        server.answer(f"{LISTED}/My-shop-2-F", b"<html>", status)
+        assert run(*arguments, server.url) == (
+            2,
+            "",
+            f"berth: cannot reach Berth at {server.url}: what answers there is not Berth\n",
+        )

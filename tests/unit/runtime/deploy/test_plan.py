@@ -373,6 +373,16 @@ def test_bad_properties_are_refused(properties: str, words: str) -> None:
         )
 
 
+def test_depth_is_bounded() -> None:
+    """A value that is nested beyond reason is an error like others."""
+    node: Any = "x"
+    for _ in range(2000):
+        node = [node]
+    resource = {"Type": "AWS::Lambda::Version", "Properties": {"FunctionName": node}}
+    with pytest.raises(TemplateError, match="is nested too deeply"):
+        make_plan({"Resources": {"A": resource}}, STACK, {})
+
+
 NAMES = ["A", "B", "AWS::Region", "AWS::NoValue", "A.Arn", "P", "C"]
 KEYS = [
     *("Ref", "Fn::GetAtt", "Fn::Sub", "Fn::Join", "Fn::If", "Fn::Select", "Fn::Split", "Fn::FindInMap"),
