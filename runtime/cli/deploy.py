@@ -17,6 +17,7 @@ from runtime.cli.terminal import CliError, note, say, say_json, table
 from runtime.deploy.deployer import Deployment
 from runtime.deploy.documents import Section, line_of, parse
 from runtime.deploy.errors import TemplateError
+from runtime.deploy.globals import written_at
 from runtime.deploy.plan import Plan, make_plan
 from runtime.deploy.report import Report
 from runtime.deploy.service import Service, ServiceError, Unreachable
@@ -110,7 +111,7 @@ class _Command:
         try:
             yield
         except TemplateError as error:
-            line = error.line or line_of(self._document, error.path)
+            line = error.line or line_of(self._document, written_at(self._document, error.path))
             place = f"{self._template}:{line}" if line else str(self._template)
             raise CliError(readable(f"{place}: {error}")) from None
         except ServiceError as error:

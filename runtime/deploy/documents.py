@@ -6,7 +6,7 @@ Maps know the line of each of their keys.
 """
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -40,15 +40,29 @@ def parse(text: str) -> Section:
 
 def line_of(document: Section, path: Path) -> int | None:
     """The line of the last key on the way to `path` that the document has."""
-    line, node = None, document
+    line = None
+    for key, node in _way(document, path):
+        line = node.lines.get(key, line) if isinstance(node, Section) else line
+    return line
+
+
+def reach(document: Mapping[str, Any], path: Path) -> int:
+    """How many keys of a path the document has."""
+    return sum(1 for _ in _way(document, path))
+
+
+def _way(document: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    """The keys of a path, each with what it is a key of, as far as the document has them."""
+    node = document
     for key in path:
-        if isinstance(node, Section) and key in node:
-            line, node = node.lines.get(key, line), node[key]
-        elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
+        if isinstance(node, Mapping) and key in node:
+            yield key, node
+            node = node[key]
+        elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            yield key, node
             node = node[int(key)]
         else:
-            break
-    return line
+            return
 
 
 def _json(text: str) -> Any:

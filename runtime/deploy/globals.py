@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.deploy.documents import reach
+from runtime.deploy.errors import Path
 from runtime.deploy.intrinsics import intrinsic
+
+GLOBALS = ("Globals", "Function")
 
 
 def merged(shared: Any, own: Any) -> Any:
@@ -18,6 +22,13 @@ def merged(shared: Any, own: Any) -> Any:
     if isinstance(shared, list) and isinstance(own, list):
         return [*shared, *own]
     return own
+
+
+def written_at(document: Mapping[str, Any], path: Path) -> Path:
+    """Where a property of a resource stands in the text: in `Globals`, if more of the way to it leads there."""
+    shared = (*GLOBALS, *path[3:])
+    own_reach, shared_reach = reach(document, path) - 3, reach(document, shared) - len(GLOBALS)
+    return shared if path[:1] == ("Resources",) and shared_reach > max(own_reach, 0) else path
 
 
 def _is_map(node: Any) -> bool:

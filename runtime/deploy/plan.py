@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.deploy.errors import Path, TemplateError
-from runtime.deploy.globals import merged
+from runtime.deploy.globals import GLOBALS, merged
 from runtime.deploy.intrinsics import NO_VALUE, Evaluator
 from runtime.deploy.order import ordered, references
 from runtime.deploy.placeholders import placeholder, role_arn
@@ -203,7 +203,7 @@ class _Template:
         own = section(self.document, "Resources", logical_id, "Properties")
         if self.kind(logical_id) != FUNCTION:
             return own
-        together: Mapping[str, Any] = merged(section(self.document, "Globals", "Function"), own)
+        together: Mapping[str, Any] = merged(section(self.document, *GLOBALS), own)
         return together
 
     def properties(self, logical_id: str) -> dict[str, Any]:

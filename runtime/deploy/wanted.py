@@ -183,7 +183,10 @@ def _path(properties: Properties, name: str) -> Source:
     value = properties.get(name)
     if isinstance(value, Mapping) or (isinstance(value, str) and value.startswith("s3://")):
         raise properties.wrong(name, "packages come from a folder or file beside the template, not from S3")
-    return Source((*properties.path, name), properties.required(name))
+    path = properties.required(name)
+    if "\0" in path:
+        raise properties.wrong(name, "a path is wanted here")
+    return Source((*properties.path, name), path)
 
 
 def _inline(properties: Properties, name: str, text: str) -> Source:

@@ -291,7 +291,7 @@ async def test_refusals_name_their_place(door: Any, deploy: Deploys, folder: Pat
     )
     assert (await door.call("list_layers"))["Layers"] == []
     assert await error(TEMPLATE.replace("Timeout: 10", "Timeout: soon")) == (
-        f"berth: {template}:9: Resources.Greet.Properties.Timeout: 'soon' is not a whole number"
+        f"berth: {template}:4: Resources.Greet.Properties.Timeout: 'soon' is not a whole number"
     )
     assert (
         await error("Resources: [")

@@ -353,6 +353,7 @@ def test_bad_templates_are_refused(template: str, words: str) -> None:
         ("CodeUri: s3://b/k", "CodeUri: packages come from a folder or file"),
         ("CodeUri: {Bucket: b, Key: k}", "CodeUri: packages come from a folder or file"),
         ("CodeUri: ", "CodeUri is missing"),
+        ('CodeUri: "a\\0b"', "CodeUri: a path is wanted"),
         ("Handler: ", "Handler is missing"),
         (f"FunctionName: {'x' * 65}", "is longer than 64"),
         ("InlineCode: x\n      Runtime: java21", "code in the template is not possible with java21"),
