@@ -241,6 +241,26 @@ class TestResponse:
         assert ticket.outcome.result().payload == b"whole"
         assert caplog.records == []
 
+    @pytest.mark.parametrize(
+        "half", [b"Content-Length: 9\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"]
+    )
+    @pytest.mark.parametrize("door", ["response", "error"])
+    async def test_cut_off(self, house: Any, door: str, half: bytes) -> None:
+        """Who stops in mid-body and still listens is told so, hung up on, and may post again."""
+        ticket = await house.delivered()
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        path = b"/2018-06-01/runtime/invocation/r1/" + door.encode()
+        writer.write(b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + half)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.endswith(
+            b'{"errorMessage":"HTTP request detected as truncated","errorType":"TruncatedHTTPRequest"}'
+        )
+        assert (await house.respond(b"whole")).status == 202
+        assert ticket.outcome.result().payload == b"whole"
+
     async def test_after_the_deadline(self, house: Any) -> None:
         """What comes after the timeout is not heard."""
         poll = await house.poll()
