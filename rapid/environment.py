@@ -412,8 +412,7 @@ class Environment:
                 self._freezing = self._loop.call_later(FREEZE_DELAY, self._freeze_now)
             case Do.DISARM:
                 self._disarm()
-            case Do.CLEAR:
-                self._drop_polls()
+            case Do.CLEAR:  # whoever waits in a poll is killed in it, and does not hear of the end
                 self._thaw()
                 self._supervisor.clear().add_done_callback(self._cleared)
             case Do.IDLE:
@@ -518,6 +517,7 @@ class Environment:
 
     def _cleared(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
+            self._drop_polls()
             self._flush()
             self.memory_peak = future.result()
             self._output.clear()
