@@ -287,6 +287,33 @@ class TestResponse:
 
 
 class TestError:
+    @pytest.mark.parametrize("json", [False, True])
+    async def test_hostile_type(self, make_house: Callable[..., Any], json: bool) -> None:
+        """A type of any bytes is logged as text, in either format; the environment goes on."""
+        house = await make_house(json=json)
+        house.environment.begin()
+        await house.until(lambda: house.supervisor.started)
+        await house.delivered()
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        head = b"POST /2018-06-01/runtime/invocation/r1/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+        writer.write(head + b"Lambda-Runtime-Function-Error-Type: Function.Odd\xff\tEND\r\n\r\n{}")
+        assert b" 202 " in await reader.readline()
+        writer.close()
+        poll = await house.poll()
+        house.invoke(request_id="r2")
+        assert (await poll).status == 200
+        assert ("Function.Odd\ufffd END" in house.log()) == json
+
+    async def test_hostile_init_error(self, house: Any) -> None:
+        """Nor can the line about a failed initialisation be broken."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        head = b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+        writer.write(head + b"Lambda-Runtime-Function-Error-Type: Function.Odd\xff\x85END\r\n\r\n{}")
+        assert b" 202 " in await reader.readline()
+        writer.close()
+        await house.until(lambda: house.idle)
+        assert "Error Type: Function.Odd\ufffd\ufffdEND\n" in house.log()
+
     async def test_accepted(self, house: Any) -> None:
         """The client gets the runtime's document as it is."""
         ticket = await house.delivered()
