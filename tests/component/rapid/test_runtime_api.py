@@ -1,6 +1,7 @@
 """The Runtime API over real sockets: statuses, bodies and headers as AWS's."""
 
 import asyncio
+import gc
 import gzip
 import json
 import os
@@ -476,8 +477,8 @@ class TestListener:
         assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
-    async def test_too_many_connections(self, house: Any) -> None:
-        """A function that opens connection after connection is hung up on; those that it has go on."""
+    async def test_too_many_connections(self, house: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """A function that opens connection after connection is hung up on, said once; those that it has go on."""
         held = [
             await asyncio.open_connection("127.0.0.1", house.listener.port) for _ in range(CONNECTIONS + 3)
         ]
@@ -489,6 +490,9 @@ class TestListener:
         assert served == CONNECTIONS
         for _, writer in held:
             writer.close()
+        gc.collect()  # a task that failed unseen says so when it is collected
+        [said] = caplog.messages
+        assert said.endswith("which holds 64 already")
 
     @pytest.mark.parametrize(
         "request_",
