@@ -18,6 +18,7 @@ from rapid.error_causes import HEADER as CAUSE_HEADER
 from rapid.error_causes import cropped
 from rapid.exchange import Delivery
 from rapid.invocation import Outcome, too_large, truncated
+from rapid.plain_text import plain
 from rapid.responses import accept, answer, is_waiting, not_found, refuse
 from rapid.states import IllegalTransition, RuntimeCall, RuntimeState
 from rapid.streams import Stream
@@ -33,7 +34,6 @@ EXIT_PATIENCE = 0.2
 """Seconds that a response which broke off waits for the word that the runtime has ended, which says more."""
 
 _KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -181,6 +181,7 @@ class RuntimeApi:
 
 def known_error_type(text: str) -> str:
     """An error type as platform logs show it: types outside the two families become `…Unknown`."""
+    text = plain(text)
     if _KNOWN_ERROR_TYPE.search(text):
         return text
     return "Function.Unknown" if text.startswith("Function.") else "Runtime.Unknown"
@@ -196,18 +197,13 @@ def _next_headers(delivery: Delivery) -> dict[str, str]:
     }
     if invocation.trace_id:
         headers["Lambda-Runtime-Trace-Id"] = invocation.trace_id
-    if invocation.client_context:
-        headers["Lambda-Runtime-Client-Context"] = _one_line(invocation.client_context)
+    if invocation.client_context:  # JSON may have line ends between its parts, which a header cannot
+        headers["Lambda-Runtime-Client-Context"] = plain(invocation.client_context)
     if invocation.cognito_identity:
-        headers["Lambda-Runtime-Cognito-Identity"] = _one_line(invocation.cognito_identity)
+        headers["Lambda-Runtime-Cognito-Identity"] = plain(invocation.cognito_identity)
     if invocation.tenant_id:
         headers["Lambda-Runtime-Aws-Tenant-Id"] = invocation.tenant_id
     return headers
-
-
-def _one_line(document: str) -> str:
-    """JSON as a header can hold it: white space between its parts may be line ends, which a header cannot."""
-    return _CONTROL.sub(" ", document)
 
 
 def _client_error(request: web.BaseRequest, body: bytes) -> tuple[bytes, str | None]:
