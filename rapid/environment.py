@@ -362,7 +362,12 @@ class Environment:
             self._tell(refusal)
             raise
         for effect in effects:
-            self._perform(effect)
+            try:
+                self._perform(effect)
+            except (
+                Exception
+            ):  # what follows must happen all the same: somebody waits for an answer or for the end
+                logger.exception("%r could not carry out %r", self, effect)
 
     def _tell(self, refusal: Exception) -> None:
         """Log how it came to an illegal call, once; `berth story` has the later ones."""

@@ -120,6 +120,23 @@ class TestLog:
         assert report.memory_used == 30
         assert ticket.tail.content() == b"".join(rest[1:])
 
+    async def test_a_line_that_cannot_be_written(
+        self, house: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is missed, and said to be; the invocation comes to its end."""
+        ticket = await house.delivered()
+
+        def platform(*_: object) -> list[bytes]:
+            raise ValueError("no such line")
+
+        monkeypatch.setattr(house.environment._format, "platform", platform)
+        await house.respond(b"1")
+        await house.poll()
+        assert (await ticket.completed).status == "success"
+        assert house.environment.phase is Phase.IDLE
+        assert "no such line" in caplog.text
+        assert "could not carry out Write(" in caplog.text
+
     async def test_tail(self, house: Any) -> None:
         """Of a long log the last 4 KB are kept, the report among them."""
         ticket = await house.delivered()
