@@ -470,7 +470,8 @@ class Environment:
             self._deadline = None
 
     def _fire(self, arm: Arm) -> None:
-        self._handle(TimerFired(time.monotonic(), arm.timer, arm.generation))
+        """A timer that uvloop rounded down to whole milliseconds does not make the limit shorter."""
+        self._handle(TimerFired(max(time.monotonic(), arm.at), arm.timer, arm.generation))
 
     def _start(self, generation: int) -> None:
         def done(future: Future[None]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from rapid import environment as environment_module
 from rapid.environment import Program
+from rapid.events import Arm, Timer
 from rapid.invocation import ExitStatus
 from rapid.settings import Settings
 from rapid.states import Phase
@@ -288,6 +289,14 @@ class TestFaults:
         await house.next()
         await house.respond(b"1")
         assert ticket.outcome.result().payload == b"1"
+
+    async def test_an_early_timer(self, house: Any) -> None:
+        """The report of a timeout says at least the timeout, however the timer was rounded."""
+        ticket = await house.delivered(timeout=60)
+        current = house.environment._core._current
+        house.environment._fire(Arm(Timer.INVOKE, current.deadline, 1))
+        report = await ticket.completed
+        assert (report.status, report.duration) == ("timeout", pytest.approx(60))
 
     async def test_killed_in_its_poll(self, make_house: Callable[..., Any]) -> None:
         """A runtime that waits when a fault ends everything is not told: it would complain in the log."""
