@@ -397,6 +397,19 @@ def test_next_after_shutdown() -> None:
     assert tell(environment, TimerFired(12, Timer.STOP, 1)) == [Do.DISARM, Do.CLEAR]
 
 
+def test_next_after_a_shutdown_that_came_while_working() -> None:
+    """Its first `next` is answered with the end; its second one waits, a third is refused."""
+    environment = invoking()
+    tell(environment, RuntimeExited(3, 1, ExitStatus(1)))
+    states = [environment.extensions.named("watch").state]
+    for now in (3.1, 3.2):
+        assert tell(environment, ExtensionNextCalled(now, "w")) == []
+        states.append(environment.extensions.named("watch").state)
+    assert states == [ExtensionState.RUNNING, ExtensionState.RUNNING, ExtensionState.READY]
+    with pytest.raises(ExtensionRefused):
+        tell(environment, ExtensionNextCalled(3.3, "w"))
+
+
 def test_an_extension_that_does_not_end() -> None:
     """At the deadline everything is killed."""
     environment = initialised()
