@@ -101,7 +101,8 @@ class Agent:
         """Once the first has been dialled."""
         self._frozen = False
         self._peak = 0
-        self._oom_kills = oom_kills()
+        self._oom_counter = open_oom_counter()
+        self._oom_kills = self._first_oom_kills = oom_kills(self._oom_counter)
         self._quit = False
         self._wakeup = _signal_pipe()
         for number in STOP_SIGNALS:
@@ -261,7 +262,7 @@ class Agent:
         self._send(message(Kind.EXITED, process=entry.number, status=code, out_of_memory=killed))
 
     def _was_out_of_memory(self) -> bool:
-        before, self._oom_kills = self._oom_kills, oom_kills()
+        before, self._oom_kills = self._oom_kills, oom_kills(self._oom_counter)
         return self._oom_kills > before
 
     # Output
@@ -297,7 +298,10 @@ class Agent:
         self._measure()
 
     def _measure(self) -> None:
+        """What was killed for memory has left no peak of its own, and had taken all there is."""
         self._peak = max(self._peak, sum(resident_peak(pid) for pid in members()))
+        if oom_kills(self._oom_counter) > self._first_oom_kills:
+            self._peak = max(self._peak, memory_limit())
 
     # Files
 
@@ -545,17 +549,39 @@ def resident_peak(pid: int) -> int:
     return 0
 
 
-def oom_kills() -> int:
-    """How often the kernel has killed for memory in this sandbox; 0 where no control group tells."""
-    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+def memory_limit() -> int:
+    """What the sandbox may take, in bytes; 0 where no control group tells, or there is no limit."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            with open(path, "rb") as counters:
-                for line in counters:
-                    name, _, count = line.partition(b" ")
-                    if name == b"oom_kill":
-                        return int(count)
+            with open(path, "rb") as limit:
+                text = limit.read().strip()
+                return int(text) if text.isdigit() else 0
         except OSError:
             continue
+    return 0
+
+
+def open_oom_counter() -> int:
+    """The file that tells how often the kernel has killed for memory in this sandbox; -1 where there is none.
+
+    It is read with every invocation, so it stays open.
+    """
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+    return -1
+
+
+def oom_kills(counter: int) -> int:
+    """What the counter says; 0 where no control group tells."""
+    if counter < 0:
+        return 0
+    for line in os.pread(counter, 4096, 0).splitlines():
+        name, _, count = line.partition(b" ")
+        if name == b"oom_kill":
+            return int(count)
     return 0
 
 

@@ -60,8 +60,8 @@ from rapid.events import (
     Write,
 )
 from rapid.exchange import (
-    Credentials,
     Delivery,
+    FetchedCredentials,
     Function,
     Notice,
     Program,
@@ -104,7 +104,7 @@ class Environment:
         on_idle: Callable[[], None],
         on_ended: Callable[[], None],
         freeze: bool = True,
-        credentials: Credentials | None = None,
+        credentials: FetchedCredentials | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._core = Lifecycle(settings)
@@ -277,7 +277,10 @@ class Environment:
             self._tell(refusal)
             raise
         for effect in effects:
-            self._perform(effect)
+            try:
+                self._perform(effect)
+            except Exception:  # what follows must happen: somebody waits for an answer, or for the end
+                logger.exception("%r could not carry out %r", self, effect)
 
     def _tell(self, refusal: Exception) -> None:
         """Log how it came to an illegal call, once; `berth story` has the later ones."""
@@ -375,7 +378,8 @@ class Environment:
             self._deadline = None
 
     def _fire(self, arm: Arm) -> None:
-        self._handle(TimerFired(time.monotonic(), arm.timer, arm.generation))
+        """A timer that uvloop rounded down to whole milliseconds does not make the limit shorter."""
+        self._handle(TimerFired(max(time.monotonic(), arm.at), arm.timer, arm.generation))
 
     # What the processes' side answers
 

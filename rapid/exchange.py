@@ -44,7 +44,7 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class FetchedCredentials:
     """What stands for the execution role's session, where the runtime fetches it by `token` instead of inheriting it."""
 
     token: str

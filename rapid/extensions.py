@@ -44,6 +44,8 @@ class Extension:
     state: ExtensionState = ExtensionState.STARTED
     fault: str | None = None
     """The error type of the fault of the environment that this extension was, if it was one."""
+    has_news: bool = False
+    """The news of the end waits for its next `next`, and will be the answer to it."""
 
     def call(self, call: ExtensionCall) -> None:
         """Go where the call leads. Raises `ExtensionRefused`."""
@@ -52,6 +54,9 @@ class Extension:
         except IllegalTransition as error:
             refusal = errors.illegal_extension_transition(self.name, error.current, error.target)
             raise ExtensionRefused(refusal) from None
+        if self.has_news and self.state is ExtensionState.READY:
+            self.has_news = False
+            self.move(ExtensionMove.DELIVERED)
 
     def move(self, move: ExtensionMove) -> None:
         """Go where what the platform did, or saw, leads; one that has ended stays where it is."""
@@ -122,9 +127,10 @@ class Extensions:
         return hearing
 
     def begin_farewell(self) -> list[Extension]:
-        """Those that hear of the end; whoever of them was at its `next` is running from now on."""
+        """Those that hear of the end: at once where they are at their `next`, else when they come to it."""
         hearing = self.hearing_shutdown
         for extension in hearing:
+            extension.has_news = extension.state is not ExtensionState.READY
             extension.move(ExtensionMove.DELIVERED)
         return hearing
 

@@ -89,7 +89,7 @@ from rapid.farewell import FAILURE, SPINDOWN, TIMEOUT, Farewell
 from rapid.initialisation import Initialisation
 from rapid.invocation import ExitStatus, Fault, Invocation, exited, extension_exited, timed_out
 from rapid.progress import Progress
-from rapid.records import ExtensionStatus, Record, Start, Subscription
+from rapid.records import ExtensionStatus, Record, Start, Subscribed
 from rapid.settings import Settings
 from rapid.states import (
     RUNTIME_MOVES,
@@ -428,7 +428,7 @@ class Lifecycle:
         extension = self._extension(event.identifier, errors.UNKNOWN_IDENTIFIER)
         if self._init is None or self.phase is Phase.SETTLING:
             raise ExtensionRefused(errors.LOGS_CLOSED if event.is_logs else errors.TELEMETRY_CLOSED)
-        return [Write(Subscription(extension.name, event.types, event.is_logs))]
+        return [Write(Subscribed(extension.name, event.types, event.is_logs))]
 
     # Faults
 

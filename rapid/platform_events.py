@@ -24,7 +24,7 @@ from rapid.records import (
     RuntimeDone,
     Span,
     Start,
-    Subscription,
+    Subscribed,
 )
 
 Document = Mapping[str, Any]
@@ -73,7 +73,7 @@ def describe(identity: Identity, record: Record, offset: float) -> tuple[str, Do
             return "platform.restoreReport", {**_ending(record.status, record.error_type), "metrics": metrics}
         case ExtensionStatus():
             return "platform.extension", _extension(record)
-        case Subscription():
+        case Subscribed():
             kind = "platform.logsSubscription" if record.is_logs else "platform.telemetrySubscription"
             return kind, {"name": record.name, "state": "Subscribed", "types": list(record.types)}
         case LogsDropped():

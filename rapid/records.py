@@ -197,7 +197,7 @@ class ExtensionStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class Subscribed:
     """An extension has subscribed to the Telemetry API or (`is_logs`) to the Logs API."""
 
     name: str
@@ -233,7 +233,7 @@ Record = (
     | RuntimeDone
     | Report
     | ExtensionStatus
-    | Subscription
+    | Subscribed
     | LogsDropped
 )
 

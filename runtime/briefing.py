@@ -6,8 +6,7 @@ From records to the values of `rapid`. It starts nothing and knows nothing of sa
 import secrets
 from datetime import datetime
 
-from rapid.exchange import Credentials as FetchedCredentials
-from rapid.exchange import Program
+from rapid.exchange import FetchedCredentials, Program
 from rapid.log_format import Level, LogFormat
 from rapid.platform_events import Identity
 from rapid.records import ON_DEMAND, SNAP_START

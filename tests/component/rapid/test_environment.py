@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rapid import processes as processes_module
+from rapid.events import Arm, Timer
 from rapid.exchange import Program
 from rapid.invocation import ExitStatus
 from rapid.settings import Settings
@@ -119,6 +120,23 @@ class TestLog:
         assert kinds[0].startswith("INIT_START")
         assert report.memory_used == 30
         assert ticket.tail.content() == b"".join(rest[1:])
+
+    async def test_a_line_that_cannot_be_written(
+        self, house: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is missed, and said to be; the invocation comes to its end."""
+        ticket = await house.delivered()
+
+        def platform(*_: object) -> list[bytes]:
+            raise ValueError("no such line")
+
+        monkeypatch.setattr(house.environment._journal._format, "platform", platform)
+        await house.respond(b"1")
+        await house.poll()
+        assert (await ticket.completed).status == "success"
+        assert house.environment.phase is Phase.IDLE
+        assert "no such line" in caplog.text
+        assert "could not carry out Write(" in caplog.text
 
     async def test_tail(self, house: Any) -> None:
         """Of a long log the last 4 KB are kept, the report among them."""
@@ -271,6 +289,14 @@ class TestFaults:
         await house.next()
         await house.respond(b"1")
         assert ticket.outcome.result().payload == b"1"
+
+    async def test_an_early_timer(self, house: Any) -> None:
+        """The report of a timeout says at least the timeout, however the timer was rounded."""
+        ticket = await house.delivered(timeout=60)
+        current = house.environment._core._current
+        house.environment._fire(Arm(Timer.INVOKE, current.deadline, 1))
+        report = await ticket.completed
+        assert (report.status, report.duration) == ("timeout", pytest.approx(60))
 
     async def test_killed_in_its_poll(self, make_house: Callable[..., Any]) -> None:
         """A runtime that waits when a fault ends everything is not told: it would complain in the log."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rapid.exchange import Credentials
+from rapid.exchange import FetchedCredentials
 from rapid.states import Phase, RuntimeState
 
 HANDLER = """
@@ -38,7 +38,9 @@ def handler(event, context):
 async def house(make_house: Callable[..., Any], settings: Any) -> Any:
     """An environment with snapshots, whose runtime has been started."""
     house = await make_house(settings=replace(settings, initialization_type="snap-start", init_limit=130))
-    house.environment.credentials = Credentials("secret", "ASIA", "key", "session", "2026-12-01T00:00:00Z")
+    house.environment.credentials = FetchedCredentials(
+        "secret", "ASIA", "key", "session", "2026-12-01T00:00:00Z"
+    )
     house.environment.begin()
     await house.until(lambda: house.supervisor.started)
     return house

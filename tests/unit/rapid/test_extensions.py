@@ -53,7 +53,7 @@ from rapid.records import (
     RuntimeDone,
     Span,
     Start,
-    Subscription,
+    Subscribed,
 )
 from rapid.settings import Settings
 from rapid.states import EXTENSION_MOVES, ExtensionCall, ExtensionState, Phase, RuntimeCall
@@ -399,6 +399,19 @@ def test_next_after_shutdown() -> None:
     assert tell(environment, TimerFired(12, Timer.STOP, 1)) == [Do.DISARM, Do.CLEAR]
 
 
+def test_next_after_a_shutdown_that_came_while_working() -> None:
+    """Its first `next` is answered with the end; its second one waits, a third is refused."""
+    environment = invoking()
+    tell(environment, RuntimeExited(3, 1, ExitStatus(1)))
+    states = [environment.extensions.named("watch").state]
+    for now in (3.1, 3.2):
+        assert tell(environment, ExtensionNextCalled(now, "w")) == []
+        states.append(environment.extensions.named("watch").state)
+    assert states == [ExtensionState.RUNNING, ExtensionState.RUNNING, ExtensionState.READY]
+    with pytest.raises(ExtensionRefused):
+        tell(environment, ExtensionNextCalled(3.3, "w"))
+
+
 def test_an_extension_that_does_not_end() -> None:
     """At the deadline everything is killed."""
     environment = initialised()
@@ -466,7 +479,7 @@ def test_a_subscription(is_logs: bool) -> None:
     environment = launched("watch")
     tell(environment, ExtensionRegistered(0.1, "watch", BOTH, "w"))
     asked = TelemetrySubscribed(0.2, "w", ("platform", "function"), is_logs)
-    subscribed = Write(Subscription("watch", ("platform", "function"), is_logs))
+    subscribed = Write(Subscribed("watch", ("platform", "function"), is_logs))
     assert tell(environment, asked) == [subscribed]
     tell(environment, ExtensionNextCalled(0.3, "w"))
     assert tell(environment, asked) == [subscribed], "the runtime is not ready yet"
@@ -491,9 +504,9 @@ def test_a_subscription_by_nobody() -> None:
 def test_the_lines_of_subscriptions() -> None:
     """As CloudWatch shows them: with a space between the types."""
     types = ("platform", "function", "extension")
-    assert Subscription("a", types).text() == (
+    assert Subscribed("a", types).text() == (
         "TELEMETRY\tName: a\tState: Subscribed\tTypes: [Platform, Function, Extension]\n"
     )
-    assert Subscription("a", ("platform",), is_logs=True).text() == (
+    assert Subscribed("a", ("platform",), is_logs=True).text() == (
         "LOGS\tName: a\tState: Subscribed\tTypes: [Platform]\n"
     )

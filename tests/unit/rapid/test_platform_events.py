@@ -19,7 +19,7 @@ from rapid.records import (
     RuntimeDone,
     Span,
     Start,
-    Subscription,
+    Subscribed,
 )
 
 IDENTITY = Identity(function="fn", version="7", instance="2026/10/01/[7]0123", memory_size=256)
@@ -163,12 +163,12 @@ CASES: list[tuple[Record, str, dict[str, Any]]] = [
         {"name": "watch", "state": "Exited", "events": [], "errorType": "Extension.Crash"},
     ),
     (
-        Subscription("watch", ("platform", "function")),
+        Subscribed("watch", ("platform", "function")),
         "platform.telemetrySubscription",
         {"name": "watch", "state": "Subscribed", "types": ["platform", "function"]},
     ),
     (
-        Subscription("watch", ("function",), is_logs=True),
+        Subscribed("watch", ("function",), is_logs=True),
         "platform.logsSubscription",
         {"name": "watch", "state": "Subscribed", "types": ["function"]},
     ),
