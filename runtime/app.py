@@ -15,7 +15,8 @@ import uvloop
 from aiohttp import web
 
 from runtime.admin import handlers
-from runtime.api.server import Api, build_api
+from runtime.api.function_door import FunctionDoor
+from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
 from runtime.fleet import Fleet
 from runtime.images import RuntimeImages
@@ -23,6 +24,7 @@ from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
+from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
 from runtime.spawners.docker import DockerSpawner
@@ -94,11 +96,15 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     bundles = Bundles(settings.data_dir, store.blobs)
     parts.push_async_callback(bundles.close)
     spawner, images = await parts.enter_async_context(_spawner(settings, instance))
+    sessions = Sessions()
+    calls = FunctionDoor(sessions, listens=settings.functions_may_call != "nothing")
     launcher = Launcher(
         spawner=spawner,
         images=images,
         bundles=bundles,
         logs=logs,
+        calls=calls,
+        endpoints=settings.aws_endpoint_url,
         freeze=settings.freeze,
         timeouts=not settings.suspend_timeouts,
     )
@@ -130,7 +136,9 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             stories=fleet.stories,
             about=launcher.about,
         ),
+        sessions=sessions,
     )
+    calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)
     address = await _listen(api, settings, patience, parts)
     parts.callback(logs.end_followers)

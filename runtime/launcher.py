@@ -26,8 +26,9 @@ from rapid.wire import first_of
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
-from runtime.model import FunctionVersion
+from runtime.model import FunctionVersion, Scope
 from runtime.names import runtime_version, runtime_version_arn
+from runtime.neighbours import Endpoints, function_variables
 from runtime.spawners.base import (
     Delivery,
     Layout,
@@ -54,6 +55,16 @@ class Images(Protocol):
     async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:
         """The reference of an image that the engine holds, built first if need be."""
         ...
+
+
+class Calls(Protocol):
+    """How functions call Berth: who they are, and the door for them, which opens where sandboxes can reach it."""
+
+    async def open(self, host: str) -> None: ...
+    def url(self, host: str) -> str | None: ...
+    def begin(self, sandbox_id: str, scope: Scope, peer: str) -> Credentials: ...
+    def end(self, sandbox_id: str) -> None: ...
+    async def close(self) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +94,8 @@ class Launcher:
         images: Images,
         bundles: Bundles,
         logs: LogStore,
+        calls: Calls,
+        endpoints: Endpoints | None = None,
         freeze: bool,
         timeouts: bool = True,
     ) -> None:
@@ -93,7 +106,8 @@ class Launcher:
         self._freeze = freeze
         self._timeouts = timeouts
         self._links = LinkServer()
-        self._credentials = _session_credentials()
+        self._calls = calls
+        self._endpoints = endpoints
         self._dialled: dict[str, asyncio.Future[Link]] = {}
         #: By sandbox, from before its start to its end: its link, once its agent has dialled in.
         self._removals: set[asyncio.Task[None]] = set()
@@ -116,6 +130,7 @@ class Launcher:
         await asyncio.gather(*(self._destroy(handle) for handle in leftovers))
         try:
             await self._links.open(facts.link_host)
+            await self._calls.open(facts.link_host)
         except OSError as error:
             raise SpawnerError(
                 f"cannot listen on {facts.link_host} for sandboxes: {error} (setting link_host)"
@@ -142,6 +157,7 @@ class Launcher:
         if self._removals:
             await asyncio.wait(self._removals)
         await self._links.close()
+        await self._calls.close()
         await self._spawner.close()
 
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
@@ -180,6 +196,7 @@ class Launcher:
         async with AsyncExitStack() as held:
             bind = facts.delivery is Delivery.BIND
             spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
+            held.callback(self._calls.end, spec.sandbox_id)  # when it is gone for good
             handle, link = await self._start(spec, held)
             if not bind:
                 await self._copy(link, handle, task_root, opt if version.config.layers else None)
@@ -188,9 +205,18 @@ class Launcher:
             held.push_async_callback(listener.close)
             if link.lost is not None:  # before there was an environment to be told
                 raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
-            api = f"{facts.dial_host}:{listener.port}"
+            stream = _log_stream(version)
             hosted = self._hosted(
-                number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
+                number,
+                version,
+                handle=handle,
+                link=link,
+                stream=stream,
+                program=self._program(
+                    version, handle, link, host=facts.dial_host, port=listener.port, stream=stream
+                ),
+                on_idle=on_idle,
+                on_ended=on_ended,
             )
             listener.api = Apis(hosted.environment)
             yield hosted
@@ -273,16 +299,16 @@ class Launcher:
         *,
         handle: SandboxHandle,
         link: Link,
-        api: str,
+        stream: str,
+        program: Program,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
-        stream = _log_stream(version)
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
             settings=_lifecycle_settings(version, timeouts=self._timeouts),
-            program=self._program(version, handle.layout, api, stream),
+            program=program,
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
@@ -304,9 +330,25 @@ class Launcher:
         )
         return hosted
 
-    def _program(self, version: FunctionVersion, layout: Layout, api: str, stream: str) -> Program:
+    def _program(
+        self,
+        version: FunctionVersion,
+        handle: SandboxHandle,
+        link: Link,
+        *,
+        host: str,
+        port: int,
+        stream: str,
+    ) -> Program:
+        """What the sandbox is to run; `host` is this machine as it sees it, `port` its Runtime API's."""
+        layout = handle.layout
         variables = runtime_variables(
-            version, layout=layout, runtime_api=api, log_stream=stream, credentials=self._credentials
+            version,
+            layout=layout,
+            runtime_api=f"{host}:{port}",
+            log_stream=stream,
+            credentials=self._calls.begin(handle.sandbox_id, version.scope, link.peer),
+            endpoints=function_variables(self._endpoints, host, self._calls.url(host)),
         )
         return Program(
             argv=[_bootstrap(version.config.runtime or "", layout)],
@@ -353,9 +395,3 @@ def _lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> Lifecycl
         runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
         timeouts=timeouts,
     )
-
-
-def _session_credentials() -> Credentials:
-    """Credentials that look like a role's session and open nothing: Berth accepts any signature."""
-    access_key_id = "ASIA" + secrets.token_hex(8).upper()
-    return Credentials(access_key_id, secrets.token_urlsafe(30), secrets.token_urlsafe(96))

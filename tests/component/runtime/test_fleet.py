@@ -21,12 +21,14 @@ from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
+from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.fleet import Fleet
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.sessions import Sessions
 from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
@@ -329,6 +331,7 @@ class World:
             images=NoImages(),
             bundles=Files(path),  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
+            calls=FunctionDoor(Sessions()),
             freeze=True,
         )
         self.fleet = self.make()
