@@ -24,6 +24,7 @@ from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
+from runtime.objects import Objects
 from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
@@ -120,6 +121,9 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
+    endpoints = settings.aws_endpoint_url
+    objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
+    parts.callback(objects.close)
     api = build_api(
         store=store,
         invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
@@ -137,6 +141,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             about=launcher.about,
         ),
         sessions=sessions,
+        objects=objects,
     )
     calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)

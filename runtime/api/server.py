@@ -35,6 +35,7 @@ from runtime.api.workshop import Readiness, Workshop
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
 from runtime.model import Scope
+from runtime.objects import Objects
 from runtime.sessions import Sessions
 from runtime.store import Store
 
@@ -206,13 +207,18 @@ def build_api(
     now: Callable[[], float] = time.time,
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
+    objects: Objects | None = None,
 ) -> Api:
-    """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
+    """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions.
+
+    `objects` stay the caller's to close.
+    """
     sessions = sessions or Sessions()
     services = Services(
         store=store,
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
+        objects=objects or Objects(None, region),
         retired=retired,
         now=now,
     )
