@@ -56,7 +56,7 @@ class _Patience:
 def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. `ready` is called with the URL once it answers.
 
-    Raises `AlreadyRunning`, `SpawnerError`, or OSError where the address cannot be bound.
+    Raises `AlreadyRunning`, `StoreError`, `SpawnerError`, or OSError where the address cannot be bound.
     """
     with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, instance, ready))
@@ -90,7 +90,7 @@ def _stop_event() -> asyncio.Event:
 
 async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) -> str:
     """Start everything; what `parts` holds stops it in reverse. The URL of the REST API."""
-    store = await Store.open(settings.data_dir)
+    store = await Store.open(settings.data_dir, settings.key_file)
     parts.push_async_callback(store.close)
     logs = LogStore(settings.data_dir)
     parts.push_async_callback(logs.close)

@@ -157,6 +157,12 @@ class Settings:
     data_dir: Path = _row(  # noqa: RUF009 -- `_row` makes a field
         _PATH, "~/.berth", "Where functions, code, logs and the settings file are kept."
     )
+    key_file: Path | None = _row(  # noqa: RUF009
+        _FILE,
+        None,
+        "File with the key that encrypts functions' environment variables at rest, 32 bytes in base64; unset: "
+        "store/variables.key in the data directory, made when it is first needed.",
+    )
     account_id: str = _row(
         _ACCOUNT, "123456789012", "Account of requests whose access key is not a 12-digit number."
     )

@@ -24,10 +24,11 @@ from runtime.store.catalog import (
     LayerVersionDeleted,
     LayerVersionPut,
 )
-from runtime.store.database import open_database, translating_errors
+from runtime.store.database import empty_log, erasing, open_database, translating_errors, vault_of
 from runtime.store.errors import RecordExists, RecordMissing, RecordUnreadable, RevisionMismatch
 from runtime.store.garbage import TrashCollection, collect
 from runtime.store.statements import SQL
+from runtime.store.vault import KEY_NAME, Vault
 from runtime.store.writer import Writer
 from runtime.trees import Trees
 
@@ -51,9 +52,10 @@ class Store:
         self._writer = Writer(connection, self._on_commit)
 
     @classmethod
-    async def open(cls, data_dir: Path) -> Self:
+    async def open(cls, data_dir: Path, key_file: Path | None = None) -> Self:
+        """`key_file` holds the key of functions' variables, if it is not beside the database."""
         make_directory(data_dir, TRAVERSABLE)
-        return cls(*await asyncio.to_thread(_open, data_dir))
+        return cls(*await asyncio.to_thread(_open, data_dir, key_file))
 
     async def close(self) -> None:
         """Finish the writes that are queued."""
@@ -87,14 +89,18 @@ class Store:
         self.catalog = self.catalog.evolve(changes)
 
 
-def _open(data_dir: Path) -> tuple[sqlite3.Connection, Catalog, BlobStore, Trees]:
+def _open(data_dir: Path, key_file: Path | None) -> tuple[sqlite3.Connection, Catalog, BlobStore, Trees]:
     make_directory(data_dir / "store", PRIVATE)
     blobs, trees = BlobStore(data_dir / "blobs"), Trees(data_dir)
     blobs.prepare()
-    connection = open_database(data_dir / "store" / "berth.sqlite3")
+    vault = Vault(key_file or data_dir / "store" / KEY_NAME)
+    connection = open_database(data_dir / "store" / "berth.sqlite3", vault)
     try:
         with translating_errors():
             catalog = Catalog().evolve(_stored(connection))
+            vault.ensure_key()
+            _seal_functions(connection)
+            empty_log(connection)
         collect(catalog, blobs, trees)
     except BaseException:
         connection.close()
@@ -104,10 +110,22 @@ def _open(data_dir: Path) -> tuple[sqlite3.Connection, Catalog, BlobStore, Trees
 
 def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
     """The whole database as changes to an empty catalog."""
+    vault = vault_of(connection)
     for *key, document in connection.execute(SQL["load_functions"]):
-        yield FunctionPut(_decode(codec.decode_function, key, document))
+        yield FunctionPut(_decode(lambda text: codec.decode_function(text, vault), key, document))
     for *key, document in connection.execute(SQL["load_layer_versions"]):
         yield LayerVersionPut(_decode(codec.decode_layer_version, key, document))
+
+
+def _seal_functions(connection: sqlite3.Connection) -> None:
+    """Encrypt what earlier releases stored as it was."""
+    rows = connection.execute(SQL["load_functions"]).fetchall()
+    lying_open = [document for *_, document in rows if codec.lies_open(FunctionVersion, document)]
+    if lying_open:
+        with erasing(connection):
+            for document in lying_open:
+                row = _function_row(connection, codec.decode_function(document))
+                connection.execute(SQL["rewrite_function"], row)
 
 
 def _decode(decode: Callable[[str], _Record], key: Sequence[object], document: str) -> _Record:
@@ -121,24 +139,24 @@ def _key(scope: Scope, name: str) -> dict[str, Any]:
     return {"account": scope.account, "region": scope.region, "name": name}
 
 
-def _function_row(record: FunctionVersion) -> Mapping[str, Any]:
+def _function_row(connection: sqlite3.Connection, record: FunctionVersion) -> Mapping[str, Any]:
     return _key(record.scope, record.name) | {
         "version": record.version,
         "revision_id": record.revision_id,
-        "document": codec.encode(record),
+        "document": codec.encode(record, vault_of(connection)),
     }
 
 
 def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) -> Change:
     try:
-        connection.execute(SQL["insert_function"], _function_row(record))
+        connection.execute(SQL["insert_function"], _function_row(connection, record))
     except sqlite3.IntegrityError as error:
         raise RecordExists(f"{record.arn}:{record.version}") from error
     return FunctionPut(record)
 
 
 def _update_function(connection: sqlite3.Connection, record: FunctionVersion, expected: str) -> Change:
-    row = {**_function_row(record), "expected_revision": expected}
+    row = {**_function_row(connection, record), "expected_revision": expected}
     if connection.execute(SQL["update_function"], row).rowcount == 0:
         raise RevisionMismatch(f"{record.arn}:{record.version} is not at revision {expected}")
     return FunctionPut(record)

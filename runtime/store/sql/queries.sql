@@ -16,6 +16,12 @@ SET revision_id = :revision_id, document = :document
 WHERE account = :account AND region = :region AND name = :name AND version = :version
     AND revision_id = :expected_revision;
 
+-- name: rewrite_function
+-- The same record, written in another way.
+UPDATE function_versions
+SET document = :document
+WHERE account = :account AND region = :region AND name = :name AND version = :version;
+
 -- name: delete_function
 -- A function with all its versions.
 DELETE FROM function_versions

@@ -1053,3 +1053,10 @@ async def test_timeouts_can_be_suspended(world: World, f: FunctionVersion, timeo
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+
+
+async def test_keys_do_not_show_variables(world: World) -> None:
+    """A key may get into a log; what is secret in its configuration may not."""
+    key = world.fleet._key(function(environment={"PASSWORD": "hush"}))
+    assert key != world.fleet._key(function(environment={"PASSWORD": "other"}))
+    assert "hush" not in repr(key)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -94,6 +95,23 @@ SAMPLE = FunctionVersion(
 )
 
 
+class Drawer:
+    """A vault that anyone can open, but not on behalf of another record."""
+
+    def seal(self, value: bytes, context: bytes) -> str:
+        return f"sealed {context.decode()}{value.decode()}"
+
+    def open(self, sealed: str, context: bytes) -> bytes:
+        prefix = f"sealed {context.decode()}"
+        if not sealed.startswith(prefix):
+            raise ValueError("another record's")
+        return sealed.removeprefix(prefix).encode()
+
+
+VAULT: Any = Drawer()
+SECRET = replace(SAMPLE, config=replace(SAMPLE.config, environment={"PASSWORD": "hush"}))
+
+
 def edited(edit: Callable[[dict[str, Any]], object]) -> str:
     """The sample's document after an edit."""
     document = orjson.loads(codec.encode(SAMPLE))
@@ -105,7 +123,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
 @given(functions)
 def test_function_round_trip(record: FunctionVersion) -> None:
     """Every member of a function version comes back as it was."""
-    assert codec.decode_function(codec.encode(record)) == record
+    assert codec.decode_function(codec.encode(record, VAULT), VAULT) == record
 
 
 @given(layer_versions)
@@ -178,3 +196,48 @@ def test_no_document(document: str) -> None:
     """What is no document at all is refused in the same way."""
     with pytest.raises(RecordUnreadable):
         codec.decode_function(document)
+
+
+def plain(record: FunctionVersion) -> str:
+    """As earlier releases wrote it."""
+    return orjson.dumps({"format": codec.FORMAT, "record": record}).decode()
+
+
+def test_variables_are_sealed_and_nothing_else() -> None:
+    """The document is the same but for one member; a function without variables has nothing to seal."""
+    document, before = orjson.loads(codec.encode(SECRET, VAULT)), orjson.loads(plain(SECRET))
+    assert document["record"]["config"].pop("environment").startswith("sealed ")
+    assert before["record"]["config"].pop("environment") == {"PASSWORD": "hush"}
+    assert document == before
+    assert codec.encode(SAMPLE) == plain(SAMPLE)
+
+
+def test_variables_that_lie_open_are_read_and_told() -> None:
+    """Documents of earlier releases; once written again they are sealed."""
+    assert codec.decode_function(plain(SECRET)) == SECRET
+    assert codec.lies_open(FunctionVersion, plain(SECRET))
+    assert not codec.lies_open(FunctionVersion, codec.encode(SECRET, VAULT))
+    assert not codec.lies_open(FunctionVersion, plain(SAMPLE))
+    assert not codec.lies_open(LayerVersion, "{}")
+
+
+def test_variables_do_not_move_to_another_record() -> None:
+    """Neither to another function, version, account nor region."""
+    for stranger in (
+        replace(SECRET, name="g"),
+        replace(SECRET, version="1"),
+        replace(SECRET, scope=Scope("111122223333", "us-east-1")),
+    ):
+        document = orjson.loads(codec.encode(stranger, VAULT))
+        own = orjson.loads(codec.encode(SECRET, VAULT))
+        document["record"]["config"]["environment"] = own["record"]["config"]["environment"]
+        with pytest.raises(RecordUnreadable, match="another record's"):
+            codec.decode_function(orjson.dumps(document).decode(), VAULT)
+
+
+def test_variables_need_a_vault() -> None:
+    """Forgetting it stores nothing in the open, and reads nothing as empty."""
+    with pytest.raises(TypeError, match="without a vault"):
+        codec.encode(SECRET)
+    with pytest.raises(RecordUnreadable, match="without a vault"):
+        codec.decode_function(codec.encode(SECRET, VAULT))
