@@ -25,7 +25,7 @@ from benchmarks.sdk import PAYLOAD
 from runtime.spawners.engine import EngineError
 
 KNOWN = (Failed, EngineError, OSError, TimeoutError)
-PARTS = ("start", "warm", "paced", "boto3", "throughput", "memory", "stream", "logs", "cold")
+PARTS = ("start", "warm", "paced", "boto3", "telemetry", "throughput", "memory", "stream", "logs", "cold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,9 @@ async def under_load(run: Run, plane: Berth) -> None:
     await run.measure("warm", "warm latency", lambda: warm(run, target))
     await run.measure("paced", "warm latency, frozen in between", lambda: paced(run, target))
     await run.measure("boto3", "warm latency with boto3", lambda: with_boto3(run, target))
+    await run.measure(
+        "telemetry", "warm latency with a subscriber to telemetry", lambda: telemetry(run, plane, target)
+    )
     for clients in run.extent.crowds:
         several = functools.partial(throughput, run, target, clients)
         await run.measure("throughput", f"throughput, {clients} clients", several)
@@ -250,6 +253,63 @@ async def with_boto3(run: Run, target: Target) -> None:
     for quantile in ("p50", "p99"):
         values = {peer: [each[quantile] for each in results] for peer, results in found.items()}
         run.findings.add(f"warm, boto3, {quantile}", "ms", values)
+
+
+EXTENSION = """\
+#!/var/lang/bin/python3
+import http.client, http.server, json, os, threading
+
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+headers = {{"Lambda-Extension-Name": "agent"}}
+
+def call(method, path, document=None):
+    api.request(method, path, document and json.dumps(document), headers)
+    answer = api.getresponse()
+    answer.read()
+    assert answer.status == 200
+    return answer.headers
+
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+name = "Lambda-Extension-Identifier"
+headers[name] = call("POST", "/2020-01-01/extension/register", {{"events": []}})[name]
+if {subscribes}:
+    server = http.server.HTTPServer(("sandbox.localdomain", 8080), Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    destination = {{"protocol": "HTTP", "URI": "http://sandbox.localdomain:8080"}}
+    types = ["platform", "function", "extension"]
+    call("PUT", "/2022-07-01/telemetry", {{
+        "schemaVersion": "2022-07-01", "types": types, "destination": destination, "buffering": {{"timeoutMs": 100}},
+    }})
+call("GET", "/2020-01-01/extension/event/next")
+"""
+
+
+def _extension(*, subscribes: bool) -> Mapping[str, str]:
+    return {"extensions/agent": EXTENSION.format(subscribes=subscribes)}
+
+
+async def telemetry(run: Run, plane: Berth, alone: Target) -> None:
+    """What a subscriber costs: beside an extension that does nothing, and beside none at all."""
+    targets = {
+        "Berth": await plane.function("subscriber", layer=_extension(subscribes=True)),
+        "extension": await plane.function("extension", layer=_extension(subscribes=False)),
+        "alone": alone,
+    }
+    for target in targets.values():
+        await peers.answered(target, target.request())
+    results = await rounds(run, targets, clients=1)
+    add_latencies(run, "warm, 1 client, with a subscriber to telemetry", results, {})
+    for figure in run.findings.figures[-2:]:
+        beside = ", ".join(f"{ratio:.2f} x {peer}" for peer, ratio in figure.ratios.items())
+        run.findings.note(f"{figure.name}: {beside}")
 
 
 async def _second_request(run: Run, target: Target) -> None:

@@ -188,16 +188,26 @@ class Berth:
         )
 
     async def function(
-        self, name: str, files: Mapping[str, str] | None = None, variables: Mapping[str, str] | None = None
+        self,
+        name: str,
+        files: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+        layer: Mapping[str, str] | None = None,
     ) -> Target:
-        """A new function, ready to be invoked; with the handler, or with other files."""
+        """A new function, ready to be invoked; with the handler, or with other files, and with a layer's."""
         package = _package({"app.py": HANDLER} if files is None else files)
-        await asyncio.to_thread(self._create, name, package, variables or {})
+        await asyncio.to_thread(self._create, name, package, variables or {}, layer)
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         return Target(host, int(port), name)
 
-    def _create(self, name: str, package: bytes, variables: Mapping[str, str]) -> None:
+    def _create(
+        self, name: str, package: bytes, variables: Mapping[str, str], layer: Mapping[str, str] | None
+    ) -> None:
         sdk = client(self.url)
+        layers = []
+        if layer is not None:
+            content = {"ZipFile": _package(layer)}
+            layers = [sdk.publish_layer_version(LayerName=name, Content=content)["LayerVersionArn"]]
         sdk.create_function(
             FunctionName=name,
             Runtime=RUNTIME,
@@ -205,6 +215,7 @@ class Berth:
             Handler="app.handler",
             Code={"ZipFile": package},
             Environment={"Variables": dict(variables)},
+            Layers=layers,
             MemorySize=MEMORY_MB,
             Timeout=60,
         )

@@ -38,7 +38,9 @@ TYPE_CHECKING = False  # `typing` itself would cost a cold start 3 ms
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-FILES = ("__init__.py", "wire.py", "agent.py")
+    from rapid.tunnels import Tunnels
+
+FILES = ("__init__.py", "wire.py", "agent.py", "tunnels.py")
 """The modules of this package that a sandbox needs."""
 
 USER, GROUP = 993, 990
@@ -59,6 +61,7 @@ def main() -> NoReturn:
     link.settimeout(None)
     link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)  # the system would queue seconds of a flood
     link.sendall(hello)
     agent = Agent(link)
     try:
@@ -94,6 +97,8 @@ class Agent:
         """By pid; all and only those that have not been reaped."""
         self._readers: dict[int, Process] = {}
         """By read end; outlives the process while descendants hold the pipe."""
+        self._tunnels: Tunnels | None = None
+        """Once the first has been dialled."""
         self._frozen = False
         self._peak = 0
         self._oom_kills = oom_kills()
@@ -107,7 +112,7 @@ class Agent:
     def serve(self) -> None:
         """Run until the control plane says quit or the link ends."""
         while not self._quit:
-            for fd, _ in self._poll.poll():
+            for fd, events in self._poll.poll():
                 if fd == self._wakeup:
                     _drain_signals(fd)
                     self._reap()
@@ -115,6 +120,8 @@ class Agent:
                     self._hear()
                 elif fd in self._readers:
                     self._relay(fd)
+                elif self._tunnels is not None:
+                    self._tunnels.ready(fd, events)
 
     def abandon(self) -> None:
         """The link is of no more use: end everything."""
@@ -181,6 +188,15 @@ class Agent:
             self._send(message(Kind.LISTED, path=path, names=names_in(path)))
         elif kind is Kind.QUIT:
             self._quit = True
+        else:
+            self._obey_about_tunnel(kind, payload)
+
+    def _obey_about_tunnel(self, kind: Kind, payload: bytes) -> None:
+        if self._tunnels is None:
+            from rapid.tunnels import Tunnels  # noqa: PLC0415  only where somebody listens
+
+            self._tunnels = Tunnels(self._poll, self._send)
+        self._tunnels.obey(kind, payload)
 
     # Processes
 

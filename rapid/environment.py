@@ -1,22 +1,22 @@
 """One execution environment at work: the shell around `rapid.lifecycle`.
 
 It feeds the core with what the Runtime API, the supervisor and the timers report, and carries out what the core
-answers. It owns the timers, the pending `next` and the lines on their way to the log; it holds no state of its own
-about what is allowed. It does not know where its processes run, nor who sends it invocations.
+answers. It owns the timers and the pending `next`; its processes are `rapid.processes`'s matter and its log
+`rapid.journal`'s. It holds no state of its own about what is allowed, and does not know where its processes run, nor who
+sends it invocations.
 
 Times are `time.monotonic()`: the event loop's own clock counts whole milliseconds under uvloop.
 """
 
 import asyncio
-import json
 import logging
 import time
 import uuid
 from asyncio import Future, TimerHandle
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from rapid.buffering import Tail
+from rapid import errors
 from rapid.events import (
     Arm,
     Began,
@@ -55,112 +55,38 @@ from rapid.events import (
     SignalRuntime,
     StartExtension,
     StartRuntime,
+    TelemetrySubscribed,
     TimerFired,
     Write,
 )
-from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
+from rapid.exchange import (
+    Credentials,
+    Delivery,
+    Function,
+    Notice,
+    Program,
+    Registered,
+    Ticket,
+    clock_offset,
+    delivery,
+    event_of,
+)
+from rapid.extensions import Extension, ExtensionRefused
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
+from rapid.journal import Journal
 from rapid.lifecycle import Lifecycle, UnknownRequest
 from rapid.log_format import LogFormat
-from rapid.log_frames import LogEvent, LogEvents
 from rapid.polls import Poll
-from rapid.records import SNAP_START, Record, Report
+from rapid.processes import Processes
+from rapid.records import SNAP_START, Report
 from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
 from rapid.streams import Stream
-from rapid.supervisor import StartFailed, Supervisor
+from rapid.subscriptions import Api, Subscription
+from rapid.supervisor import Supervisor
+from rapid.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
-
-FREEZE_DELAY = 0.005
-"""Seconds between the end of an invocation and the freeze. Back-to-back invocations then need neither freeze nor
-thaw; what runs in a function's background gains at most this much."""
-
-START_FAULTS = {
-    "exec": "Runtime.InvalidEntrypoint",
-    "chdir": "Runtime.InvalidWorkingDir",
-    "fork": "Runtime.InvalidTaskConfig",
-}
-
-
-NO_EXTENSIONS = "disable-extensions-jwigqn8j"
-"""A file of this name beside the extensions' directory switches extensions off, as on AWS."""
-
-PROCESSES = 16
-"""Numbers that each generation of processes has: 0 is the runtime's, the others are the extensions'."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What the runtime process is, and where extensions are."""
-
-    argv: Sequence[str]
-    env: Mapping[str, str]
-    cwd: str
-    opt: str = "/opt"
-    """The directory of layers; the files in its `extensions` are external extensions."""
-    extension_env: Mapping[str, str] = field(default_factory=dict)
-    log_fd: int | None = None
-    """The descriptor of the runtime for log events in frames, if it writes any."""
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """What extensions learn about the function when they register."""
-
-    name: str
-    version: str
-    handler: str
-    account_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What stands for the execution role's session, where the runtime fetches it by `token` instead of inheriting it."""
-
-    token: str
-    access_key_id: str
-    secret_access_key: str
-    session_token: str
-    expiration: str
-    """ISO 8601, UTC."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """The answer to an extension's registration."""
-
-    identifier: str
-    function: Function
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """The answer to an extension's `event/next`: the event's own identifier, and the event as JSON."""
-
-    identifier: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """The answer to a `next`. `deadline_ms` in milliseconds of the Unix epoch."""
-
-    invocation: Invocation
-    deadline_ms: int
-
-
-class Ticket:
-    """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
-
-    __slots__ = ("completed", "outcome", "stream", "tail")
-
-    def __init__(self, stream: Stream | None = None) -> None:
-        self.stream = stream
-        loop = asyncio.get_running_loop()
-        self.outcome: Future[Outcome] = loop.create_future()
-        self.completed: Future[Report] = loop.create_future()
-        self.tail = Tail()
 
 
 class Environment:
@@ -185,16 +111,13 @@ class Environment:
         self.has_snapshots = settings.initialization_type == SNAP_START
         #: Whether the runtime may ask for a snapshot of its environment.
         self.credentials = credentials
-        self.has_extensions = True
-        #: Whether extensions are switched on.
-        self._program = program
         self._function = function
         self._supervisor = supervisor
-        self._log = log
-        self._format = log_format
+        self._processes = Processes(program, supervisor, freeze=freeze)
+        self._telemetry = Telemetry(supervisor, json=log_format.json)
+        self._journal = Journal(log, log_format, self._telemetry)
         self._on_idle = on_idle
         self._on_ended = on_ended
-        self._freeze = freeze
         self._ticket: Ticket | None = None
         self._poll: Poll[Delivery] = Poll()
         #: The runtime's `next`.
@@ -202,20 +125,14 @@ class Environment:
         #: Its `restore/next`.
         self._extension_polls: dict[str, Poll[Notice]] = {}
         #: By identifier.
-        self._extension_processes: dict[int, str] = {}
-        #: Process number → name, of the current generation.
         self._deadline: TimerHandle | None = None
-        self._freezing: TimerHandle | None = None
-        self._frozen = False
         self._has_told = False
         #: An illegal call's story has been logged: a function must not be able to fill the log with them.
-        self._output: dict[tuple[int, int], LogEvents] = {}
-        #: By process and stream.
         self.memory_peak = 0
         supervisor.observer = self
 
     def __repr__(self) -> str:
-        return f"<Environment {self._core!r}{' frozen' if self._frozen else ''}>"
+        return f"<Environment {self._core!r}{' frozen' if self._processes.is_frozen else ''}>"
 
     @property
     def phase(self) -> Phase:
@@ -226,9 +143,14 @@ class Environment:
         """Whether it takes no invocation any more."""
         return self._core.is_over
 
+    @property
+    def has_extensions(self) -> bool:
+        """Whether extensions are switched on."""
+        return not self._processes.are_extensions_off
+
     def story_lines(self) -> list[str]:
         """The last things that happened, for people, oldest first."""
-        return self._core.story.lines(_clock_offset())
+        return self._core.story.lines(clock_offset())
 
     # The owner's side
 
@@ -239,12 +161,17 @@ class Environment:
     def invoke(self, invocation: Invocation, timeout: float, stream: Stream | None = None) -> Ticket:
         """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response."""
         self._ticket = ticket = Ticket(stream)
+        self._journal.tail = ticket.tail
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
 
     def shut_down(self) -> None:
         """Kill everything; `on_ended` tells the end of it."""
         self._handle(ShutdownAsked(time.monotonic()))
+
+    async def close(self) -> None:
+        """Let go of what it holds, once it has ended."""
+        await self._telemetry.close()
 
     # The runtime's side. These raise `IllegalTransition` and `UnknownRequest`.
 
@@ -302,25 +229,43 @@ class Environment:
         """An extension gives up, `INIT_ERROR` or `EXIT_ERROR`."""
         self._handle(ExtensionErrorPosted(time.monotonic(), identifier, call, error_type))
 
+    def check_extension(self, identifier: str) -> None:
+        """Raise where nobody has registered under the identifier."""
+        self._extension(identifier)
+
+    def subscribe(self, identifier: str, subscription: Subscription) -> None:
+        """An extension subscribes to telemetry."""
+        name, api = self._extension(identifier).name, subscription.api
+        former = self._telemetry.api_of(name)
+        if former not in (None, api):
+            raise ExtensionRefused(errors.subscribed_elsewhere(name, api.value))
+        is_logs = api is Api.LOGS
+        self._handle(TelemetrySubscribed(time.monotonic(), identifier, subscription.types, is_logs))
+        self._telemetry.subscribe(name, subscription)
+
+    def _extension(self, identifier: str) -> Extension:
+        extension = self._core.extensions.find(identifier)
+        if extension is None:
+            raise ExtensionRefused(errors.unknown_extension(identifier))
+        return extension
+
     # The supervisor's side
 
     def output(self, process: int, stream: int, data: bytes) -> None:
-        events = self._output.get((process, stream))
-        if events is None:
-            framed = self._program.log_fd is not None and process % PROCESSES == 0 and stream == 1
-            events = self._output[process, stream] = LogEvents(framed=framed)
-        self._take(events.feed(data))
+        is_extension = self._processes.extension(process) is not None
+        framed = self._processes.writes_frames(process, stream)
+        self._journal.output(process, stream, data, is_extension=is_extension, framed=framed)
 
     def exited(self, process: int, status: ExitStatus) -> None:
-        self._flush()
+        self._journal.flush()
         now, generation = time.monotonic(), self._core.generation
-        if process == self._runtime_process(generation):
+        if process == self._processes.runtime(generation):
             self._handle(RuntimeExited(now, generation, status))
-        elif name := self._extension_processes.get(process):
+        elif name := self._processes.extension(process):
             self._handle(ExtensionExited(now, generation, name, status))
 
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
-        self._flush()
+        self._journal.flush()
         self._handle(SandboxLost(time.monotonic(), reason, out_of_memory))
 
     # Carrying out what the core says
@@ -346,14 +291,14 @@ class Environment:
             case Do():
                 self._do(effect)
             case Deliver(invocation, deadline):
-                epoch_ms = _epoch_ms(deadline)
-                self._poll.give(Delivery(invocation, epoch_ms))
+                self._poll.give(delivery(invocation, deadline))
             case Respond(outcome):
-                self._respond(outcome)
+                if self._ticket is not None:
+                    self._ticket.respond(outcome)
             case Complete(report):
                 self._complete(report)
             case Write(record):
-                self._record(record)
+                self._journal.record(record)
             case Settle(drain):
                 self._supervisor.settle().add_done_callback(lambda future: self._settled(drain, future))
             case Arm():
@@ -364,22 +309,23 @@ class Environment:
     def _perform_rare(self, effect: Effect) -> None:
         match effect:
             case StartRuntime(generation):
-                self._start(generation)
+                self._processes.start_runtime(generation, partial(self._runtime_not_started, generation))
             case FindExtensions(generation):
-                self._find_extensions(generation)
+                self._processes.find_extensions(partial(self._extensions_found, generation))
             case StartExtension(generation, name):
-                self._start_extension(generation, name)
+                failed = partial(self._extension_not_started, generation, name)
+                self._processes.start_extension(generation, name, failed)
             case SignalRuntime(generation, number):
-                self._supervisor.signal(self._runtime_process(generation), number)
+                self._processes.signal_runtime(generation, number)
             case Notify(identifier, notice):
-                self._extension_polls[identifier].give(_notice(notice))
+                self._notify(self._extension_polls[identifier], notice)
 
     def _do(self, effect: Do) -> None:
         match effect:
             case Do.THAW:
                 self._thaw()
-            case Do.FREEZE if self._freeze:
-                self._freezing = self._loop.call_later(FREEZE_DELAY, self._freeze_now)
+            case Do.FREEZE:
+                self._processes.freeze_soon(self._telemetry.pause)
             case Do.DISARM:
                 self._disarm()
             case Do.CLEAR:
@@ -390,10 +336,22 @@ class Environment:
                 self._on_idle()
             case Do.RESTORE:
                 self._restore_poll.give(True)
+            case Do.CLOSE_SUBSCRIPTIONS:
+                self._telemetry.close_subscriptions()
+            case Do.FLUSH:
+                self._telemetry.flush()
             case Do.ENDED:
                 self._drop_polls()
                 self._thaw()
+                self._telemetry.end()
                 self._on_ended()
+
+    def _notify(self, poll: Poll[Notice], notice: InvokeNotice | ShutdownNotice) -> None:
+        """Tell an extension, and of the end only when it has heard everything else: it may leave at once."""
+        if isinstance(notice, ShutdownNotice):
+            self._telemetry.when_delivered(lambda: poll.give(event_of(notice)))
+        else:
+            poll.give(event_of(notice))
 
     def _drop_polls(self) -> None:
         self._poll.drop()
@@ -402,17 +360,11 @@ class Environment:
             poll.drop()
         self._extension_polls.clear()
 
-    def _respond(self, outcome: Outcome) -> None:
-        ticket = self._ticket
-        if ticket is not None and not ticket.outcome.done():
-            ticket.outcome.set_result(outcome)
-        if ticket is not None and ticket.stream is not None:
-            ticket.stream.close()
-
     def _complete(self, report: Report) -> None:
         ticket, self._ticket = self._ticket, None
-        if ticket is not None and not ticket.completed.done():
-            ticket.completed.set_result(report)
+        self._journal.tail = None
+        if ticket is not None:
+            ticket.complete(report)
 
     def _arm(self, arm: Arm) -> None:
         self._disarm()
@@ -426,119 +378,30 @@ class Environment:
     def _fire(self, arm: Arm) -> None:
         self._handle(TimerFired(time.monotonic(), arm.timer, arm.generation))
 
-    def _start(self, generation: int) -> None:
-        def done(future: Future[None]) -> None:
-            if future.cancelled():
-                return
-            reason = future.exception()
-            if isinstance(reason, StartFailed):
-                fault = Fault(START_FAULTS.get(reason.stage, START_FAULTS["fork"]), str(reason))
-                self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
+    # What the processes' side answers
 
-        program, process = self._program, self._runtime_process(generation)
-        started = self._supervisor.start(
-            process, program.argv, program.env, program.cwd, log_fd=program.log_fd
-        )
-        started.add_done_callback(done)
+    def _runtime_not_started(self, generation: int, fault: Fault) -> None:
+        self._handle(RuntimeNotStarted(time.monotonic(), generation, fault))
 
-    def _runtime_process(self, generation: int) -> int:
-        return generation % (65536 // PROCESSES) * PROCESSES
+    def _extensions_found(self, generation: int, names: tuple[str, ...]) -> None:
+        self._handle(ExtensionsFound(time.monotonic(), generation, names))
 
-    def _find_extensions(self, generation: int) -> None:
-        def found(future: Future[Sequence[str]]) -> None:
-            if not future.cancelled() and future.exception() is None:
-                names = tuple(future.result()) if self.has_extensions else ()
-                self._handle(ExtensionsFound(time.monotonic(), generation, names))
-
-        self._extension_processes.clear()
-        self._supervisor.list(self._program.opt).add_done_callback(self._look_for_switch)
-        self._supervisor.list(f"{self._program.opt}/extensions").add_done_callback(found)
-
-    def _look_for_switch(self, future: Future[Sequence[str]]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self.has_extensions = NO_EXTENSIONS not in future.result()
-
-    def _start_extension(self, generation: int, name: str) -> None:
-        def done(future: Future[None]) -> None:
-            if not future.cancelled() and isinstance(reason := future.exception(), StartFailed):
-                self._handle(ExtensionNotStarted(time.monotonic(), generation, name, str(reason)))
-
-        process = self._runtime_process(generation) + len(self._extension_processes) + 1
-        self._extension_processes[process] = name
-        argv = [f"{self._program.opt}/extensions/{name}"]
-        self._supervisor.start(process, argv, self._program.extension_env, "/").add_done_callback(done)
+    def _extension_not_started(self, generation: int, name: str, text: str) -> None:
+        self._handle(ExtensionNotStarted(time.monotonic(), generation, name, text))
 
     def _settled(self, drain: Drain, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._flush(final=False)
+            self._journal.flush(final=False)
             self.memory_peak = future.result()
             self._handle(Settled(time.monotonic(), drain, self.memory_peak))
 
     def _cleared(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._flush()
+            self._journal.forget()
             self.memory_peak = future.result()
-            self._output.clear()
+            self._telemetry.reset()
             self._handle(Cleared(time.monotonic(), self.memory_peak))
 
-    def _freeze_now(self) -> None:
-        self._freezing = None
-        self._frozen = True
-        self._supervisor.freeze()
-
     def _thaw(self) -> None:
-        if self._freezing is not None:
-            self._freezing.cancel()
-            self._freezing = None
-        if self._frozen:
-            self._frozen = False
-            self._supervisor.thaw()
-
-    # Logs
-
-    def _record(self, record: Record) -> None:
-        for line in self._format.platform(record, time.time(), _clock_offset() if self._format.json else 0.0):
-            self._write(line)
-
-    def _write(self, line: bytes) -> None:
-        self._log(line)
-        if self._ticket is not None:
-            self._ticket.tail.add(line)
-
-    def _take(self, events: Iterable[LogEvent]) -> None:
-        for text, level in events:
-            if self._format.keeps(text, level):
-                self._write(text)
-
-    def _flush(self, *, final: bool = True) -> None:
-        for events in self._output.values():
-            self._take(events.flush(final=final))
-
-
-def _clock_offset() -> float:
-    """What the monotonic clock lacks to the Unix epoch, in seconds."""
-    return time.time() - time.monotonic()
-
-
-def _epoch_ms(at: float) -> int:
-    """A time of the monotonic clock in milliseconds of the Unix epoch."""
-    return int((at + _clock_offset()) * 1000)
-
-
-def _notice(notice: InvokeNotice | ShutdownNotice) -> Notice:
-    body: dict[str, object]
-    if isinstance(notice, InvokeNotice):
-        body = {
-            "eventType": INVOKE,
-            "deadlineMs": _epoch_ms(notice.deadline),
-            "requestId": notice.invocation.request_id,
-            "invokedFunctionArn": notice.invocation.arn,
-            "tracing": {"type": "X-Amzn-Trace-Id", "value": notice.invocation.trace_id},
-        }
-    else:
-        body = {
-            "eventType": SHUTDOWN,
-            "shutdownReason": notice.reason,
-            "deadlineMs": _epoch_ms(notice.deadline),
-        }
-    return Notice(str(uuid.uuid4()), json.dumps(body, separators=(",", ":")).encode())
+        if self._processes.thaw():
+            self._telemetry.resume()

@@ -76,14 +76,8 @@ UNKNOWN_IDENTIFIER = Refusal(
 MISSING_ERROR_TYPE = Refusal(403, "Extension.MissingHeader", "Lambda-Extension-Function-Error-Type not found")
 
 
-TELEMETRY_CLOSED = Refusal(
-    403, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed already"
-)
-LOGS_CLOSED = Refusal(403, "Logs.SubscriptionClosed", "Logs API subscription is closed already")
-
-
 def unknown_extension(identifier: str) -> Refusal:
-    """Nobody has registered under the identifier that an `event/next` names."""
+    """Nobody has registered under the identifier that an `event/next` or a subscription names."""
     return Refusal(403, "Extension.UnknownExtensionIdentifier", f"Unknown extension {identifier}")
 
 
@@ -101,3 +95,22 @@ def illegal_extension_transition(name: str, current: str, target: str) -> Refusa
     """An extension's state does not allow its call."""
     text = f"State transition from {current} to {target} failed for extension {name}."
     return Refusal(403, "Extension.InvalidExtensionState", f"{text} Error: State transition is not allowed")
+
+
+# The Telemetry API's and the Logs API's own.
+
+TELEMETRY_CLOSED = Refusal(
+    403, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed already"
+)
+LOGS_CLOSED = Refusal(403, "Logs.SubscriptionClosed", "Logs API subscription is closed already")
+
+
+def invalid_subscription(api: str, text: str) -> Refusal:
+    """A subscription asks for what cannot be. `api` is `Telemetry` or `Logs`."""
+    return Refusal(400, "Logs.ValidationError" if api == "Logs" else "ValidationError", text)
+
+
+def subscribed_elsewhere(name: str, api: str) -> Refusal:
+    """An extension that has subscribed to the other one of the two APIs asks for this one."""
+    other = "Telemetry" if api == "Logs" else "Logs"
+    return invalid_subscription(api, f"extension {name} has subscribed to the {other} API already")

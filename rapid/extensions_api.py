@@ -6,7 +6,6 @@ here is only what a request must be like to be a call at all.
 
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,9 @@ from aiohttp import web
 
 from rapid import errors
 from rapid.bodies import BodyBroken, BodyTooLong, read_body
-from rapid.environment import Environment, Registered
+from rapid.environment import Environment
+from rapid.exchange import Registered
+from rapid.extension_headers import IDENTIFIER_HEADER, header, identifier_of
 from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
 from rapid.responses import JSON, accept, answer, is_waiting, not_found, refuse
 from rapid.states import ExtensionCall
@@ -22,12 +23,8 @@ from rapid.states import ExtensionCall
 PREFIX = "/2020-01-01/extension/"
 NAME_HEADER = "Lambda-Extension-Name"
 FEATURE_HEADER = "Lambda-Extension-Accept-Feature"
-IDENTIFIER_HEADER = "Lambda-Extension-Identifier"
 EVENT_HEADER = "Lambda-Extension-Event-Identifier"
 ERROR_TYPE_HEADER = "Lambda-Extension-Function-Error-Type"
-
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +60,7 @@ class ExtensionsApi:
             return refuse(errors.INTERNAL)
 
     async def _register(self, request: web.BaseRequest) -> web.StreamResponse:
-        name = _header(request, NAME_HEADER)
+        name = header(request, NAME_HEADER)
         if not name:
             raise ExtensionRefused(errors.EMPTY_EXTENSION_NAME)
         events = _events(await read_body(request, errors.MAX_EXTENSION_BODY))
@@ -72,7 +69,7 @@ class ExtensionsApi:
         return answer(request, headers, _about_function(registered, _features(request)))
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
-        notice = await self._environment.extension_next(_identifier(request), is_waiting(request))
+        notice = await self._environment.extension_next(identifier_of(request), is_waiting(request))
         return answer(request, JSON | {EVENT_HEADER: notice.identifier}, notice.body)
 
     async def _init_error(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -82,28 +79,13 @@ class ExtensionsApi:
         return await self._error(request, ExtensionCall.EXIT_ERROR)
 
     async def _error(self, request: web.BaseRequest, call: ExtensionCall) -> web.StreamResponse:
-        identifier = _identifier(request)
-        error_type = _header(request, ERROR_TYPE_HEADER)
+        identifier = identifier_of(request)
+        error_type = header(request, ERROR_TYPE_HEADER)
         if not error_type:
             raise ExtensionRefused(errors.MISSING_ERROR_TYPE)
         await read_body(request, errors.MAX_EXTENSION_BODY)  # an error that nobody is shown
         self._environment.extension_error(identifier, call, error_type)
         return accept(request)
-
-
-def _header(request: web.BaseRequest, name: str) -> str:
-    """A header as text that can go anywhere: into a log line, a document, another header."""
-    text = request.headers.get(name, "").encode(errors="surrogateescape").decode(errors="replace")
-    return _CONTROL.sub(" ", text)
-
-
-def _identifier(request: web.BaseRequest) -> str:
-    identifier = _header(request, IDENTIFIER_HEADER)
-    if not identifier:
-        raise ExtensionRefused(errors.MISSING_IDENTIFIER)
-    if not _UUID.fullmatch(identifier):
-        raise ExtensionRefused(errors.INVALID_IDENTIFIER)
-    return identifier.lower()
 
 
 def _features(request: web.BaseRequest) -> set[str]:

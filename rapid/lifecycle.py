@@ -26,7 +26,7 @@ the environment is then restored on the spot (RESTORE), since there is nothing t
 Draining (`Settle`) happens up to three times, each for a record that must come after all that was written before it:
 
     Drain.INIT        all parties initialised                  INIT_REPORT, or START where that was inside an invocation
-    Drain.RUNTIME     runtime back, extensions may go on       RUNTIME_DONE, which extensions may wait for
+    Drain.RUNTIME     runtime back, extensions may go on       what is told of its part, which extensions may wait for
     Drain.INVOCATION  all parties back                         END and REPORT
 
 Without extensions the last two are one, and it is asked for at the response, while the runtime is on its way back: it
@@ -227,9 +227,10 @@ class Lifecycle:
         self._move(RuntimeMove.STARTED)
         return [StartRuntime(self.generation)]
 
-    def _runtime_ready(self, init: Initialisation) -> Effects:
+    def _runtime_ready(self, now: float) -> Effects:
         self.extensions.close_registration()
-        return _write(init.runtime_done())
+        told: Effects = [] if self.extensions.all_ready else [Settle(Drain.RUNTIME)]
+        return [*told, *self._advance(now)]
 
     def _parties_ready(self, now: float, init: Initialisation) -> Effects:
         init.parties_ready(now)
@@ -249,10 +250,10 @@ class Lifecycle:
 
     def _initialised(self, now: float, init: Initialisation) -> Effects:
         """What is logged when an initialisation, or the restoration after it, has succeeded."""
-        report = Write(init.report(now))
+        logged = [*_write(init.runtime_done()), Write(init.report(now))]
         if init.is_restoring:
-            return [report]
-        return [*_write(map(_status, self.extensions.registered)), report, Do.CLOSE_SUBSCRIPTIONS]
+            return logged
+        return [*_write(map(_status, self.extensions.registered)), *logged, Do.CLOSE_SUBSCRIPTIONS]
 
     def _init_settled(self, event: Settled) -> Effects:
         init, current = self._init, self._current
@@ -326,7 +327,7 @@ class Lifecycle:
         if before is RuntimeState.RUNNING and current is not None:
             return [Deliver(current.invocation, current.deadline)]
         if self._init is not None:
-            return [*self._runtime_ready(self._init), *self._advance(event.now)]
+            return self._runtime_ready(event.now)
         effects: Effects = []
         if current is not None and self.phase is Phase.INVOKE:
             current.runtime_back = event.now
@@ -335,8 +336,7 @@ class Lifecycle:
 
     def _restore_next_called(self, event: RestoreNextCalled) -> Effects:
         self._call(RuntimeCall.RESTORE_NEXT)
-        assert self._init is not None
-        return [*self._runtime_ready(self._init), *self._advance(event.now)]
+        return self._runtime_ready(event.now)
 
     def _advance(self, now: float) -> Effects:
         """Go on if every party is back at its `next`."""
@@ -490,7 +490,9 @@ class Lifecycle:
             return []
         statuses = [_status(each) for each in self.extensions.all if each.identifier or each.fault]
         self._failed = [*([] if init.is_restoring else statuses), *init.failed(now, fault)]
-        return _write(init.runtime_done(fault)) if self.runtime is not RuntimeState.ABSENT else []
+        if self.runtime is RuntimeState.ABSENT:
+            return []
+        return _write(init.runtime_done(None if self.runtime in _RUNTIME_READY else fault))
 
     def _faulted(self, now: float, current: Progress, fault: Fault) -> Effects:
         """An invocation meets a fault: the client hears of it, unless it has its answer already."""
@@ -524,6 +526,9 @@ class Lifecycle:
         current = self._current
         if event.drain is Drain.INIT:
             return self._init_settled(event)
+        if self._init is not None:
+            is_due = event.drain is Drain.RUNTIME and self.runtime in _RUNTIME_READY
+            return _write(self._init.runtime_done()) if is_due else []
         if current is None or self.phase not in (Phase.INVOKE, Phase.SETTLING):
             return []
         if event.drain is Drain.RUNTIME:
@@ -621,6 +626,9 @@ def _write(records: Iterable[Record]) -> Effects:
 def _status(extension: Extension) -> ExtensionStatus:
     return ExtensionStatus(extension.name, extension.state, extension.events, extension.fault)
 
+
+_RUNTIME_READY = (RuntimeState.READY, RuntimeState.RESTORE_READY)
+"""While an initialisation lasts: the runtime has done its part of it."""
 
 _ARMED_IN = {
     Timer.INIT: Phase.INIT,

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import orjson
 
-from rapid.platform_events import Identity, event
+from rapid.platform_events import Document, Identity, describe, event
 from rapid.records import (
     ON_DEMAND,
     SUCCESS,
@@ -63,6 +63,10 @@ class LogFormat:
         if level is None or level < self._system:
             return []
         return [orjson.dumps(event(self._identity, record, now, offset)) + b"\n"]
+
+    def describe(self, record: Record, offset: float) -> tuple[str, Document]:
+        """A record as the Telemetry API shows it, whatever the log has of it; `offset` as above."""
+        return describe(self._identity, record, offset)
 
     def keeps(self, text: bytes, level: Level = Level.INFO) -> bool:
         """Whether an event of the function is logged. `level` is that of one whose text says none that is valid."""

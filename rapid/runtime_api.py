@@ -14,9 +14,10 @@ from aiohttp import web
 from rapid import errors
 from rapid.bodies import BodyBroken, BodyTooLong, read_body, read_piece
 from rapid.connections import tail_of
-from rapid.environment import Delivery, Environment
+from rapid.environment import Environment
 from rapid.error_causes import HEADER as CAUSE_HEADER
 from rapid.error_causes import cropped
+from rapid.exchange import Delivery
 from rapid.invocation import Outcome, too_large, truncated
 from rapid.lifecycle import UnknownRequest
 from rapid.responses import accept, answer, is_waiting, not_found, refuse

@@ -23,6 +23,35 @@ class SupervisorLost(Exception):
     """The sandbox or the way to it is gone; the observer has been told."""
 
 
+class TunnelBroken(ConnectionError):
+    """Nobody listens at that port, or the connection is over; the text says which."""
+
+
+class Tunnel(Protocol):
+    """A connection to a listener inside the sandbox."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether, for all that is known, the listener still has the other end."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Have data sent; it is held here until the listener takes it."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the listener's socket has taken all that was written. Raises `TunnelBroken`."""
+        ...
+
+    async def read(self) -> bytes:
+        """What has come, once something has; empty at the end."""
+        ...
+
+    def close(self) -> None:
+        """Hang up; what has not been sent is dropped."""
+        ...
+
+
 class Observer(Protocol):
     """Who hears about the processes. Calls come in the order in which things happened inside the sandbox."""
 
@@ -66,6 +95,13 @@ class Supervisor(Protocol):
 
     def signal(self, process: int, number: int) -> None:
         """Send a signal to a process and its group; nothing happens if it is gone."""
+        ...
+
+    def connect(self, port: int) -> Future[Tunnel]:
+        """Connect to a port of the sandbox's loopback interface. Fails with `TunnelBroken`.
+
+        It may take for ever: cancel it then.
+        """
         ...
 
     def settle(self) -> Future[int]:

@@ -5,6 +5,9 @@ u8), then the payload. Payloads of rare kinds are JSON objects; the three that o
 
 Order is meaning: output frames that precede an `EXITED` or a `SETTLED` frame were written before it.
 
+A **tunnel** is a TCP connection from the control plane to a listener inside the sandbox, carried by the link. Each
+direction has a window, so neither side ever holds more of it than `WINDOW` bytes and a slow end holds up nobody else.
+
 Pure and standard library only: this module is imported by the agent, where every import costs start-up time.
 """
 
@@ -30,6 +33,13 @@ OUTPUT_HEADER = struct.Struct("!HB")
 SETTLED_PAYLOAD = struct.Struct("!IQ")
 TOKEN = struct.Struct("!I")
 
+MOST_TUNNELS = 16
+"""Tunnels that an agent keeps open at a time: ten extensions can subscribe to telemetry."""
+WINDOW = 1 << 16
+"""Bytes that may be on their way through a tunnel, in each direction, before the far end has taken them."""
+TUNNEL = struct.Struct("!I")
+CREDIT = struct.Struct("!II")
+
 
 class Kind(IntEnum):
     """Frame kinds; the comment gives the payload."""
@@ -44,6 +54,10 @@ class Kind(IntEnum):
     CLEARED = 7  # like SETTLED, and no process of the function is left
     TREE_DONE = 8  # {path, error: text or null}
     LISTED = 9  # {path, names}: of its entries that are not directories, sorted, the first `MOST_NAMES`
+    DIALLED = 10  # {tunnel, error: text or null}
+    RECEIVED = 11  # tunnel u32, bytes: what the listener at a tunnel's end wrote
+    SENT = 12  # tunnel u32, count u32: bytes that the listener's socket has taken
+    HUNG_UP = 13  # tunnel u32: the listener has closed the connection, or it broke
 
     # control plane to agent
     START = 32  # {process, argv, env, cwd, log_fd: number or null; as this descriptor it gets its stdout once more};
@@ -58,6 +72,12 @@ class Kind(IntEnum):
     TREE_END = 40  # empty
     QUIT = 41  # empty: kill everything and exit
     LIST = 42  # {path}: what is in a directory; nothing where there is none that can be read
+    DIAL = (
+        43  # {tunnel, port}: connect to a listener on the sandbox's loopback interface; a number is used once
+    )
+    SEND = 44  # tunnel u32, bytes for the listener
+    TAKEN = 45  # tunnel u32, count u32: bytes of `RECEIVED` frames that are no longer held
+    HANG_UP = 46  # tunnel u32: close it; what the listener has not taken is dropped
 
 
 class WireError(Exception):

@@ -5,6 +5,8 @@
     GET /_berth/ps                                        environments, and every function's `$LATEST`
     GET /_berth/logs?function=F[&limit=N][&follow=1]      log events, one JSON object a line
                                                           [&account=A&region=R], F a name or an ARN
+    GET /_berth/alias?function=F&name=N                   an alias with its variables, which Lambda's API lacks
+                                                          [&account=A&region=R]
     GET /_berth/story?environment=E                       what an environment has been through; E its identifier,
                                                           or as much of it as no other one begins with
 
@@ -23,10 +25,11 @@ import orjson
 from aiohttp import web
 
 from runtime import __version__
+from runtime.api.documents import alias_configuration
 from runtime.errors import LambdaError
 from runtime.logs import LogEvent, LogStore
-from runtime.model import LATEST, FunctionVersion, Scope
-from runtime.names import FunctionName, parse_function
+from runtime.model import LATEST, Alias, FunctionVersion, Scope
+from runtime.names import FunctionName, function_arn, parse_function
 from runtime.settings import Settings, as_text
 from runtime.stories import Stories, Story
 from runtime.variables import log_group
@@ -54,6 +57,8 @@ class Catalog(Protocol):
 
     def all_functions(self) -> Iterable[FunctionVersion]: ...
 
+    def alias(self, scope: Scope, function: str, name: str) -> Alias | None: ...
+
 
 def handlers(
     *,
@@ -66,7 +71,8 @@ def handlers(
     about: Callable[[], Mapping[str, str]] = dict,
 ) -> Mapping[str, Handler]:
     """Handlers by exact path. `about` adds facts to `/health`, e.g. the spawner's description once it is known."""
-    reader = _LogReader(settings, catalog, logs)
+    default = Scope(settings.account_id, settings.region)
+    reader = _LogReader(default, catalog, logs)
 
     async def health(_: web.BaseRequest) -> web.StreamResponse:
         return _json({"status": "ok", "version": __version__, "instance": instance, **about()})
@@ -78,11 +84,16 @@ def handlers(
         environments = fleet.snapshot()
         return _json({"environments": environments, "functions": _functions(catalog(), environments)})
 
+    async def alias(request: web.BaseRequest) -> web.StreamResponse:
+        scope, function = _function(request.query, default)
+        return _json(_alias(catalog(), scope, function, request.query.get("name", "")))
+
     async def story(request: web.BaseRequest) -> web.StreamResponse:
         return _json(_told(_meant(stories, request.query.get("environment", ""))))
 
     return {
         "/health": _only_get(health),
+        "/_berth/alias": _only_get(alias),
         "/_berth/settings": _only_get(show_settings),
         "/_berth/ps": _only_get(ps),
         "/_berth/logs": _only_get(reader.handle),
@@ -105,6 +116,27 @@ def _functions(catalog: Catalog, environments: Iterable[Mapping[str, Any]]) -> l
         }
         for each in latest
     ]
+
+
+def _alias(catalog: Catalog, scope: Scope, function: str, name: str) -> dict[str, Any]:
+    found = catalog.alias(scope, function, name)
+    if found is None:
+        arn = function_arn(scope, function, name)
+        raise LambdaError("ResourceNotFoundException", f"Cannot find alias arn: {arn}")
+    environment = {"Environment": {"Variables": found.environment or {}}}
+    return {
+        key: value for key, value in alias_configuration(found).items() if value is not None
+    } | environment
+
+
+def _function(query: Mapping[str, str], default: Scope) -> tuple[Scope, str]:
+    """The function that a question means."""
+    found = parse_function(query.get("function", "")) or FunctionName("")
+    if not found.name:
+        raise LambdaError("InvalidParameterValueException", "function: give a name or an ARN")
+    account = found.account or query.get("account") or default.account
+    region = found.region or query.get("region") or default.region
+    return Scope(account, region), found.name
 
 
 def _told(story: Story) -> dict[str, Any]:
@@ -145,8 +177,8 @@ def _names(stories: Sequence[Story]) -> str:
 class _LogReader:
     """`/_berth/logs`."""
 
-    def __init__(self, settings: Settings, catalog: Callable[[], Catalog], logs: LogStore) -> None:
-        self._default = Scope(settings.account_id, settings.region)
+    def __init__(self, default: Scope, catalog: Callable[[], Catalog], logs: LogStore) -> None:
+        self._default = default
         self._catalog = catalog
         self._logs = logs
 
@@ -166,17 +198,13 @@ class _LogReader:
         return web.Response(body=b"".join(map(_line, events)), content_type=NDJSON)
 
     def _question(self, query: Mapping[str, str]) -> tuple[Scope, str, int]:
-        found = parse_function(query.get("function", "")) or FunctionName("")
-        if not found.name:
-            raise LambdaError("InvalidParameterValueException", "function: give a name or an ARN")
-        account = found.account or query.get("account") or self._default.account
-        region = found.region or query.get("region") or self._default.region
+        scope, name = _function(query, self._default)
         limit = query.get("limit", str(DEFAULT_LIMIT))
         if not (limit.isascii() and limit.isdigit() and len(limit) < 9 and int(limit) <= MOST_EVENTS):
             raise LambdaError(
                 "InvalidParameterValueException", f"limit: give a number from 0 to {MOST_EVENTS}"
             )
-        return Scope(account, region), found.name, int(limit)
+        return scope, name, int(limit)
 
     async def _stream(
         self, request: web.BaseRequest, scope: Scope, group: str, limit: int, part: str

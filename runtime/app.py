@@ -131,6 +131,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         retired=fleet.retired,
         account_id=settings.account_id,
         region=settings.region,
+        lenient_routing=settings.lenient_routing,
         extra=handlers(
             settings=settings,
             instance=instance.id,

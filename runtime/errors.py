@@ -95,10 +95,19 @@ ERRORS: dict[str, ErrorRow] = {
 
 
 class LambdaError(Exception):
-    """An answer other than success, as AWS words it. `code` must be a key of `ERRORS`."""
+    """An answer other than success, as AWS words it. `code` must be a key of `ERRORS`.
+
+    One that is not `typed` lacks the member `Type` although others of its code have it.
+    """
 
     def __init__(
-        self, code: str, message: str, *, reason: str | None = None, retry_after: int | None = None
+        self,
+        code: str,
+        message: str,
+        *,
+        reason: str | None = None,
+        retry_after: int | None = None,
+        typed: bool = True,
     ) -> None:
         super().__init__(f"{code}: {message}")
         self.row = ERRORS[code]
@@ -106,6 +115,7 @@ class LambdaError(Exception):
         self.message = message
         self.reason = reason
         self.retry_after = retry_after
+        self.type = self.row.type if typed else None
 
     @property
     def status(self) -> int:

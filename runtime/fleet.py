@@ -13,11 +13,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
+from runtime.core.routing import ways_to_run
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
@@ -177,9 +178,13 @@ class Fleet:
         return key
 
     def _is_current(self, key: Key) -> bool:
-        """Whether the key is that of a function as it is now."""
-        current = self._catalog().function(key.scope, key.name, key.version)
-        return current is not None and self._key(current) == key
+        """Whether the key is that of a version as it is now, or as one of its aliases runs it now."""
+        catalog = self._catalog()
+        current = catalog.function(key.scope, key.name, key.version)
+        if current is None:
+            return False
+        aliases = catalog.aliases(key.scope, key.name)
+        return any(self._key(way) == key for way in ways_to_run(current, aliases))
 
     # What the API is to call
 
@@ -191,7 +196,7 @@ class Fleet:
             raise PreparationFailed("InternalError", str(error)) from error
 
     def retired(self, scope: Scope, name: str) -> None:
-        """The function has been changed or deleted: environments of what it was drain."""
+        """The function, a version or an alias of it has been changed or deleted: environments of what was drain."""
         for key in cast("list[Key]", self._pool.keys()):
             if (key.scope, key.name) != (scope, name):
                 continue

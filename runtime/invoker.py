@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.streams import Stream
+from runtime.core.routing import as_run_by, choose
 from runtime.core.token_bucket import BURST, TokenBucket
 from runtime.errors import unfit_state
 from runtime.fleet import Fleet
 from runtime.model import LATEST, FunctionVersion, Scope, State
-from runtime.names import function_arn, function_missing
+from runtime.names import function_arn, function_missing, names_alias
 from runtime.store.catalog import Catalog
 from runtime.streamed import Streamed
 
@@ -55,20 +56,43 @@ class InvokeResult:
 class Invoker:
     """See the module's text."""
 
-    def __init__(self, catalog: Callable[[], Catalog], fleet: Fleet, stream_rate: int = 0) -> None:
+    def __init__(
+        self,
+        catalog: Callable[[], Catalog],
+        fleet: Fleet,
+        stream_rate: int = 0,
+        *,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
         self._catalog = catalog
         self._fleet = fleet
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
+        self._draw = draw
+        #: Decides for weighted aliases: a number from 0 up to 1, anew for each invocation.
 
     def check(self, request: InvokeRequest) -> FunctionVersion:
-        """The version that the request means. Raises `LambdaError` when it does not exist or cannot run now."""
-        version = self._catalog().function(request.scope, request.function, request.qualifier or LATEST)
+        """The version that the request means, as it is to be run.
+
+        Raises `LambdaError` when it does not exist or cannot run now.
+        """
+        version = self._find(request.scope, request.function, request.qualifier or LATEST)
         if version is None:
             raise function_missing(request.scope, request.function, request.qualifier)
         if version.state is not State.ACTIVE:
             raise unfit_state(version.state)
         return version
+
+    def _find(self, scope: Scope, function: str, qualifier: str) -> FunctionVersion | None:
+        catalog = self._catalog()
+        if not names_alias(qualifier):
+            return catalog.function(scope, function, qualifier)
+        alias = catalog.alias(scope, function, qualifier)
+        if alias is None:
+            return None
+        number = choose(alias, self._draw()) if alias.weights else alias.version
+        version = catalog.function(scope, function, number)
+        return None if version is None else as_run_by(alias, version)
 
     async def invoke(self, request: InvokeRequest) -> InvokeResult:
         """Run the function and wait for its answer. Raises `LambdaError`.

@@ -16,22 +16,25 @@ from pathlib import Path
 from typing import Protocol
 
 from rapid.apis import Apis
-from rapid.environment import Environment, Function, Program
-from rapid.log_format import Level, LogFormat
-from rapid.platform_events import Identity
+from rapid.environment import Environment
+from rapid.exchange import Function
 from rapid.server import Listener
-from rapid.settings import Settings as LifecycleSettings
 from rapid.supervisor import SupervisorLost
-from rapid.wire import first_of
+from runtime.briefing import (
+    Outside,
+    fetched_credentials,
+    lifecycle_settings,
+    log_format,
+    log_stream,
+    program,
+)
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion, Scope
-from runtime.names import runtime_version, runtime_version_arn
 from runtime.neighbours import Endpoints, function_variables
 from runtime.spawners.base import (
     Delivery,
-    Layout,
     SandboxDeath,
     SandboxHandle,
     SandboxSpec,
@@ -39,7 +42,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
-from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
+from runtime.variables import Credentials, log_group
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +199,7 @@ class Launcher:
         async with AsyncExitStack() as held:
             bind = facts.delivery is Delivery.BIND
             spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
-            held.callback(self._calls.end, spec.sandbox_id)  # when it is gone for good
+            held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
             handle, link = await self._start(spec, held)
             if not bind:
                 await self._copy(link, handle, task_root, opt if version.config.layers else None)
@@ -205,19 +208,17 @@ class Launcher:
             held.push_async_callback(listener.close)
             if link.lost is not None:  # before there was an environment to be told
                 raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
-            stream = _log_stream(version)
-            hosted = self._hosted(
-                number,
-                version,
-                handle=handle,
-                link=link,
-                stream=stream,
-                program=self._program(
-                    version, handle, link, host=facts.dial_host, port=listener.port, stream=stream
+            outside = Outside(
+                api=f"{facts.dial_host}:{listener.port}",
+                credentials=self._calls.begin(handle.sandbox_id, version.scope, link.peer),
+                endpoints=function_variables(
+                    self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)
                 ),
-                on_idle=on_idle,
-                on_ended=on_ended,
             )
+            hosted = self._hosted(
+                number, version, handle=handle, link=link, outside=outside, on_idle=on_idle, on_ended=on_ended
+            )
+            held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
             yield hosted
 
@@ -299,25 +300,26 @@ class Launcher:
         *,
         handle: SandboxHandle,
         link: Link,
-        stream: str,
-        program: Program,
+        outside: Outside,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
+        stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=_lifecycle_settings(version, timeouts=self._timeouts),
-            program=program,
+            settings=lifecycle_settings(version, timeouts=self._timeouts),
+            program=program(version, handle.layout, stream, outside),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
             supervisor=link,
             log=lambda event: writer.write(int(time.time() * 1000), event),
-            log_format=_log_format(version, stream),
+            log_format=log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
             freeze=self._freeze,
+            credentials=fetched_credentials(version, outside.credentials),
         )
         hosted = Hosted(
             number=number,
@@ -329,69 +331,3 @@ class Launcher:
             ended=asyncio.get_running_loop().create_future(),
         )
         return hosted
-
-    def _program(
-        self,
-        version: FunctionVersion,
-        handle: SandboxHandle,
-        link: Link,
-        *,
-        host: str,
-        port: int,
-        stream: str,
-    ) -> Program:
-        """What the sandbox is to run; `host` is this machine as it sees it, `port` its Runtime API's."""
-        layout = handle.layout
-        variables = runtime_variables(
-            version,
-            layout=layout,
-            runtime_api=f"{host}:{port}",
-            log_stream=stream,
-            credentials=self._calls.begin(handle.sandbox_id, version.scope, link.peer),
-            endpoints=function_variables(self._endpoints, host, self._calls.url(host)),
-        )
-        return Program(
-            argv=[_bootstrap(version.config.runtime or "", layout)],
-            env=variables,
-            cwd=layout.task_root,
-            opt=layout.opt,
-            extension_env=extension_variables(variables),
-            log_fd=log_fd(version),
-        )
-
-
-def _bootstrap(runtime: str, layout: Layout) -> str:
-    """The program that a runtime begins with: its own, or one that the function brings in its package or a layer."""
-    if runtime.startswith("provided"):
-        return first_of(f"{layout.task_root}/bootstrap", f"{layout.opt}/bootstrap")
-    return f"{layout.runtime_dir}/bootstrap"
-
-
-def _log_stream(version: FunctionVersion) -> str:
-    day = datetime.now(UTC).strftime("%Y/%m/%d")
-    name = version.name if version.config.logging.log_group else ""
-    return f"{day}/{name}[{version.version}]{secrets.token_hex(16)}"
-
-
-def _log_format(version: FunctionVersion, stream: str) -> LogFormat:
-    config = version.config
-    identity = Identity(
-        function=version.name, version=version.version, instance=stream, memory_size=config.memory_size
-    )
-    return LogFormat(
-        identity,
-        json=config.logging.log_format == "JSON",
-        system=Level[config.logging.system_log_level or "INFO"],
-        application=Level[config.logging.application_log_level or "INFO"],
-    )
-
-
-def _lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> LifecycleSettings:
-    runtime = version.config.runtime or "provided.al2023"
-    return LifecycleSettings(
-        version=version.version,
-        memory_size=version.config.memory_size,
-        runtime_version=runtime_version(runtime),
-        runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
-        timeouts=timeouts,
-    )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from rapid.invocation import ExitStatus
-from rapid.supervisor import Observer, StartFailed, SupervisorLost
+from rapid.supervisor import Observer, StartFailed, SupervisorLost, Tunnel
 from rapid.wire import (
     CHUNK,
     OUTPUT_HEADER,
@@ -34,6 +34,7 @@ from rapid.wire import (
     frame,
     message,
 )
+from runtime.tunnels import ABOUT_TUNNELS, Tunnels
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Link(asyncio.Protocol):
         self._lists: dict[int, tuple[str, Future[Sequence[str]]]] = {}
         #: What was asked about which path, oldest first; numbered as the other questions are.
         self._trees: dict[str, Future[None]] = {}
+        self._tunnels = Tunnels(self._send)
         self._token = 0
         self._patience: TimerHandle | None = None
         #: Runs while questions are open.
@@ -106,7 +108,11 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            self._heard += self._frames.feed(data)
+            for kind, payload in self._frames.feed(data):
+                if kind in ABOUT_TUNNELS and self.sandbox_id is not None:
+                    self._tunnels.hear(kind, payload)  # no order with the rest, and not to wait for a flood
+                else:
+                    self._heard.append((kind, payload))
             if self._rest is None:
                 self._work()
         except BROKEN as error:
@@ -147,6 +153,7 @@ class Link(asyncio.Protocol):
             if not future.done():
                 future.set_exception(SupervisorLost(reason))
                 future.exception()  # whoever waits sees it; nobody waiting is no error
+        self._tunnels.lost(reason, SupervisorLost(reason))
         if self.observer is not None:
             self.observer.lost(reason, out_of_memory=out_of_memory)
 
@@ -209,6 +216,8 @@ class Link(asyncio.Protocol):
         elif kind in (Kind.SETTLED, Kind.CLEARED):
             token, peak = SETTLED_PAYLOAD.unpack(payload)
             _resolve(self._answers.pop(token, None), peak)
+        elif kind in ABOUT_TUNNELS:
+            self._tunnels.hear(kind, payload)
         else:
             self._hear_rare(kind, fields(payload))
 
@@ -293,6 +302,10 @@ class Link(asyncio.Protocol):
 
     def signal(self, process: int, number: int) -> None:
         self._send(message(Kind.SIGNAL, process=process, number=number))
+
+    def connect(self, port: int) -> Future[Tunnel]:
+        future: Future[Tunnel] = self._loop.create_future()
+        return future if self._refused(future) else self._tunnels.dial(port)
 
     def settle(self) -> Future[int]:
         return self._ask(Kind.SETTLE)

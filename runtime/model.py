@@ -1,4 +1,4 @@
-"""The records of the control plane: what a function, a version and a layer are.
+"""The records of the control plane: what a function, a version, an alias and a layer are.
 
 Frozen values only. Nothing here knows of HTTP, SQL, processes or the engine; AWS's casing of member names
 appears in `runtime.api`, where records become responses.
@@ -96,6 +96,11 @@ class FunctionConfig:
     logging: LoggingConfig = LoggingConfig()
     declared: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def snap_starts(self) -> bool:
+        """Whether published versions of this configuration are to start from a snapshot."""
+        return (self.declared.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionVersion:
@@ -117,11 +122,39 @@ class FunctionVersion:
     last_update_status_reason: str | None = None
     last_update_status_reason_code: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the function, so `$LATEST` has them alone."""
+    source_description: str = ""
+    """Of a number: the description that `$LATEST` had when it was published; the version's own may be another."""
 
     @property
     def arn(self) -> str:
         """The unqualified ARN."""
         return self.scope.arn("function", self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """A name for one version of a function, or for two between which invocations are divided."""
+
+    scope: Scope
+    function: str
+    name: str
+    version: str
+    description: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """The second version, if there is one, and its share of the invocations: 0.0 to 1.0."""
+    environment: Mapping[str, str] | None = None
+    """Laid over the version's variables (Berth's own; AWS has no such member)."""
+    revision_id: str
+
+    @property
+    def arn(self) -> str:
+        return f"{self.scope.arn('function', self.function)}:{self.name}"
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """All versions that it may lead to."""
+        return (self.version, *self.weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from runtime.errors import LambdaError, invalid_parameter, not_found
-from runtime.model import Scope
+from runtime.model import LATEST, Scope
 
 _REGION = re.compile(r"(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d")
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
@@ -33,6 +33,11 @@ class LayerName:
     scope: Scope
     name: str
     number: int | None = None
+
+
+def names_alias(qualifier: str) -> bool:
+    """Whether a qualifier is an alias's name: neither `$LATEST` nor a number."""
+    return qualifier != LATEST and not (qualifier.isascii() and qualifier.isdigit())
 
 
 def function_arn(scope: Scope, name: str, qualifier: str | None = None) -> str:

@@ -6,9 +6,9 @@ What a function may do is not known here.
 """
 
 import hmac
-import secrets
 from dataclasses import dataclass
 
+from runtime.briefing import session_credentials
 from runtime.model import Scope
 from runtime.spawners.network import bindable
 from runtime.variables import Credentials
@@ -42,7 +42,7 @@ class Sessions:
 
     def begin(self, sandbox_id: str, scope: Scope, peer: str) -> Credentials:
         """A session for a sandbox that has come up."""
-        credentials = new_credentials()
+        credentials = session_credentials()
         session = Session(sandbox_id, scope, peer, bool(peer) and not bindable(peer), credentials)
         self._by_sandbox[sandbox_id] = self._by_key[credentials.access_key_id] = session
         self._by_peer.setdefault(peer, set()).add(sandbox_id)
@@ -81,9 +81,3 @@ class Sessions:
         """The sandbox behind an address, or one of them; None where it may as well be somebody else."""
         found = next(iter(self._by_peer.get(peer, ())), None)
         return found if found is not None and self._by_sandbox[found].is_told_apart else None
-
-
-def new_credentials() -> Credentials:
-    """Credentials of a role's session in form. To Berth they say who calls; they open nothing else."""
-    access_key_id = "ASIA" + secrets.token_hex(8).upper()
-    return Credentials(access_key_id, secrets.token_urlsafe(30), secrets.token_urlsafe(96))

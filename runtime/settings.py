@@ -209,6 +209,11 @@ class Settings:
         "with commas between; unset: AWS. The fallback is passed over where it leads to Berth.",
         others=(neighbours.VARIABLE,),
     )
+    lenient_routing: bool = _row(
+        _SWITCH,
+        "false",
+        "UpdateAlias with a version and without routing clears the routing, where AWS keeps it.",
+    )
     response_stream_rate: int = _row(
         _RATE,
         "0",

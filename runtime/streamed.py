@@ -7,7 +7,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Outcome
 from rapid.streams import Stream
 from runtime.core.token_bucket import TokenBucket

@@ -39,6 +39,8 @@ class Credentials:
     access_key_id: str
     secret_access_key: str
     session_token: str
+    fetch_token: str = ""
+    """What a runtime shows to fetch them, where it does not inherit them."""
 
 
 def log_group(version: FunctionVersion) -> str:
@@ -66,7 +68,7 @@ def runtime_variables(
     return {
         **defaults,
         **(version.config.environment or {}),
-        **_credentials(credentials),
+        **_credentials(credentials, runtime_api, initialization_type),
         **_reserved(version, layout, runtime_api, log_stream, initialization_type),
     }
 
@@ -109,7 +111,13 @@ def _logging(version: FunctionVersion) -> Mapping[str, str]:
     return variables
 
 
-def _credentials(credentials: Credentials) -> Mapping[str, str]:
+def _credentials(credentials: Credentials, runtime_api: str, initialization_type: str) -> Mapping[str, str]:
+    """A snapshot must not carry credentials: there they are fetched."""
+    if initialization_type == "snap-start":
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{runtime_api}/2021-04-23/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": credentials.fetch_token,
+        }
     return {
         "AWS_ACCESS_KEY_ID": credentials.access_key_id,
         "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,

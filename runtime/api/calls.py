@@ -29,6 +29,8 @@ class Services:
     """Told of a function whose earlier environments should drain."""
     now: Callable[[], float]
     """Unix time in seconds."""
+    lenient_routing: bool
+    """The setting of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

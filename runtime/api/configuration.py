@@ -70,8 +70,7 @@ _REFUSED = {
     "DurableConfig": "durable functions (DurableConfig)",
     "ImageConfig": "container images (ImageConfig)",
     "ImageUri": "container images (ImageUri)",
-    "Publish": "publishing versions (Publish)",
-    "PublishTo": "publishing versions (PublishTo)",
+    "PublishTo": "versions of managed instances (PublishTo)",
     "RuntimeConfig": "custom runtimes by ARN (RuntimeConfig)",
     "TenancyConfig": "tenant isolation (TenancyConfig)",
 }
@@ -131,7 +130,8 @@ def check_runtime(runtime: str, known: tuple[str, ...]) -> None:
         )
 
 
-def _environment(member: Mapping[str, Any]) -> dict[str, str]:
+def environment_variables(member: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of an `Environment`, under the rules that the model does not hold."""
     variables: dict[str, str] = member.get("Variables", {})
     if reserved := sorted(RESERVED_KEYS.intersection(variables)):
         raise invalid_parameter(
@@ -177,7 +177,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Timeout": ("timeout", _same),
     "MemorySize": ("memory_size", _same),
     "EphemeralStorage": ("ephemeral_storage", lambda member: member["Size"]),
-    "Environment": ("environment", _environment),
+    "Environment": ("environment", environment_variables),
     "TracingConfig": ("tracing_mode", lambda member: member.get("Mode", "PassThrough")),
     "LoggingConfig": ("logging", _logging),
 }

@@ -1,4 +1,4 @@
-"""Records as the documents that AWS shows: FunctionConfiguration and its parts.
+"""Records as the documents that AWS shows: FunctionConfiguration with its parts, AliasConfiguration.
 
 Pure: a record goes in, the model's output members come out. AWS's casing begins here.
 """
@@ -7,7 +7,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.model import Code, FunctionVersion, LoggingConfig
+from runtime.model import LATEST, Alias, Code, FunctionVersion, LoggingConfig, State
 from runtime.names import function_arn, runtime_version_arn
 
 _ECHOED = ("DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs")
@@ -45,12 +45,24 @@ def listed_configuration(record: FunctionVersion, qualifier: str | None = None) 
         "Architectures": [config.architecture],
         "EphemeralStorage": {"Size": config.ephemeral_storage},
         "TracingConfig": {"Mode": config.tracing_mode},
-        "SnapStart": _snap_start(config.declared),
+        "SnapStart": _snap_start(record),
         "LoggingConfig": _logging(config.logging, record.name),
         "Environment": _environment(config.environment),
         "Layers": _layers(record),
         "VpcConfig": _vpc(config.declared),
     } | {name: config.declared.get(name) for name in _ECHOED}
+
+
+def alias_configuration(alias: Alias) -> dict[str, Any]:
+    """The AliasConfiguration, without what is Berth's own."""
+    return {
+        "AliasArn": alias.arn,
+        "Name": alias.name,
+        "FunctionVersion": alias.version,
+        "Description": alias.description,
+        "RoutingConfig": {"AdditionalVersionWeights": alias.weights} if alias.weights else None,
+        "RevisionId": alias.revision_id,
+    }
 
 
 def _state(record: FunctionVersion) -> dict[str, Any]:
@@ -71,9 +83,13 @@ def _runtime_version(record: FunctionVersion) -> dict[str, Any]:
     return {"RuntimeVersionConfig": {"RuntimeVersionArn": arn}}
 
 
-def _snap_start(declared: Mapping[str, Any]) -> dict[str, Any]:
-    asked = declared.get("SnapStart") or {}
-    return {"ApplyOn": asked.get("ApplyOn", "None"), "OptimizationStatus": "Off"}
+def _snap_start(record: FunctionVersion) -> dict[str, Any]:
+    """On for a published version once it is active: its snapshot is said to exist from then on."""
+    on = record.config.snap_starts and record.version != LATEST and record.state is State.ACTIVE
+    return {
+        "ApplyOn": "PublishedVersions" if record.config.snap_starts else "None",
+        "OptimizationStatus": "On" if on else "Off",
+    }
 
 
 def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:

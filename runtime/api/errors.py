@@ -12,7 +12,7 @@ def render(error: LambdaError) -> Answer:
     """Status, `x-amzn-ErrorType` and the JSON document, with members spelt as AWS spells them for this error."""
     document: dict[str, Any] = {
         "Reason": error.reason,
-        "Type": error.row.type,
+        "Type": error.type,
         error.row.text: _printable(error.message),
     }
     headers = {"x-amzn-ErrorType": error.code}

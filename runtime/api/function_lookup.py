@@ -2,12 +2,17 @@
 
 from runtime.api.calls import Call, Services
 from runtime.errors import LambdaError, conflict, invalid_parameter, unfit_state
-from runtime.model import LATEST, FunctionVersion, State, UpdateStatus
-from runtime.names import FunctionName, function_missing, resolve_function
+from runtime.model import LATEST, Alias, FunctionVersion, State, UpdateStatus
+from runtime.names import FunctionName, function_missing, names_alias, resolve_function
 
 UNQUALIFIED_ONLY = (
     "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. "
     "Please specify either a function name or an unqualified function ARN."
+)
+
+LATEST_ONLY = (
+    "Current operation does not support versions other than $LATEST. "
+    "Please set the version to $LATEST or do not set a version in your request."
 )
 
 
@@ -16,9 +21,12 @@ def asked_name(call: Call) -> FunctionName:
 
 
 def find_version(services: Services, call: Call) -> tuple[FunctionVersion, str | None]:
-    """The version that name and qualifier lead to, and the qualifier as asked."""
+    """The version that name and qualifier lead to, and the qualifier as asked. Of a weighted alias, its first one."""
     asked = asked_name(call)
-    found = services.store.catalog.function(call.scope, asked.name, asked.qualifier or LATEST)
+    catalog, version = services.store.catalog, asked.qualifier or LATEST
+    if names_alias(version) and (alias := catalog.alias(call.scope, asked.name, version)):
+        version = alias.version
+    found = catalog.function(call.scope, asked.name, version)
     if found is None:
         raise function_missing(call.scope, asked.name, asked.qualifier)
     return found, asked.qualifier
@@ -35,9 +43,20 @@ def find_unqualified(services: Services, call: Call) -> FunctionVersion:
     return found
 
 
+def find_latest(services: Services, call: Call) -> FunctionVersion:
+    """`$LATEST`, for operations that change it."""
+    asked = asked_name(call)
+    if asked.qualifier not in {None, LATEST}:
+        raise invalid_parameter(LATEST_ONLY)
+    found = services.store.catalog.function(call.scope, asked.name)
+    if found is None:
+        raise function_missing(call.scope, asked.name)
+    return found
+
+
 def find_writable(services: Services, call: Call) -> FunctionVersion:
     """`$LATEST`, if it may be written now and is at the revision that the caller expects."""
-    found = find_unqualified(services, call)
+    found = find_latest(services, call)
     check_revision(found, call.params.get("RevisionId"))
     if found.state is State.PENDING:
         raise unfit_state(found.state)
@@ -46,8 +65,8 @@ def find_writable(services: Services, call: Call) -> FunctionVersion:
     return found
 
 
-def check_revision(version: FunctionVersion, expected: str | None) -> None:
-    if expected is not None and expected != version.revision_id:
+def check_revision(record: FunctionVersion | Alias, expected: str | None) -> None:
+    if expected is not None and expected != record.revision_id:
         raise LambdaError(
             "PreconditionFailedException",
             "The Revision Id provided does not match the latest Revision Id. "

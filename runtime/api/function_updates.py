@@ -7,12 +7,13 @@ from typing import Any
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.configuration import architecture, changed_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration
-from runtime.api.function_lookup import check_revision, find_unqualified, find_writable, update_in_progress
+from runtime.api.function_lookup import check_revision, find_latest, find_writable, update_in_progress
 from runtime.api.layer_references import resolve_layers
 from runtime.api.packages import check_total_size, inspect_package, store_package
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
-from runtime.api.workshop import updating
+from runtime.api.versions import pending_version
+from runtime.api.workshop import is_unsettled, updating
 from runtime.errors import invalid_parameter
 from runtime.model import Code, FunctionConfig, FunctionVersion, LayerReference
 from runtime.store.errors import RevisionMismatch
@@ -68,14 +69,29 @@ async def _store_update(
         )
     )
     try:
-        await services.store.put_function(changed, expected_revision=record.revision_id)
+        published = await _write(services, call, changed, record.revision_id)
     except RevisionMismatch:
         # Somebody else's write came between; say what the caller would have heard a moment later.
-        check_revision(find_unqualified(services, call), call.params.get("RevisionId"))
+        check_revision(find_latest(services, call), call.params.get("RevisionId"))
         raise update_in_progress(record) from None
     services.workshop.prepare(changed, record)
     services.retired(call.scope, record.name)
-    return function_configuration(changed)
+    if published is None:
+        return function_configuration(changed)
+    if is_unsettled(published):
+        services.workshop.prepare(published)
+    return function_configuration(published, published.version)
+
+
+async def _write(
+    services: Services, call: Call, changed: FunctionVersion, expected: str
+) -> FunctionVersion | None:
+    """Store the update; the version that was published with it, if that was asked for."""
+    if not call.params.get("Publish"):
+        await services.store.put_function(changed, expected_revision=expected)
+        return None
+    draft = pending_version(changed, services.now())
+    return await services.store.put_and_publish(changed, draft, expected_revision=expected)
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -12,11 +12,12 @@ from runtime.api.packages import check_total_size, take_package
 from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
+from runtime.api.versions import pending_version, position
 from runtime.api.workshop import creating
 from runtime.errors import conflict, invalid_parameter
-from runtime.model import LATEST, FunctionVersion
-from runtime.names import function_missing
-from runtime.store.errors import RecordExists, RecordMissing
+from runtime.model import LATEST, FunctionVersion, Scope
+from runtime.names import FunctionName, function_missing, names_alias
+from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced
 
 NAME_LIMIT = 64
 TAG_LIMIT = 50
@@ -28,11 +29,23 @@ async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
         raise conflict(f"Function already exist: {name}")
     record = creating(await _new_record(services, call, name))
     try:
-        await services.store.put_function(record, expected_revision=None)
+        published = await _create(services, call, record)
     except RecordExists:
         raise conflict(f"Function already exist: {name}") from None
     services.workshop.prepare(record)
-    return function_configuration(record)
+    if published is None:
+        return function_configuration(record)
+    services.workshop.prepare(published)
+    return function_configuration(published)  # under the unqualified ARN, as on AWS
+
+
+async def _create(services: Services, call: Call, record: FunctionVersion) -> FunctionVersion | None:
+    """Store the function; its first version, if one is to be published with it."""
+    if not call.params.get("Publish"):
+        await services.store.put_function(record, expected_revision=None)
+        return None
+    draft = pending_version(record, services.now())
+    return await services.store.put_and_publish(record, draft, expected_revision=None)
 
 
 def _new_name(call: Call) -> str:
@@ -83,10 +96,11 @@ def _check_package_type(params: Mapping[str, Any]) -> None:
 async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
     record, qualifier = find_version(services, call)
     location = services.links.url(call.base_url, record.code.digest)
+    latest = services.store.catalog.function(record.scope, record.name) or record
     return {
         "Configuration": function_configuration(record, qualifier),
         "Code": {"RepositoryType": "S3", "Location": location},
-        "Tags": record.tags or None,
+        "Tags": latest.tags or None,
     }
 
 
@@ -96,9 +110,9 @@ async def get_function_configuration(services: Services, call: Call) -> Mapping[
 
 async def list_functions(services: Services, call: Call) -> Mapping[str, Any]:
     every = call.params.get("FunctionVersion") == "ALL"
-    listed = _all_versions(services, call) if every else iter(services.store.catalog.functions(call.scope))
+    listed = _all_versions(services, call) if every else services.store.catalog.functions(call.scope)
     marker, size = call.params.get("Marker"), call.params.get("MaxItems")
-    records, next_marker = page(listed, _position, marker, size)
+    records, next_marker = page(listed, position, marker, size)
     return {
         "Functions": [listed_configuration(each, each.version if every else None) for each in records],
         "NextMarker": next_marker,
@@ -111,12 +125,6 @@ def _all_versions(services: Services, call: Call) -> Iterator[FunctionVersion]:
         yield from catalog.versions(call.scope, latest.name)
 
 
-def _position(record: FunctionVersion) -> str:
-    """Sorts by name, then `$LATEST` first, then by number."""
-    number = 0 if record.version == LATEST else int(record.version)
-    return f"{record.name}\0{number:020d}"
-
-
 async def delete_function(services: Services, call: Call) -> Mapping[str, Any]:
     asked = asked_name(call)
     missing = function_missing(call.scope, asked.name)
@@ -124,15 +132,26 @@ async def delete_function(services: Services, call: Call) -> Mapping[str, Any]:
         raise missing
     if asked.qualifier == LATEST:
         raise invalid_parameter("$LATEST version cannot be deleted without deleting the function.")
-    if asked.qualifier is not None:
-        # No numbered version exists yet, and deleting one that does not exist succeeds.
-        return {"StatusCode": 204}
+    if asked.qualifier is not None and names_alias(asked.qualifier):
+        raise invalid_parameter("Deletion of aliases is not currently supported.")
     try:
-        await services.store.delete_function(call.scope, asked.name)
+        await _delete(services, call.scope, asked)
     except RecordMissing:
         raise missing from None
+    except RecordReferenced as error:
+        raise conflict(
+            f"Unable to delete version because the following aliases reference it: [{', '.join(error.names)}]"
+        ) from None
     services.retired(call.scope, asked.name)
     return {"StatusCode": 204}
+
+
+async def _delete(services: Services, scope: Scope, asked: FunctionName) -> None:
+    """One version, which need not exist, or everything."""
+    if asked.qualifier is None:
+        await services.store.delete_function(scope, asked.name)
+    else:
+        await services.store.delete_version(scope, asked.name, asked.qualifier)
 
 
 OPERATIONS: dict[str, Operation] = {

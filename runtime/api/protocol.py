@@ -11,6 +11,7 @@ from typing import Any
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
+from runtime.api.additions import with_additions
 from runtime.api.parsing import RawRequest, parse
 from runtime.api.routing import Match, Routes
 from runtime.api.serialisation import Answer, serialise
@@ -19,9 +20,9 @@ from runtime.api.validation import validate
 
 @cache
 def load_service() -> ServiceModel:
-    """Lambda's model from the botocore package itself, never from a user's customised models."""
+    """Lambda's model from the botocore package itself, never from a user's customised models; with our additions."""
     loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
-    return ServiceModel(loader.load_service_model("lambda", "service-2"), "lambda")
+    return ServiceModel(with_additions(loader.load_service_model("lambda", "service-2")), "lambda")
 
 
 def runtime_identifiers() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from botocore.model import OperationModel
 from multidict import MultiDict, MultiMapping
 
 from rapid.server import Door
-from runtime.api import function_updates, functions, layers, sts
+from runtime.api import aliases, function_updates, functions, layers, sts, versions
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Services, not_implemented
@@ -41,9 +41,11 @@ from runtime.store import Store
 
 _log = logging.getLogger(__name__)
 OPERATIONS: dict[str, Operation] = {
+    **aliases.OPERATIONS,
     **function_updates.OPERATIONS,
     **functions.OPERATIONS,
     **layers.OPERATIONS,
+    **versions.OPERATIONS,
 }
 INVOCATIONS = frozenset({"Invoke", "InvokeWithResponseStream"})
 IMPLEMENTED = frozenset(OPERATIONS) | INVOCATIONS
@@ -203,6 +205,7 @@ def build_api(
     retired: Callable[[Scope, str], None],
     account_id: str,
     region: str,
+    lenient_routing: bool = False,
     base_url: Callable[[], str | None] = lambda: None,
     now: Callable[[], float] = time.time,
     extra: Mapping[str, Handler] | None = None,
@@ -221,6 +224,7 @@ def build_api(
         objects=objects or Objects(None, region),
         retired=retired,
         now=now,
+        lenient_routing=lenient_routing,
     )
     return Api(
         services,

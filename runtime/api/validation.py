@@ -30,6 +30,7 @@ _JAVA_CLASSES = {
     r"\p{N}": r"\w",
     r"\p{Z}": r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
 }
+_NOT_NULL = "Member must not be null"
 _SCALARS = {"string", "integer", "long", "float", "double", "boolean", "blob", "timestamp"}
 
 
@@ -59,7 +60,7 @@ def _structure(shape: Shape, params: Mapping[str, Any], prefix: str) -> Iterator
         if value is not None and (shape.name, name) not in CHECKED_ELSEWHERE:
             yield from _value(shape.members[name], value, path)
         elif value is None and name in shape.required_members:
-            yield f"Value null at '{path}' failed to satisfy constraint: Member must not be null"
+            yield f"Value null at '{path}' failed to satisfy constraint: {_NOT_NULL}"
 
 
 def _value(shape: Shape, value: Any, path: str) -> Iterator[str]:
@@ -100,7 +101,7 @@ def _satisfies(shape: Shape, value: Any) -> bool:
 
 def _wrapped(shape: Shape) -> str:
     """A member's constraints, all of them, as AWS lists them for elements of lists and maps."""
-    return f"[{', '.join(constraint.text for constraint in constraints(shape))}]"
+    return f"[{', '.join([*(constraint.text for constraint in constraints(shape)), _NOT_NULL])}]"
 
 
 def _problem(shape: Shape, value: Any, path: str, constraint: str) -> str:

@@ -113,6 +113,17 @@ def connect(arguments: argparse.Namespace) -> Client:
     return Client(find(load(flags_of(arguments)).settings.data_dir).url)
 
 
+def credentials(arguments: argparse.Namespace) -> str:
+    """Account and region of `function`, as a signed request carries them; Berth checks no signature."""
+    settings = load(flags_of(arguments)).settings
+    parts = arguments.function.split(":")
+    account, region = settings.account_id, settings.region
+    if parts[0] == "arn" and len(parts) > 5:
+        account, region = parts[4], parts[3]
+    scope = f"{account}/20150331/{region}/lambda/aws4_request"
+    return f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"
+
+
 def find(data_dir: Path) -> instance.State:
     """The running Berth of a data directory."""
     if state := instance.running(data_dir):

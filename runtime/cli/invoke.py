@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from runtime.cli.client import Answer, connect, refusal
+from runtime.cli.client import Answer, connect, credentials, refusal
 from runtime.cli.terminal import CliError, note, say_json
 from runtime.readable import readable
-from runtime.settings import flags_of, load
 
 
 def run(arguments: argparse.Namespace) -> int:
     body = _payload(arguments.payload)
     query = f"?Qualifier={quote(arguments.qualifier, safe='')}" if arguments.qualifier else ""
     path = f"/2015-03-31/functions/{quote(arguments.function, safe='')}/invocations{query}"
-    headers = {"X-Amz-Log-Type": "Tail", "Authorization": _credentials(arguments)}
+    headers = {"X-Amz-Log-Type": "Tail", "Authorization": credentials(arguments)}
     answer = connect(arguments).request("POST", path, body, headers, patient=True)
     if answer.status != 200:
         raise CliError(refusal(answer))
@@ -43,17 +42,6 @@ def _payload(text: str | None) -> bytes:
             f"--payload: {text!r} is not JSON (a text needs quotes of its own; a file is @FILE)"
         ) from None
     return text.encode()
-
-
-def _credentials(arguments: argparse.Namespace) -> str:
-    """Account and region, as a signed request carries them; Berth checks no signature."""
-    settings = load(flags_of(arguments)).settings
-    parts = arguments.function.split(":")
-    account, region = settings.account_id, settings.region
-    if parts[0] == "arn" and len(parts) > 5:
-        account, region = parts[4], parts[3]
-    scope = f"{account}/20150331/{region}/lambda/aws4_request"
-    return f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=none"
 
 
 def _show(answer: Answer, arguments: argparse.Namespace) -> None:

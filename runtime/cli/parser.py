@@ -103,6 +103,28 @@ def _invoke(parser: Parser) -> None:
     _client(parser, "account_id", "region")
 
 
+def _alias(parser: Parser) -> None:
+    parser.add_argument("function", metavar="FUNCTION", help="name or ARN")
+    parser.add_argument("alias", metavar="ALIAS", help="name of the alias")
+    changes = parser.add_mutually_exclusive_group()
+    changes.add_argument(
+        "-e",
+        "--environment",
+        nargs="+",
+        metavar="NAME=VALUE",
+        help="the alias's variables from now on, all of them; they win over the version's",
+    )
+    changes.add_argument(
+        "--no-environment",
+        action="store_const",
+        const=(),
+        dest="environment",
+        help="the alias has no variables from now on",
+    )
+    _json(parser)
+    _client(parser, "account_id", "region")
+
+
 def _logs(parser: Parser) -> None:
     parser.add_argument("function", metavar="FUNCTION", help="name or ARN")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with new events as they come")
@@ -196,6 +218,14 @@ COMMANDS: tuple[Command, ...] = (
         'berth invoke hello --payload \'{"name": "you"}\'\n'
         "berth invoke hello --qualifier live --payload @event.json --no-tail\n"
         "echo '[1, 2]' | berth invoke hello --payload - --json",
+    ),
+    Command(
+        "alias",
+        "Show an alias of a function; set the environment variables that it lays over its version's.",
+        _alias,
+        "berth alias hello prod\n"
+        "berth alias hello prod --environment STAGE=prod DATABASE_URL=db.example.com\n"
+        "berth alias hello prod --no-environment",
     ),
     Command(
         "logs",

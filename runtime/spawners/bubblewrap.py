@@ -16,7 +16,7 @@ from runtime.spawners.limits import Cell
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 ETC = (
-    "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "hosts", "ld.so.cache", "ld.so.conf",
+    "alternatives", "ca-certificates", "crypto-policies", "gai.conf", "host.conf", "ld.so.cache", "ld.so.conf",
     "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf",
     "services", "ssl", "timezone",
 )  # fmt: skip
@@ -38,7 +38,7 @@ class Shared:
     lang: Path
     """At `/var/lang`: the interpreter's names, where layers expect them."""
     etc: Path
-    """`passwd` and `group`."""
+    """`passwd`, `group` and `hosts`."""
     prefixes: tuple[Path, ...]
     """Where the interpreter and its packages are, shown in place."""
 
@@ -106,7 +106,7 @@ def _system(shared: Shared) -> list[str]:
     words += ["--perms", "0755", "--dir", "/etc"]
     for name in ETC:
         words += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for name in ("passwd", "group"):
+    for name in ("passwd", "group", "hosts"):
         words += ["--ro-bind", str(shared.etc / name), f"/etc/{name}"]
     return [*words, "--proc", "/proc", "--dev", "/dev"]
 

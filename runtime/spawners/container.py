@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rapid.subscriptions import HOSTS
 from runtime.spawners.base import SandboxSpec
 from runtime.spawners.common import MAX_FILES, MAX_PROCESSES, agent_command, agent_environment, memory_limit
 
@@ -119,8 +120,8 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
         "StopTimeout": 0,
         "HostConfig": {
             "NetworkMode": around.network,
-            # The Telemetry API's listeners are addressed by this name.
-            "ExtraHosts": ["sandbox.localdomain:127.0.0.1", *around.extra_hosts],
+            # By these names listeners of telemetry know where they are.
+            "ExtraHosts": [*(f"{name}:127.0.0.1" for name in HOSTS), *around.extra_hosts],
             "Mounts": [
                 _volume("/tmp"),  # noqa: S108  a place in the sandbox
                 _tree("/var/task", spec.task_root),

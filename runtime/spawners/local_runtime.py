@@ -16,6 +16,7 @@ from pathlib import Path
 
 import rapid
 from rapid.agent import FILES, GROUP, USER
+from rapid.subscriptions import HOSTS
 from runtime.images import image_sources
 from runtime.spawners.base import SpawnerError
 
@@ -65,6 +66,7 @@ def lay_out(place: Path) -> None:
         f"root:x:0:0:root:/root:/bin/sh\nsbx_user1051:x:{user}:{group}::/tmp:/usr/sbin/nologin\n"
     )
     (place / "etc/group").write_text(f"root:x:0:\nsbx_user1051:x:{group}:\n")
+    (place / "etc/hosts").write_text(f"{_hosts()}\n127.0.0.1 {' '.join(HOSTS)}\n")
     _open_up(place)
 
 
@@ -115,6 +117,14 @@ def _agent(place: Path) -> None:
         shutil.copyfile(source / name, place / name)
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
         py_compile.compile(str(place / name), doraise=True, invalidation_mode=mode)
+
+
+def _hosts() -> str:
+    """The names that this machine gives to addresses by itself."""
+    try:
+        return Path("/etc/hosts").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _program(path: Path, text: str) -> None:

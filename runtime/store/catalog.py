@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, overload
 
-from runtime.model import LATEST, FunctionVersion, LayerVersion, Scope
+from runtime.model import LATEST, Alias, FunctionVersion, LayerVersion, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,43 @@ class FunctionPut:
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionPublished:
+    """`$LATEST` was created or changed, and a version made of it, in one."""
+
+    latest: FunctionVersion
+    version: FunctionVersion
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionDeleted:
-    """A function is gone, with all its versions."""
+    """A function is gone, with all its versions and aliases."""
 
     scope: Scope
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDeleted:
+    """A published version is gone."""
+
+    scope: Scope
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasPut:
+    """An alias was created or changed."""
+
+    record: Alias
+
+
+@dataclass(frozen=True, slots=True)
+class AliasDeleted:
+    """An alias is gone."""
+
+    scope: Scope
+    function: str
     name: str
 
 
@@ -44,7 +77,16 @@ class LayerVersionDeleted:
     number: int
 
 
-Change = FunctionPut | FunctionDeleted | LayerVersionPut | LayerVersionDeleted
+Change = (
+    FunctionPut
+    | FunctionPublished
+    | FunctionDeleted
+    | VersionDeleted
+    | AliasPut
+    | AliasDeleted
+    | LayerVersionPut
+    | LayerVersionDeleted
+)
 
 
 @dataclass(slots=True)
@@ -55,22 +97,33 @@ class _Shelf:
     """By name, then by version: `$LATEST` first, numbers ascending. The inner dictionaries are never changed."""
     names: list[str] = field(default_factory=list)
     """Functions that have a `$LATEST`, sorted."""
+    aliases: dict[str, dict[str, Alias]] = field(default_factory=dict)
+    """By function, then by name, sorted. The inner dictionaries are never changed or empty."""
     layers: dict[str, dict[int, LayerVersion]] = field(default_factory=dict)
     """By name, then by number, newest first. The inner dictionaries are never changed or empty."""
 
     def copy(self) -> "_Shelf":
-        return _Shelf(self.functions.copy(), self.names.copy(), self.layers.copy())
+        return _Shelf(self.functions.copy(), self.names.copy(), self.aliases.copy(), self.layers.copy())
 
     def apply(self, change: Change) -> None:
         match change:
             case FunctionPut(record):
                 self._put_function(record)
+            case FunctionPublished(latest, version):
+                self._put_function(latest)
+                self._put_function(version)
             case FunctionDeleted(_, name):
                 self._delete_function(name)
-            case LayerVersionPut(record):
-                self._put_layer_version(record)
-            case LayerVersionDeleted(_, name, number):
-                self._delete_layer_version(name, number)
+            case VersionDeleted(_, name, number):
+                self._delete_version(name, number)
+            case AliasPut(alias):
+                self._put_alias(alias)
+            case AliasDeleted(_, function, name):
+                self._delete_alias(function, name)
+            case LayerVersionPut(layer):
+                self._put_layer_version(layer)
+            case LayerVersionDeleted(_, name, layer_number):
+                self._delete_layer_version(name, layer_number)
 
     def _put_function(self, record: FunctionVersion) -> None:
         before = self.functions.get(record.name, {})
@@ -84,6 +137,25 @@ class _Shelf:
     def _delete_function(self, name: str) -> None:
         if LATEST in self.functions.pop(name, {}):
             del self.names[bisect_left(self.names, name)]
+        self.aliases.pop(name, None)
+
+    def _delete_version(self, name: str, version: str) -> None:
+        versions = {each: record for each, record in self.functions.get(name, {}).items() if each != version}
+        if versions:
+            self.functions[name] = versions
+        else:
+            self.functions.pop(name, None)
+
+    def _put_alias(self, record: Alias) -> None:
+        aliases = self.aliases.get(record.function, {}) | {record.name: record}
+        self.aliases[record.function] = dict(sorted(aliases.items()))
+
+    def _delete_alias(self, function: str, name: str) -> None:
+        aliases = {each: record for each, record in self.aliases.get(function, {}).items() if each != name}
+        if aliases:
+            self.aliases[function] = aliases
+        else:
+            self.aliases.pop(function, None)
 
     def _put_layer_version(self, record: LayerVersion) -> None:
         versions = {record.number: record} | self.layers.get(record.name, {})
@@ -150,6 +222,14 @@ class Catalog:
         """`$LATEST` first, then numbers ascending."""
         return tuple(self._shelf(scope).functions.get(name, {}).values())
 
+    def alias(self, scope: Scope, function: str, name: str) -> Alias | None:
+        aliases = self._shelf(scope).aliases.get(function)
+        return aliases.get(name) if aliases else None
+
+    def aliases(self, scope: Scope, function: str) -> Sequence[Alias]:
+        """Sorted by name."""
+        return tuple(self._shelf(scope).aliases.get(function, {}).values())
+
     def layer_version(self, scope: Scope, name: str, number: int) -> LayerVersion | None:
         """None if it was deleted, or never existed."""
         return self._shelf(scope).layers.get(name, {}).get(number)
@@ -169,6 +249,15 @@ class Catalog:
             for shelf in self._shelves.values()
             for versions in shelf.functions.values()
             for record in versions.values()
+        )
+
+    def all_aliases(self) -> Iterator[Alias]:
+        """Every alias of every function in every scope."""
+        return (
+            record
+            for shelf in self._shelves.values()
+            for aliases in shelf.aliases.values()
+            for record in aliases.values()
         )
 
     def all_layer_versions(self) -> Iterator[LayerVersion]:
@@ -196,6 +285,8 @@ class Catalog:
 
 
 def _scope_of(change: Change) -> Scope:
-    if isinstance(change, FunctionPut | LayerVersionPut):
+    if isinstance(change, FunctionPut | AliasPut | LayerVersionPut):
         return change.record.scope
+    if isinstance(change, FunctionPublished):
+        return change.version.scope
     return change.scope

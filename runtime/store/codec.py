@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from runtime.model import FunctionVersion, LayerVersion
+from runtime.model import Alias, FunctionVersion, LayerVersion
 from runtime.store.errors import RecordUnreadable
 from runtime.store.vault import Vault
 
@@ -34,13 +34,14 @@ class _Secret:
 
 
 _SECRETS: dict[type, _Secret] = {
+    Alias: _Secret(("environment",), ("scope", "function", "name")),
     FunctionVersion: _Secret(("config", "environment"), ("scope", "name", "version")),
 }
 
 _Reader = Callable[[Any], Any]
 
 
-def encode(record: FunctionVersion | LayerVersion, vault: Vault | None = None) -> str:
+def encode(record: FunctionVersion | Alias | LayerVersion, vault: Vault | None = None) -> str:
     """The record's document. Kinds of records that hold a secret need the vault."""
     document = orjson.dumps({"format": FORMAT, "record": record}, default=_plain)
     if (secret := _SECRETS.get(type(record))) is None:
@@ -60,6 +61,10 @@ def lies_open(kind: type, document: str) -> bool:
 
 def decode_function(document: str, vault: Vault | None = None) -> FunctionVersion:
     return typing.cast("FunctionVersion", _decode(FunctionVersion, document, vault))
+
+
+def decode_alias(document: str, vault: Vault | None = None) -> Alias:
+    return typing.cast("Alias", _decode(Alias, document, vault))
 
 
 def decode_layer_version(document: str) -> LayerVersion:

@@ -9,6 +9,7 @@ __all__ = [
     "KeyRefused",
     "RecordExists",
     "RecordMissing",
+    "RecordReferenced",
     "RecordUnreadable",
     "RevisionMismatch",
     "SchemaTooNew",
@@ -36,6 +37,14 @@ class RecordMissing(StoreError):
 
 class RevisionMismatch(StoreError):
     """The record has changed, or gone, since the revision that the write was based on."""
+
+
+class RecordReferenced(StoreError):
+    """Other records lead to this one; their names are its arguments."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.args
 
 
 class RecordUnreadable(StoreError):

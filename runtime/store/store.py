@@ -1,7 +1,8 @@
 """The store: what the control plane must not forget.
 
 A write is acknowledged once it is on the disk and visible in the catalog. Conditions (must be new, must be at this
-revision) and layer numbers are decided inside the write's transaction, so concurrent writers cannot both win.
+revision, must not be referred to) and numbers of versions are decided inside the write's transaction, so concurrent
+writers cannot both win.
 Opening also collects garbage, for at that moment nobody uses blobs or trees yet.
 """
 
@@ -13,26 +14,36 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from runtime.files import PRIVATE, TRAVERSABLE, make_directory
-from runtime.model import FunctionVersion, LayerVersion, Scope
+from runtime.model import Alias, FunctionVersion, LayerVersion, Scope, State
 from runtime.store import codec
 from runtime.store.blobs import BlobStore
 from runtime.store.catalog import (
+    AliasDeleted,
+    AliasPut,
     Catalog,
     Change,
     FunctionDeleted,
+    FunctionPublished,
     FunctionPut,
     LayerVersionDeleted,
     LayerVersionPut,
+    VersionDeleted,
 )
 from runtime.store.database import empty_log, erasing, open_database, translating_errors, vault_of
-from runtime.store.errors import RecordExists, RecordMissing, RecordUnreadable, RevisionMismatch
+from runtime.store.errors import (
+    RecordExists,
+    RecordMissing,
+    RecordReferenced,
+    RecordUnreadable,
+    RevisionMismatch,
+)
 from runtime.store.garbage import TrashCollection, collect
 from runtime.store.statements import SQL
 from runtime.store.vault import KEY_NAME, Vault
 from runtime.store.writer import Writer
 from runtime.trees import Trees
 
-_Record = TypeVar("_Record", FunctionVersion, LayerVersion)
+_Record = TypeVar("_Record", FunctionVersion, Alias, LayerVersion)
 
 
 class Store:
@@ -71,9 +82,45 @@ class Store:
                 lambda connection: _update_function(connection, record, expected_revision)
             )
 
+    async def publish_version(self, draft: FunctionVersion, *, latest_revision: str) -> FunctionVersion:
+        """Store a version of a `$LATEST` that is still at this revision, under the function's next number.
+
+        If the version that was published last is the same as the draft, it is given instead.
+        """
+        change = await self._writer.write(
+            lambda connection: _publish_version(connection, draft, latest_revision)
+        )
+        assert isinstance(change, FunctionPut)  # noqa: S101 - what that write returns
+        return change.record
+
+    async def put_and_publish(
+        self, latest: FunctionVersion, draft: FunctionVersion, *, expected_revision: str | None
+    ) -> FunctionVersion:
+        """`put_function` with `$LATEST` and `publish_version` with the draft: both are done, or neither."""
+        change = await self._writer.write(
+            lambda connection: _put_and_publish(connection, latest, draft, expected_revision)
+        )
+        assert isinstance(change, FunctionPublished)  # noqa: S101 - what that write returns
+        return change.version
+
+    async def delete_version(self, scope: Scope, name: str, version: str) -> None:
+        """Delete a published version, if it is there; RecordReferenced while aliases lead to it."""
+        await self._writer.write(lambda connection: _delete_version(connection, scope, name, version))
+
     async def delete_function(self, scope: Scope, name: str) -> None:
-        """Delete a function with all its versions; RecordMissing if it is not there."""
+        """Delete a function with all its versions and aliases; RecordMissing if it is not there."""
         await self._writer.write(lambda connection: _delete_function(connection, scope, name))
+
+    async def put_alias(self, record: Alias, *, expected_revision: str | None) -> None:
+        """Create an alias (nothing expected: RecordExists if it is there) or replace one at a known revision.
+
+        RecordMissing if a version that it leads to is not there.
+        """
+        await self._writer.write(lambda connection: _put_alias(connection, record, expected_revision))
+
+    async def delete_alias(self, scope: Scope, function: str, name: str) -> None:
+        """Delete an alias, if it is there."""
+        await self._writer.write(lambda connection: _delete_alias(connection, scope, function, name))
 
     async def publish_layer_version(self, draft: LayerVersion) -> LayerVersion:
         """Store a new version under the layer's next number; numbers are never given twice."""
@@ -99,7 +146,7 @@ def _open(data_dir: Path, key_file: Path | None) -> tuple[sqlite3.Connection, Ca
         with translating_errors():
             catalog = Catalog().evolve(_stored(connection))
             vault.ensure_key()
-            _seal_functions(connection)
+            _seal_all(connection)
             empty_log(connection)
         collect(catalog, blobs, trees)
     except BaseException:
@@ -113,19 +160,27 @@ def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
     vault = vault_of(connection)
     for *key, document in connection.execute(SQL["load_functions"]):
         yield FunctionPut(_decode(lambda text: codec.decode_function(text, vault), key, document))
+    for *key, document in connection.execute(SQL["load_aliases"]):
+        yield AliasPut(_decode(lambda text: codec.decode_alias(text, vault), key, document))
     for *key, document in connection.execute(SQL["load_layer_versions"]):
         yield LayerVersionPut(_decode(codec.decode_layer_version, key, document))
 
 
-def _seal_functions(connection: sqlite3.Connection) -> None:
+def _seal_all(connection: sqlite3.Connection) -> None:
     """Encrypt what earlier releases stored as it was."""
-    rows = connection.execute(SQL["load_functions"]).fetchall()
-    lying_open = [document for *_, document in rows if codec.lies_open(FunctionVersion, document)]
-    if lying_open:
+    functions = _lying_open(connection, FunctionVersion, "load_functions")
+    aliases = _lying_open(connection, Alias, "load_aliases")
+    if functions or aliases:
         with erasing(connection):
-            for document in lying_open:
-                row = _function_row(connection, codec.decode_function(document))
-                connection.execute(SQL["rewrite_function"], row)
+            for function in map(codec.decode_function, functions):
+                _update_function(connection, function, function.revision_id)
+            for alias in map(codec.decode_alias, aliases):
+                _put_alias(connection, alias, alias.revision_id)
+
+
+def _lying_open(connection: sqlite3.Connection, kind: type, statement: str) -> list[str]:
+    rows = connection.execute(SQL[statement]).fetchall()
+    return [document for *_, document in rows if codec.lies_open(kind, document)]
 
 
 def _decode(decode: Callable[[str], _Record], key: Sequence[object], document: str) -> _Record:
@@ -147,7 +202,7 @@ def _function_row(connection: sqlite3.Connection, record: FunctionVersion) -> Ma
     }
 
 
-def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) -> Change:
+def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) -> FunctionPut:
     try:
         connection.execute(SQL["insert_function"], _function_row(connection, record))
     except sqlite3.IntegrityError as error:
@@ -155,17 +210,91 @@ def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) ->
     return FunctionPut(record)
 
 
-def _update_function(connection: sqlite3.Connection, record: FunctionVersion, expected: str) -> Change:
+def _update_function(connection: sqlite3.Connection, record: FunctionVersion, expected: str) -> FunctionPut:
     row = {**_function_row(connection, record), "expected_revision": expected}
     if connection.execute(SQL["update_function"], row).rowcount == 0:
         raise RevisionMismatch(f"{record.arn}:{record.version} is not at revision {expected}")
     return FunctionPut(record)
 
 
+def _publish_version(connection: sqlite3.Connection, draft: FunctionVersion, expected: str) -> FunctionPut:
+    key = _key(draft.scope, draft.name)
+    latest = connection.execute(SQL["latest_revision"], key).fetchone()
+    if latest != (expected,):
+        raise RevisionMismatch(f"{draft.arn}:$LATEST is not at revision {expected}")
+    vault = vault_of(connection)
+    for (document,) in connection.execute(SQL["last_version"], key):
+        last = _decode(lambda text: codec.decode_function(text, vault), (draft.arn, "last"), document)
+        if _is_same(last, draft):
+            return FunctionPut(last)
+    connection.execute(SQL["advance_version"], key)
+    number = connection.execute(SQL["last_version_number"], key).fetchone()[0]
+    return _insert_function(connection, replace(draft, version=str(number)))
+
+
+def _is_same(published: FunctionVersion, draft: FunctionVersion) -> bool:
+    """Whether both were made of the same `$LATEST`; descriptions of their own count for nothing.
+
+    A version that failed is like no other: it cannot be mended, so publishing again must give another one.
+    """
+    if published.state is State.FAILED:
+        return False
+    config = replace(published.config, description=draft.config.description)
+    before = (published.code, config, published.source_description)
+    return before == (draft.code, draft.config, draft.source_description)
+
+
+def _put_and_publish(
+    connection: sqlite3.Connection, latest: FunctionVersion, draft: FunctionVersion, expected: str | None
+) -> Change:
+    if expected is None:
+        _insert_function(connection, latest)
+    else:
+        _update_function(connection, latest, expected)
+    return FunctionPublished(latest, _publish_version(connection, draft, latest.revision_id).record)
+
+
+def _delete_version(connection: sqlite3.Connection, scope: Scope, name: str, version: str) -> Change:
+    key = {**_key(scope, name), "version": version}
+    if names := [alias for (alias,) in connection.execute(SQL["referring_aliases"], key)]:
+        raise RecordReferenced(*names)
+    connection.execute(SQL["delete_version"], key)
+    return VersionDeleted(scope, name, version)
+
+
 def _delete_function(connection: sqlite3.Connection, scope: Scope, name: str) -> Change:
-    if connection.execute(SQL["delete_function"], _key(scope, name)).rowcount == 0:
+    key = _key(scope, name)
+    connection.execute(SQL["delete_aliases"], key)
+    if connection.execute(SQL["delete_function"], key).rowcount == 0:
         raise RecordMissing(f"{scope.account}/{scope.region}/{name}")
+    connection.execute(SQL["forget_version_numbers"], key)
     return FunctionDeleted(scope, name)
+
+
+def _put_alias(connection: sqlite3.Connection, record: Alias, expected: str | None) -> Change:
+    row = _key(record.scope, record.name) | {
+        "function": record.function,
+        "version": record.version,
+        "additional_version": next(iter(record.weights), None),
+        "revision_id": record.revision_id,
+        "document": codec.encode(record, vault_of(connection)),
+        "expected_revision": expected,
+    }
+    statement = SQL["insert_alias"] if expected is None else SQL["update_alias"]
+    try:
+        done = connection.execute(statement, row).rowcount
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            raise RecordMissing(f"a version that {record.arn} leads to") from error
+        raise RecordExists(record.arn) from error
+    if done == 0:
+        raise RevisionMismatch(f"{record.arn} is not at revision {expected}")
+    return AliasPut(record)
+
+
+def _delete_alias(connection: sqlite3.Connection, scope: Scope, function: str, name: str) -> Change:
+    connection.execute(SQL["delete_alias"], {**_key(scope, name), "function": function})
+    return AliasDeleted(scope, function, name)
 
 
 def _publish_layer_version(connection: sqlite3.Connection, draft: LayerVersion) -> Change:

@@ -135,6 +135,7 @@ def test_each_chunk_before_the_next(stream: Callable[..., Any], desk: Desk) -> N
         desk.release("written")
         assert next(events) == {"PayloadChunk": {"Payload": b"chunk 1\n"}}
         assert next(events) == {"InvokeComplete": {}}
+        answer["EventStream"].close()
     finally:
         desk.release("written", "done")
 

@@ -29,6 +29,7 @@ PURE = [
             *("error_causes", "log_frames", "trailers"),
         )
     ),
+    *(ROOT / "rapid" / f"{name}.py" for name in ("subscriptions", "batches", "telemetry_events")),
     *sorted(ROOT.glob("runtime/core/*.py")),
     ROOT / "runtime" / "api" / "event_stream.py",
     ROOT / "runtime" / "model.py",

@@ -16,16 +16,79 @@ SET revision_id = :revision_id, document = :document
 WHERE account = :account AND region = :region AND name = :name AND version = :version
     AND revision_id = :expected_revision;
 
--- name: rewrite_function
--- The same record, written in another way.
-UPDATE function_versions
-SET document = :document
-WHERE account = :account AND region = :region AND name = :name AND version = :version;
-
 -- name: delete_function
 -- A function with all its versions.
 DELETE FROM function_versions
 WHERE account = :account AND region = :region AND name = :name;
+
+-- name: delete_version
+-- One published version, if it is there.
+DELETE FROM function_versions
+WHERE account = :account AND region = :region AND name = :name AND version = :version
+    AND version <> '$LATEST';
+
+-- name: latest_revision
+-- The revision of `$LATEST`.
+SELECT revision_id FROM function_versions
+WHERE account = :account AND region = :region AND name = :name AND version = '$LATEST';
+
+-- name: last_version
+-- The version that was published last, unless it was deleted.
+SELECT document
+FROM version_numbers JOIN function_versions USING (account, region, name)
+WHERE account = :account AND region = :region AND name = :name AND version = CAST(last_number AS TEXT);
+
+-- name: advance_version
+-- Take the next number of a function, the first one if it has none.
+INSERT INTO version_numbers (account, region, name, last_number)
+VALUES (:account, :region, :name, 1)
+ON CONFLICT (account, region, name) DO UPDATE SET last_number = last_number + 1;
+
+-- name: last_version_number
+-- The number that was taken last.
+SELECT last_number FROM version_numbers
+WHERE account = :account AND region = :region AND name = :name;
+
+-- name: forget_version_numbers
+-- A function that is gone; one of that name begins at 1.
+DELETE FROM version_numbers
+WHERE account = :account AND region = :region AND name = :name;
+
+-- name: load_aliases
+-- Every alias.
+SELECT account, region, function, name, document
+FROM aliases
+ORDER BY account, region, function, name;
+
+-- name: insert_alias
+-- An alias that must not exist yet.
+INSERT INTO aliases (account, region, function, name, version, additional_version, revision_id, document)
+VALUES (:account, :region, :function, :name, :version, :additional_version, :revision_id, :document);
+
+-- name: update_alias
+-- An alias that must still be at the expected revision.
+UPDATE aliases
+SET version = :version, additional_version = :additional_version,
+    revision_id = :revision_id, document = :document
+WHERE account = :account AND region = :region AND function = :function AND name = :name
+    AND revision_id = :expected_revision;
+
+-- name: delete_alias
+-- One alias, if it is there.
+DELETE FROM aliases
+WHERE account = :account AND region = :region AND function = :function AND name = :name;
+
+-- name: delete_aliases
+-- All aliases of a function.
+DELETE FROM aliases
+WHERE account = :account AND region = :region AND function = :name;
+
+-- name: referring_aliases
+-- The aliases that lead to a version.
+SELECT name FROM aliases
+WHERE account = :account AND region = :region AND function = :name
+    AND (version = :version OR additional_version = :version)
+ORDER BY name;
 
 -- name: load_layer_versions
 -- Every layer version that is not deleted.

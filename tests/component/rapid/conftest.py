@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from rapid.apis import Apis
-from rapid.environment import Environment, Function, Program, Ticket
+from rapid.environment import Environment
+from rapid.exchange import Function, Program, Ticket
 from rapid.invocation import Invocation
 from rapid.log_format import LogFormat
 from rapid.platform_events import Identity
@@ -19,7 +20,7 @@ from rapid.server import Listener
 from rapid.settings import Settings
 from rapid.states import Phase
 from rapid.streams import Stream
-from rapid.supervisor import Observer
+from rapid.supervisor import Observer, Tunnel, TunnelBroken
 
 MB = 1024 * 1024
 PROGRAM = Program(argv=["/bootstrap"], env={}, cwd="/")
@@ -95,6 +96,12 @@ class FakeSupervisor:
     def signal(self, process: int, number: int) -> None:
         self.calls.append("signal")
         self.signals.append((process, number))
+
+    def connect(self, port: int) -> Future[Tunnel]:
+        self.calls.append("connect")
+        future: Future[Tunnel] = asyncio.get_running_loop().create_future()
+        future.set_exception(TunnelBroken("connection refused"))
+        return future
 
     def settle(self) -> Future[int]:
         assert self.observer is not None

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rapid import environment as environment_module
-from rapid.environment import Program
+from rapid import processes as processes_module
+from rapid.exchange import Program
 from rapid.invocation import ExitStatus
 from rapid.settings import Settings
 from rapid.supervisor import StartFailed, SupervisorLost
@@ -45,7 +45,7 @@ class TestFreezing:
 
     async def test_back_to_back(self, house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Invocations that follow each other at once meet no freeze at all."""
-        monkeypatch.setattr(environment_module, "FREEZE_DELAY", 10.0)
+        monkeypatch.setattr(processes_module, "FREEZE_DELAY", 10.0)
         poll = await house.poll()
         for number in range(5):
             ticket = house.invoke(request_id=f"r{number}")
@@ -59,7 +59,7 @@ class TestFreezing:
         """A freeze that was about to come does not hit the invocation that came first."""
         poll = await house.poll()
         house.invoke()
-        assert house.environment._freezing is None
+        assert house.environment._processes._freezing is None
         await poll
         assert "freeze" not in house.supervisor.calls
 
@@ -67,7 +67,7 @@ class TestFreezing:
         house = await make_house(freeze=False)
         house.environment.begin()
         await house.poll()
-        assert house.environment._freezing is None
+        assert house.environment._processes._freezing is None
 
     @pytest.mark.parametrize("end", ["exit", "shut down", "lost"])
     async def test_end_while_frozen(self, house: Any, end: str) -> None:
@@ -83,7 +83,7 @@ class TestFreezing:
                 house.environment.lost("gone")
         await house.until(lambda: house.idle == 2 or house.ended)
         assert house.supervisor.calls[3] == "thaw"
-        assert house.environment._freezing is None
+        assert house.environment._processes._freezing is None
 
 
 class TestLog:
@@ -143,7 +143,7 @@ class TestLog:
     async def test_memory(self, make_house: Callable[..., Any]) -> None:
         """200 MB of output, with and without line ends, take no memory to speak of."""
         house = await make_house()
-        house.environment._log = lambda _: None
+        house.environment._journal._log = lambda _: None
         house.environment.begin()
         await house.delivered()
         chunks = [b"x" * 65_535 + b"\n", b"y" * 65_536, (b"z" * 99 + b"\n") * 655]

@@ -13,8 +13,8 @@ import pytest
 
 from rapid import errors
 from rapid.apis import Apis
-from rapid.environment import Function, Notice, Registered
 from rapid.errors import MAX_EXTENSION_BODY
+from rapid.exchange import Function, Notice, Registered
 from rapid.extensions import MAX_EXTENSIONS, Extension, ExtensionRefused, Extensions
 from rapid.polls import Poll
 from rapid.server import Listener

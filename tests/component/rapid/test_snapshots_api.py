@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rapid.environment import Credentials
+from rapid.exchange import Credentials
 from rapid.states import Phase, RuntimeState
 
 HANDLER = """

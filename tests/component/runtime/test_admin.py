@@ -12,11 +12,20 @@ from runtime import admin
 from runtime.api.errors import render
 from runtime.errors import LambdaError
 from runtime.logs import LogStore
-from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
+from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
 from runtime.settings import Settings
 from runtime.stories import Stories, Story
 
 SCOPE = Scope("123456789012", "us-east-1")
+LIVE = Alias(
+    scope=SCOPE,
+    function="hello",
+    name="live",
+    version="1",
+    weights={"2": 0.25},
+    environment={"STAGE": "live"},
+    revision_id="r",
+)
 
 
 def function(
@@ -48,6 +57,10 @@ class Shelf:
 
     def all_functions(self) -> Iterable[FunctionVersion]:
         return self.functions
+
+    def alias(self, scope: Scope, function: str, name: str) -> Alias | None:
+        known = (SCOPE, "hello", "live")
+        return LIVE if (scope, function, name) == known else None
 
     def snapshot(self) -> list[dict[str, Any]]:
         return self.environments
@@ -148,6 +161,26 @@ async def test_ps_lists_environments_and_functions(berth: Berth) -> None:
         ("us-east-1", "hello", 2),
         ("us-east-1", "shared", 0),
     ]
+
+
+async def test_alias_has_its_variables(berth: Berth) -> None:
+    """An alias is shown as Lambda shows it, and its variables beside that; an unknown one is a 404."""
+    assert await berth.get("/_berth/alias?function=hello&name=live") == (
+        200,
+        {
+            "AliasArn": "arn:aws:lambda:us-east-1:123456789012:function:hello:live",
+            "Name": "live",
+            "FunctionVersion": "1",
+            "Description": "",
+            "RoutingConfig": {"AdditionalVersionWeights": {"2": 0.25}},
+            "RevisionId": "r",
+            "Environment": {"Variables": {"STAGE": "live"}},
+        },
+    )
+    for question in ("function=hello&name=x", "function=hello", "function=abroad&name=live&region=eu-west-1"):
+        status, error = await berth.get(f"/_berth/alias?{question}")
+        assert (status, error["Message"].startswith("Cannot find alias arn: arn:")) == (404, True)
+    assert (await berth.get("/_berth/alias?name=live"))[0] == 400
 
 
 async def test_logs_are_the_last_events(berth: Berth) -> None:

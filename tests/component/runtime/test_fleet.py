@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from rapid import wire
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
@@ -24,10 +24,11 @@ from runtime import launcher as launcher_module
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
+from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.fleet import Fleet
 from runtime.launcher import Launcher
-from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.sessions import Sessions
 from runtime.spawners.base import (
     Delivery,
@@ -326,6 +327,7 @@ class World:
         self.spawner = Spawner()
         self.logs = Logs()
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
+        self.known_aliases: list[Alias] = []
         self.launcher = Launcher(
             spawner=self.spawner,
             images=NoImages(),
@@ -359,6 +361,13 @@ class World:
 
     def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
         return self.functions.get((name, version))
+
+    def aliases(self, scope: Scope, function: str) -> Sequence[Alias]:
+        return [alias for alias in self.known_aliases if alias.function == function]
+
+    def put_aliases(self, *aliases: Alias) -> None:
+        self.known_aliases = list(aliases)
+        self.fleet.retired(SCOPE, aliases[0].function)
 
     def put(self, version: FunctionVersion) -> FunctionVersion:
         self.functions[version.name, version.version] = version
@@ -1060,3 +1069,84 @@ async def test_keys_do_not_show_variables(world: World) -> None:
     key = world.fleet._key(function(environment={"PASSWORD": "hush"}))
     assert key != world.fleet._key(function(environment={"PASSWORD": "other"}))
     assert "hush" not in repr(key)
+
+
+def alias(name: str, version: str = "1", *, revision: str = "a", **environment: str) -> Alias:
+    return Alias(
+        scope=SCOPE,
+        function="f",
+        name=name,
+        version=version,
+        environment=environment or None,
+        revision_id=f"{name}-{revision}",
+    )
+
+
+def published(number: str, **facts: Any) -> FunctionVersion:
+    version = function(**facts)
+    return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
+
+
+async def test_versions_have_environments_of_their_own(world: World, f: FunctionVersion) -> None:
+    """
+    1. `$LATEST` and version 1, of the same code, are invoked.
+    2. `$LATEST` changes; later version 1 is deleted.
+    Result: each has its own environment, which only its own change ends.
+    """
+    one = world.put(published("1"))
+    for version in (f, one):
+        await world.invoke_whole(version)
+    assert {each["version"] for each in world.fleet.snapshot()} == {LATEST, "1"}
+    world.put(function(code="b"))
+    await world.until(lambda: [each["version"] for each in world.fleet.snapshot()] == ["1"])
+    await world.invoke_whole(one)
+    assert len(world.spawner.launched) == 2
+    del world.functions["f", "1"]
+    world.fleet.retired(SCOPE, "f")
+    await world.until(lambda: not world.spawner.sandboxes)
+
+
+async def test_alias_variables_separate_environments(world: World, f: FunctionVersion) -> None:
+    """
+    1. Version 1 is invoked by itself and by three aliases, two of which have the same variables.
+    2. One alias gets others, and is invoked again.
+    Result: three environments with their variables; the change ends that of the alias and no other.
+    """
+    seen: list[dict[str, str]] = []
+
+    async def tell(runtime: Runtime) -> int:
+        seen.append(runtime.env)
+        return await echo(runtime)
+
+    world.spawner.script = tell
+    one = world.put(published("1", environment={"STAGE": "none", "KEPT": "yes"}))
+    dev, copy, prod = alias("dev", STAGE="dev"), alias("copy", STAGE="dev"), alias("prod", STAGE="prod")
+    world.put_aliases(dev, copy, prod)
+    for way in (one, as_run_by(dev, one), as_run_by(copy, one), as_run_by(prod, one)):
+        await world.invoke_whole(way)
+    assert [(env["STAGE"], env["KEPT"]) for env in seen] == [
+        ("none", "yes"),
+        ("dev", "yes"),
+        ("prod", "yes"),
+    ]
+    assert {env["AWS_LAMBDA_FUNCTION_VERSION"] for env in seen} == {"1"}
+
+    changed = alias("prod", revision="b", STAGE="blue")
+    world.put_aliases(dev, copy, changed)
+    await world.until(lambda: len(world.spawner.sandboxes) == 2)
+    await world.invoke_whole(as_run_by(changed, one))
+    await world.invoke_whole(as_run_by(dev, one))
+    assert [env["STAGE"] for env in seen] == ["none", "dev", "prod", "blue"]
+
+
+async def test_an_alias_moves_on(world: World, f: FunctionVersion) -> None:
+    """Environments of the version that an alias with variables has left end; the version's own stay."""
+    one, two = world.put(published("1")), world.put(published("2"))
+    world.put_aliases(live := alias("live", STAGE="live"))
+    await world.invoke_whole(one)
+    await world.invoke_whole(as_run_by(live, one))
+    world.put_aliases(moved := alias("live", "2", revision="b", STAGE="live"))
+    await world.until(lambda: len(world.spawner.sandboxes) == 1)
+    await world.invoke_whole(as_run_by(moved, two))
+    await world.invoke_whole(one)
+    assert len(world.spawner.launched) == 3

@@ -120,7 +120,9 @@ def test_extensions_come_before_the_runtime() -> None:
     assert tell(environment, found) == [], "found once"
     assert tell(environment, ExtensionRegistered(0.1, "a", BOTH, "ia")) == []
     assert tell(environment, ExtensionRegistered(0.2, "b", (), "ib")) == [StartRuntime(1)]
-    assert tell(environment, NextCalled(1)) == [Write(InitRuntimeDone("init", "success"))]
+    assert tell(environment, NextCalled(1)) == [Settle(Drain.RUNTIME)]
+    told = Write(InitRuntimeDone("init", "success"))
+    assert tell(environment, Settled(1, Drain.RUNTIME, MB)) == [told], "extensions may wait for it"
     assert tell(environment, ExtensionNextCalled(1, "ia")) == []
     assert tell(environment, ExtensionNextCalled(2, "ib")) == [Do.DISARM, Settle(Drain.INIT)]
     assert tell(environment, Settled(2.1, Drain.INIT, MB)) == [
@@ -156,7 +158,7 @@ def test_an_internal_extension() -> None:
     """Code inside the runtime registers before the runtime's first `next`, and is waited for."""
     environment = launched()
     assert tell(environment, ExtensionRegistered(0.1, "inside", ("INVOKE",), "i")) == []
-    assert tell(environment, NextCalled(1)) == [Write(InitRuntimeDone("init", "success"))]
+    assert tell(environment, NextCalled(1)) == [Settle(Drain.RUNTIME)]
     assert tell(environment, ExtensionNextCalled(1.5, "i")) == [Do.DISARM, Settle(Drain.INIT)]
 
 

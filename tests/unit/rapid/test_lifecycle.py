@@ -663,10 +663,13 @@ def test_restoration() -> None:
         Arm(Timer.RESTORE, 11, 1),
     ]
     assert environment.phase is Phase.RESTORE
-    restored = Write(RestoreRuntimeDone("success"))
-    assert environment.handle(NextCalled(3)) == [restored, Do.DISARM, Settle(Drain.INIT)]
-    restoration = Write(RestoreReport(2, "success"))
-    assert environment.handle(Settled(3, Drain.INIT, MB)) == [restoration, Do.FREEZE, Do.IDLE]
+    assert environment.handle(NextCalled(3)) == [Do.DISARM, Settle(Drain.INIT)]
+    assert environment.handle(Settled(3, Drain.INIT, MB)) == [
+        Write(RestoreRuntimeDone("success")),
+        Write(RestoreReport(2, "success")),
+        Do.FREEZE,
+        Do.IDLE,
+    ]
     tell(environment, InvokeArrived(4, ONE, TIMEOUT), ResponseBegan(4, "one", RuntimeCall.RESPONSE))
     tell(environment, ResponseEnded(4, "one", ANSWER), NextCalled(5))
     report = replace(REPORT, restore_duration=2)
@@ -701,19 +704,20 @@ def test_restoration_inside_an_invocation() -> None:
     """There it is one initialisation, hooks and all."""
     environment = tell(restore_failed(), Cleared(3, MB), InvokeArrived(4, ONE, TIMEOUT))
     tell(environment, ExtensionsFound(4, 2, ()))
-    done = InitRuntimeDone("invoke", "success", None, "snap-start")
-    assert environment.handle(RestoreNextCalled(5)) == [Write(done), Do.RESTORE]
+    assert environment.handle(RestoreNextCalled(5)) == [Do.RESTORE]
     assert environment.handle(NextCalled(6)) == [Settle(Drain.INIT)]
-    assert hand(environment, Settled(6, Drain.INIT, MB))[-2:] == [started(), Deliver(ONE, 7)]
+    effects = environment.handle(Settled(6, Drain.INIT, MB))
+    assert effects[0] == Write(InitRuntimeDone("invoke", "success", None, "snap-start"))
+    assert effects[-2:] == [started(), Deliver(ONE, 7)]
 
 
 # What is told of the runtime's part
 
 
 def test_the_runtimes_part_of_an_initialisation() -> None:
-    """It is told at once when the runtime asks for its first event, or has failed to."""
+    """It is told when all that it wrote has arrived, or at once when the runtime has failed."""
     success = Write(InitRuntimeDone("init", "success"))
-    assert initialising().handle(NextCalled(1))[0] == success
+    assert draining().handle(Settled(1, Drain.INIT, MB))[0] == success
     failure = Write(InitRuntimeDone("init", "error", "Runtime.ExitError"))
     assert initialising().handle(RuntimeExited(1, 1, CRASH)) == [Do.DISARM, failure, Do.CLEAR]
     late = Write(InitRuntimeDone("invoke", "timeout", "Sandbox.Timedout"))
@@ -723,7 +727,8 @@ def test_the_runtimes_part_of_an_initialisation() -> None:
 def test_an_initialisation_that_ends_while_it_drains() -> None:
     """All parties were ready: it is reported as the success that it was."""
     environment = draining()
-    assert environment.handle(RuntimeExited(2, 1, CRASH)) == [Do.DISARM, Do.CLEAR]
+    told = Write(InitRuntimeDone("init", "success"))
+    assert environment.handle(RuntimeExited(2, 1, CRASH)) == [Do.DISARM, told, Do.CLEAR]
     assert environment.handle(Cleared(2, MB)) == [Write(InitReport(1, "init", "success")), Do.IDLE]
 
 

@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rapid.wire import (
+    CREDIT,
     HEADER,
     MAX_PAYLOAD,
     MOST_NAMES,
     OUTPUT_HEADER,
     SETTLED_PAYLOAD,
     TOKEN,
+    TUNNEL,
     Frames,
     Kind,
     WireError,
@@ -34,6 +36,8 @@ def test_packed_payloads() -> None:
     assert OUTPUT_HEADER.pack(3, 2) == b"\x00\x03\x02"
     assert TOKEN.pack(7) == b"\x00\x00\x00\x07"
     assert SETTLED_PAYLOAD.pack(7, 1) == b"\x00\x00\x00\x07" + bytes(7) + b"\x01"
+    assert TUNNEL.pack(7) == b"\x00\x00\x00\x07"
+    assert CREDIT.pack(7, 1) == b"\x00\x00\x00\x07\x00\x00\x00\x01"
 
 
 def test_kind_numbers_tell_the_direction() -> None:
@@ -49,12 +53,17 @@ def test_kind_numbers_tell_the_direction() -> None:
         Kind.CLEARED,
         Kind.TREE_DONE,
         Kind.LISTED,
+        Kind.DIALLED,
+        Kind.RECEIVED,
+        Kind.SENT,
+        Kind.HUNG_UP,
     }
 
 
 def test_numbers_do_not_change() -> None:
     """An image may carry an agent that is older than its control plane: a kind keeps its number."""
     assert (Kind.LISTED, Kind.SIGNAL, Kind.LIST) == (9, 37, 42)
+    assert (Kind.DIALLED, Kind.HUNG_UP, Kind.DIAL, Kind.HANG_UP) == (10, 13, 43, 46)
     assert len(frame(Kind.LIST)) == HEADER.size
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
 from runtime.errors import LambdaError
 from runtime.invoker import Invoker, InvokeRequest, trace_header
-from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 
 SCOPE = Scope("123456789012", "us-east-1")
 FUNCTION = FunctionVersion(
@@ -31,15 +31,20 @@ REQUEST = InvokeRequest(scope=SCOPE, function="f", qualifier=None, payload=b"{}"
 class Around:
     """Catalog and fleet at once."""
 
-    def __init__(self, function: FunctionVersion | None = FUNCTION) -> None:
+    def __init__(self, function: FunctionVersion | None = FUNCTION, *aliases: Alias) -> None:
         self.known = function
+        self.aliases = {alias.name: alias for alias in aliases}
         self.asked: list[str] = []
+        self.draws = iter([0.0])
         self.runs: list[tuple[FunctionVersion, Invocation, Ticket]] = []
         self.running = asyncio.Event()
 
     def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
         self.asked.append(version)
-        return self.known
+        return self.known and replace(self.known, version=version)
+
+    def alias(self, scope: Scope, function: str, name: str) -> Alias | None:
+        return self.aliases.get(name)
 
     async def run(
         self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
@@ -50,7 +55,10 @@ class Around:
         return ticket
 
     def invoker(self, stream_rate: int = 0) -> Invoker:
-        return Invoker(lambda: self, self, stream_rate)  # type: ignore[arg-type,return-value]
+        return Invoker(lambda: self, self, stream_rate, draw=self.draw)  # type: ignore[arg-type,return-value]
+
+    def draw(self) -> float:
+        return next(self.draws)
 
     async def start(self, **members: Any) -> "asyncio.Task[Any]":
         task = asyncio.create_task(self.invoker().invoke(replace(REQUEST, **members)))
@@ -148,13 +156,52 @@ async def test_cancelled_while_waiting_for_the_log() -> None:
 def test_unknown() -> None:
     """A function that does not exist is named as it was asked for."""
     around = Around.__new__(Around)
-    around.known, around.asked = None, []
-    with pytest.raises(LambdaError) as caught:
-        around.invoker().check(replace(REQUEST, qualifier="9"))
-    assert (caught.value.code, caught.value.message) == (
-        "ResourceNotFoundException",
-        "Function not found: arn:aws:lambda:us-east-1:123456789012:function:f:9",
-    )
+    around.known, around.asked, around.aliases = None, [], {}
+    for qualifier in ("9", "prod"):
+        with pytest.raises(LambdaError) as caught:
+            around.invoker().check(replace(REQUEST, qualifier=qualifier))
+        assert (caught.value.code, caught.value.message) == (
+            "ResourceNotFoundException",
+            f"Function not found: arn:aws:lambda:us-east-1:123456789012:function:f:{qualifier}",
+        )
+
+
+LIVE = Alias(scope=SCOPE, function="f", name="live", version="1", revision_id="a")
+
+
+async def test_alias() -> None:
+    """An alias leads to its version, under its own ARN and without a draw."""
+    around = Around(FUNCTION, LIVE)
+    around.draws = iter(())
+    call = await around.start(qualifier="live")
+    version, invocation, ticket = around.runs[0]
+    ticket.outcome.set_result(Outcome(b"1"))
+    assert (await call).executed_version == version.version == "1"
+    assert invocation.arn == "arn:aws:lambda:us-east-1:123456789012:function:f:live"
+
+
+def test_weighted_alias() -> None:
+    """Each invocation is decided by a draw of its own."""
+    around = Around(FUNCTION, replace(LIVE, weights={"2": 0.1}))
+    around.draws = iter([0.5, 0.05, 0.1, 0.0])
+    invoker = around.invoker()
+    asked = replace(REQUEST, qualifier="live")
+    assert [invoker.check(asked).version for _ in range(4)] == ["1", "2", "1", "2"]
+
+
+def test_draws_are_random_unless_said() -> None:
+    """Without a source of draws, both versions of a weighted alias are met."""
+    around = Around(FUNCTION, replace(LIVE, weights={"2": 0.5}))
+    invoker = Invoker(lambda: around, around)  # type: ignore[arg-type,return-value]
+    asked = replace(REQUEST, qualifier="live")
+    assert {invoker.check(asked).version for _ in range(200)} == {"1", "2"}  # else 1 in 2^199
+
+
+def test_variables_of_the_alias() -> None:
+    """The version is run with the alias's variables over its own."""
+    around = Around(FUNCTION, replace(LIVE, environment={"STAGE": "live"}))
+    version = around.invoker().check(replace(REQUEST, qualifier="live"))
+    assert version.config.environment == {"STAGE": "live"}
 
 
 @pytest.mark.parametrize("state", [State.PENDING, State.FAILED, State.INACTIVE])

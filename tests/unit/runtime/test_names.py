@@ -13,6 +13,7 @@ from runtime.names import (
     FunctionName,
     LayerName,
     function_arn,
+    names_alias,
     parse_function,
     parse_layer_arn,
     resolve_function,
@@ -28,7 +29,10 @@ PATTERN = re.compile(load_service().shape_for("NamespacedFunctionName").metadata
 names = st.from_regex(r"[a-zA-Z0-9_-]{2,20}", fullmatch=True).filter(
     lambda name: name != "function" and not re.fullmatch(r"\d{12}", name)
 )
-qualifiers = st.none() | st.sampled_from(["$LATEST", "7", "prod"])
+ALIAS_NAME = re.compile(load_service().shape_for("Alias").metadata["pattern"], re.ASCII)
+alias_names = st.from_regex(r"[a-zA-Z0-9_-]{1,20}", fullmatch=True).filter(lambda name: not name.isdigit())
+numbers = st.integers(1, 10**6).map(str)
+qualifiers = st.none() | st.just("$LATEST") | numbers | alias_names
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,31 @@ def test_every_form_of_one_function_means_the_same(name: str, qualifier: str | N
     forms = [arn, partial, partial.removeprefix(f"{HERE.account}:"), arn.split(":function:")[1]]
     expected = FunctionName(name, qualifier, HERE.account, HERE.region)
     assert [resolve_function(form, None, HERE) for form in forms] == [expected] * 4
+
+
+@given(names, qualifiers, qualifiers)
+def test_a_qualifier_may_be_said_twice(name: str, first: str | None, second: str | None) -> None:
+    """In the name and beside it: one of them is enough, both must be the same."""
+    identifier = function_arn(HERE, name, first)
+    if None not in (first, second) and first != second:
+        with pytest.raises(LambdaError, match="The derived qualifier from the function name does not match"):
+            resolve_function(identifier, second, HERE)
+    else:
+        assert resolve_function(identifier, second, HERE).qualifier == (first or second)
+
+
+@given(alias_names)
+def test_alias_names(name: str) -> None:
+    """Whatever the model lets an alias be called is told from numbers and `$LATEST`."""
+    assert ALIAS_NAME.fullmatch(name)
+    assert names_alias(name)
+
+
+@given(numbers | st.just("$LATEST"))
+def test_versions_are_no_aliases(version: str) -> None:
+    """Numbers and `$LATEST` are versions, and no alias can be called so."""
+    assert not names_alias(version)
+    assert not ALIAS_NAME.fullmatch(version)
 
 
 @given(st.text(max_size=60) | st.from_regex(PATTERN, fullmatch=True))

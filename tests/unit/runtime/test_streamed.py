@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Fault, Outcome, timed_out, too_large, truncated
 from rapid.records import Report
 from rapid.streams import Stream

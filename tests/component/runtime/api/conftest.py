@@ -11,7 +11,7 @@ from email.message import Message
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import boto3
 import pytest
@@ -19,14 +19,15 @@ from aiohttp import web
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Outcome
 from rapid.records import Report
 from rapid.streams import Stream
 from runtime.api.server import Api, build_api
-from runtime.errors import LambdaError, PreparationFailed
-from runtime.invoker import InvokeRequest, InvokeResult
-from runtime.model import LATEST, FunctionVersion, Scope, State
+from runtime.errors import PreparationFailed
+from runtime.fleet import Fleet
+from runtime.invoker import Invoker, InvokeRequest, InvokeResult
+from runtime.model import FunctionVersion, Scope
 from runtime.store import Store
 from runtime.streamed import Streamed
 
@@ -58,12 +59,7 @@ class EchoInvoker:
         self.finish.set()
 
     def check(self, request: InvokeRequest) -> FunctionVersion:
-        found = self.store.catalog.function(request.scope, request.function, request.qualifier or LATEST)
-        if found is None:
-            raise LambdaError("ResourceNotFoundException", f"Function not found: {request.function}")
-        if found.state is not State.ACTIVE:
-            raise LambdaError("ResourceConflictException", f"in the following state: {found.state}")
-        return found
+        return Invoker(lambda: self.store.catalog, cast("Fleet", None)).check(request)
 
     async def invoke(self, request: InvokeRequest) -> InvokeResult:
         version = self.check(request)
@@ -214,7 +210,7 @@ def zip_of() -> Callable[..., bytes]:
 
 
 @asynccontextmanager
-async def serving(data_dir: Path) -> AsyncIterator[Door]:
+async def serving(data_dir: Path, **options: Any) -> AsyncIterator[Door]:
     """A store with a door on a free port; may be entered again on the same directory."""
     store = await Store.open(data_dir)
     invoker, readiness = EchoInvoker(store), Preparations()
@@ -227,6 +223,7 @@ async def serving(data_dir: Path) -> AsyncIterator[Door]:
         account_id="123456789012",
         region="us-east-1",
         extra={"/health": healthy},
+        **options,
     )
     server = api.server()
     listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
@@ -248,7 +245,7 @@ async def healthy(_request: web.BaseRequest) -> web.StreamResponse:
 
 
 @pytest.fixture
-def serve() -> Callable[[Path], AbstractAsyncContextManager[Door]]:
+def serve() -> Callable[..., AbstractAsyncContextManager[Door]]:
     return serving
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from rapid.environment import Ticket
+from rapid.exchange import Ticket
 from rapid.invocation import Fault, Outcome, timed_out
 from rapid.streams import CAPACITY, Stream
 

@@ -54,7 +54,10 @@ async def test_dry_run_changes_nothing(door: Any, zip_of: Callable[..., bytes]) 
     ("params", "text"),
     [
         ({"ImageUri": "i"}, "Please don't provide ImageUri when updating a function with packageType Zip."),
-        ({"Publish": True}, "Berth does not implement publishing versions (Publish) yet."),
+        (
+            {"PublishTo": "LATEST_PUBLISHED"},
+            "Berth does not implement versions of managed instances (PublishTo) yet.",
+        ),
         ({}, "Please provide a source for function code."),
     ],
 )
@@ -168,7 +171,7 @@ async def test_failed_function_can_be_mended(door: Any) -> None:
     assert (await door.call("get_function_configuration", FunctionName="f"))["State"] == "Active"
 
 
-async def test_missing_function_and_qualified_names(door: Any) -> None:
+async def test_missing_function_and_qualified_names(door: Any, zip_of: Callable[..., bytes]) -> None:
     """Updates are for functions that exist, as a whole."""
     assert await door.refused("update_function_configuration", FunctionName="f", Timeout=1) == (
         404,
@@ -176,8 +179,21 @@ async def test_missing_function_and_qualified_names(door: Any) -> None:
         f"Function not found: {ARN}",
     )
     await door.created()
-    status, _, text = await door.refused("update_function_configuration", FunctionName="f:7", Timeout=1)
-    assert (status, text.startswith("This operation is permitted on Lambda functions only.")) == (400, True)
+    for operation, params in (
+        ("update_function_configuration", {"Timeout": 1}),
+        ("update_function_code", {"ZipFile": zip_of()}),
+        ("publish_version", {}),
+    ):
+        for qualifier in ("7", "prod"):
+            assert await door.refused(operation, FunctionName=f"f:{qualifier}", **params) == (
+                400,
+                "InvalidParameterValueException",
+                (
+                    "Current operation does not support versions other than $LATEST. "
+                    "Please set the version to $LATEST or do not set a version in your request."
+                ),
+            )
+    await door.call("update_function_configuration", FunctionName="f:$LATEST", Timeout=1)
 
 
 async def test_restart_takes_up_updates(tmp_path: Path, serve: Callable[..., Any]) -> None:

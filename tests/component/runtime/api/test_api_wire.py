@@ -99,8 +99,9 @@ async def test_presigned_request(door: Any) -> None:
 
 async def test_not_implemented_operations(door: Any) -> None:
     """An operation without behaviour is refused by name, in a way that SDKs do not retry."""
-    refused = await door.refused("publish_version", FunctionName="f")
-    assert refused == (400, "InvalidParameterValueException", "Berth does not implement PublishVersion yet.")
+    refused = await door.refused("list_capacity_providers")
+    text = "Berth does not implement ListCapacityProviders yet."
+    assert refused == (400, "InvalidParameterValueException", text)
 
 
 def test_every_refusal_is_modelled() -> None:

@@ -65,7 +65,7 @@ def server() -> Iterator[FakeBerth]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_POST = do_GET  # noqa: N815 -- the base class looks for this name
+        do_POST = do_PUT = do_GET  # noqa: N815 -- the base class looks for these names
 
         def log_message(self, *_: Any) -> None:
             pass

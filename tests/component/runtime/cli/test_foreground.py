@@ -166,5 +166,5 @@ def test_store_that_cannot_be_opened_says_why(app: Any, run: Any, home: Path) ->
 
     app.run = locked
     code, _, err = run("up")
-    assert code == 1
+    assert code == 2
     assert err == f"berth: cannot start with {home}/.berth: The key is missing. Put it back.\n"

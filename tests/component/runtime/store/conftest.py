@@ -3,9 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LayerReference, LayerVersion, Scope
+from runtime.model import (
+    LATEST,
+    Alias,
+    Code,
+    FunctionConfig,
+    FunctionVersion,
+    LayerReference,
+    LayerVersion,
+    Scope,
+)
 
 FunctionMaker = Callable[..., FunctionVersion]
+AliasMaker = Callable[..., Alias]
 LayerMaker = Callable[..., LayerVersion]
 
 SCOPE = Scope("123456789012", "us-east-1")
@@ -54,5 +64,18 @@ def layer() -> LayerMaker:
 
     def make(name: str = "l", *, digest: str = "0" * 64, scope: Scope = SCOPE) -> LayerVersion:
         return LayerVersion(scope=scope, name=name, number=0, code=Code(digest, 1, 1), created="")
+
+    return make
+
+
+@pytest.fixture
+def alias() -> AliasMaker:
+    """Makes an alias of the function `f`."""
+
+    def make(name: str = "live", version: str = "1", *, revision: str = "a1", **weights: float) -> Alias:
+        named = {number.removeprefix("v"): weight for number, weight in weights.items()}
+        return Alias(
+            scope=SCOPE, function="f", name=name, version=version, weights=named, revision_id=revision
+        )
 
     return make

@@ -15,7 +15,7 @@ from runtime.store import Store
 WRITER = """
 import asyncio, itertools, os, sys
 from pathlib import Path
-from runtime.model import Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
+from runtime.model import Alias, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
 from runtime.store import Store
 
 async def write(store, scope, mark):
@@ -26,6 +26,9 @@ async def write(store, scope, mark):
         record = FunctionVersion(scope=scope, name=f"{mark}-{i}", config=FunctionConfig(role="r"), code=code,
                                  revision_id=str(i), last_modified="")
         await store.put_function(record, expected_revision=None)
+        version = await store.publish_version(record, latest_revision=str(i))
+        alias = Alias(scope=scope, function=record.name, name="live", version=version.version, revision_id="a")
+        await store.put_alias(alias, expected_revision=None)
         layer = await store.publish_layer_version(
             LayerVersion(scope=scope, name="l", number=0, code=code, created=record.name))
         os.write(1, f"{record.name} {layer.number}\\n".encode())
@@ -56,7 +59,7 @@ def acknowledged_until_killed(data_dir: Path, mark: str, count: int) -> list[tup
 @pytest.mark.parametrize("count", [1, 40, 250])
 async def test_nothing_acknowledged_is_lost(data_dir: Path, scope: Scope, count: int) -> None:
     """
-    1. A process writes functions, blobs and layer versions from eight tasks.
+    1. A process writes functions, their versions and aliases, blobs and layer versions from eight tasks.
     2. It is killed with SIGKILL; the store is opened again; the same once more.
     Result: every record that was acknowledged is there with its blob whole, no layer number was given twice, and the
     database is sound.
@@ -70,6 +73,9 @@ async def test_nothing_acknowledged_is_lost(data_dir: Path, scope: Scope, count:
             assert record
             content = store.blobs.path(record.code.digest).read_bytes()
             assert hashlib.sha256(content).hexdigest() == record.code.digest
+            alias = store.catalog.alias(scope, name, "live")
+            assert alias
+            assert store.catalog.function(scope, name, alias.version)
             published = store.catalog.layer_version(scope, "l", number)
             assert published
             assert published.created == name

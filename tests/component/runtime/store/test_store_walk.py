@@ -6,14 +6,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
+from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
 from runtime.store import Store
-from runtime.store.errors import RecordExists, RecordMissing, RevisionMismatch
+from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced, RevisionMismatch
 
 SCOPE = Scope("123456789012", "us-east-1")
 CODE = Code("0" * 64, 1, 1)
 names = st.sampled_from("ab")
-versions = st.sampled_from([LATEST, "1", "2"])
+versions = st.just(LATEST)  # numbers are the store's to give
 
 
 def function(name: str, version: str, revision: int) -> FunctionVersion:
@@ -38,6 +38,8 @@ class StoreWalk(RuleBasedStateMachine):
         self.data_dir = Path(self.directory.name) / "data"
         self.store = self.runner.run(Store.open(self.data_dir))
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
+        self.aliases: dict[tuple[str, str], Alias] = {}
+        self.last_version: dict[str, int] = {}
         self.layers: dict[tuple[str, int], LayerVersion] = {}
         self.last_number = {"a": 0, "b": 0}
         self.revision = 0
@@ -81,6 +83,83 @@ class StoreWalk(RuleBasedStateMachine):
             assert not there
         for key in there:
             del self.functions[key]
+        self.aliases = {key: record for key, record in self.aliases.items() if key[0] != name}
+        self.last_version.pop(name, None)
+
+    @rule(name=names, stale=st.booleans(), count=st.integers(1, 3))
+    def publish_function(self, name: str, stale: bool, count: int) -> None:
+        """Different drafts of one `$LATEST` at once."""
+        latest = self.functions.get((name, LATEST))
+        expected = "stale" if stale or latest is None else latest.revision_id
+        self.revision += count
+        drafts = [function(name, LATEST, self.revision + i) for i in range(count)]
+        self.revision += count
+
+        async def publish_together() -> list[FunctionVersion | BaseException]:
+            calls = (self.store.publish_version(draft, latest_revision=expected) for draft in drafts)
+            return list(await asyncio.gather(*calls, return_exceptions=True))
+
+        outcomes = self.runner.run(publish_together())
+        if expected == "stale":
+            assert {type(each) for each in outcomes} == {RevisionMismatch}
+            return
+        published = [each for each in outcomes if isinstance(each, FunctionVersion)]
+        first = self.last_version.get(name, 0) + 1
+        assert [int(each.version) for each in published] == list(range(first, first + count))
+        self.last_version[name] = first + count - 1
+        self.functions |= {(name, each.version): each for each in published}
+
+    @rule(name=names, version=st.sampled_from("123"))
+    def delete_version(self, name: str, version: str) -> None:
+        users = sorted(
+            alias
+            for (function_name, alias), record in self.aliases.items()
+            if function_name == name and version in record.versions
+        )
+        refused: tuple[str, ...] = ()
+        try:
+            self.runner.run(self.store.delete_version(SCOPE, name, version))
+            self.functions.pop((name, version), None)
+        except RecordReferenced as error:
+            refused = error.names
+        assert list(refused) == users
+
+    @rule(
+        name=names,
+        alias=names,
+        version=st.sampled_from([LATEST, "1", "2", "3"]),
+        second=st.none() | st.sampled_from("123"),
+        stale=st.booleans(),
+    )
+    def put_alias(self, name: str, alias: str, version: str, second: str | None, stale: bool) -> None:
+        self.revision += 1
+        record = Alias(
+            scope=SCOPE,
+            function=name,
+            name=alias,
+            version=version,
+            weights={second: 0.5} if second else {},
+            revision_id=str(self.revision),
+        )
+        former = self.aliases.get((name, alias))
+        expected = "stale" if stale else former.revision_id if former else None
+        exists = all((name, each) in self.functions for each in record.versions)
+        try:
+            self.runner.run(self.store.put_alias(record, expected_revision=expected))
+        except RevisionMismatch:
+            assert stale
+        except RecordMissing:
+            assert not exists
+            assert not stale
+        else:
+            assert exists
+            assert not stale
+            self.aliases[name, alias] = record
+
+    @rule(name=names, alias=names)
+    def delete_alias(self, name: str, alias: str) -> None:
+        self.runner.run(self.store.delete_alias(SCOPE, name, alias))
+        self.aliases.pop((name, alias), None)
 
     @rule(name=names, count=st.integers(1, 3))
     def publish(self, name: str, count: int) -> None:
@@ -110,6 +189,7 @@ class StoreWalk(RuleBasedStateMachine):
     def catalog_is_what_was_written(self) -> None:
         catalog = self.store.catalog
         assert {(r.name, r.version): r for r in catalog.all_functions()} == self.functions
+        assert {(r.function, r.name): r for r in catalog.all_aliases()} == self.aliases
         assert {(r.name, r.number): r for r in catalog.all_layer_versions()} == self.layers
 
 

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 import runtime
-from runtime.model import FunctionVersion, Scope
+from runtime.model import Alias, FunctionVersion, Scope
 from runtime.store import Store
 from runtime.store.errors import KeyRefused, RecordUnreadable
 from runtime.store.vault import KEY_NAME, Vault
@@ -158,11 +158,13 @@ async def test_the_file_holds_neither_values_nor_names(data_dir: Path, scope: Sc
     assert VALUE.encode() not in on_disk(data_dir)
     changed = with_variables(function(revision="r2"))
     await store.put_function(changed, expected_revision="r1")
+    await store.put_alias(alias_of(changed), expected_revision=None)
     assert NAME.encode() not in on_disk(data_dir)
     await store.close()
     assert VALUE.encode() not in on_disk(data_dir)
     again = await Store.open(data_dir)
     assert again.catalog.function(scope, "f") == changed
+    assert again.catalog.alias(scope, "f", "live") == alias_of(changed)
     await again.close()
 
 
@@ -174,7 +176,24 @@ def lay_open(data_dir: Path, record: FunctionVersion) -> None:
         key = (record.scope.account, record.scope.region, name, "$LATEST", record.revision_id, document)
         connection.execute("INSERT INTO function_versions VALUES (?, ?, ?, ?, ?, ?)", key)
     connection.execute("DELETE FROM function_versions WHERE name LIKE 'gone-%'")
+    alias = alias_of(record)
+    document = orjson.dumps({"format": 1, "record": alias}).decode()
+    where = (alias.scope.account, alias.scope.region, alias.function, alias.name, alias.version)
+    connection.execute(
+        "INSERT INTO aliases VALUES (?, ?, ?, ?, ?, NULL, ?, ?)", (*where, alias.revision_id, document)
+    )
     connection.close()
+
+
+def alias_of(record: FunctionVersion) -> Alias:
+    return Alias(
+        scope=record.scope,
+        function=record.name,
+        name="live",
+        version=record.version,
+        environment=record.config.environment,
+        revision_id="a1",
+    )
 
 
 async def test_an_old_database_is_encrypted_when_it_opens(
@@ -187,6 +206,7 @@ async def test_an_old_database_is_encrypted_when_it_opens(
     assert VALUE.encode() in on_disk(data_dir)
     store = await Store.open(data_dir)
     assert store.catalog.function(scope, "f") == old
+    assert store.catalog.alias(scope, "f", "live") == alias_of(old)
     assert VALUE.encode() not in on_disk(data_dir)
     await store.put_function(replace(old, revision_id="r2"), expected_revision="r1")
     await store.close()

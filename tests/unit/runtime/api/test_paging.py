@@ -27,6 +27,28 @@ def test_pages_make_up_the_list(size: int | None) -> None:
     assert all(0 < len(each) <= min(size or PAGE_LIMIT, PAGE_LIMIT) for each in pages)
 
 
+@given(st.integers(1, 60), st.integers(0, 119))
+def test_iterators_have_the_same_pages(size: int, last: int) -> None:
+    """Whether the items can be looked at in any order or only one after the other makes no difference."""
+    _, marker = page(ITEMS[: last + 2], str, None, 1)
+    for asked in (None, marker):
+        assert page(iter(ITEMS), str, asked, size) == page(ITEMS, str, asked, size)
+
+
+def test_a_late_page_costs_what_the_first_costs() -> None:
+    """Of a sequence only the page is looked at, and what leads to it by halving."""
+    items = [f"{number:06d}" for number in range(100_000)]
+    looked: list[str] = []
+
+    def key(item: str) -> str:
+        looked.append(item)
+        return item
+
+    _, marker = page(items[98_000:98_100], str, None, 50)
+    assert page(items, key, marker, 50)[0] == items[98_050:98_100]
+    assert len(looked) < 20
+
+
 def test_last_page_has_no_marker() -> None:
     """Also when it is exactly full."""
     assert page(ITEMS[:50], str, None, None) == (ITEMS[:50], None)

@@ -86,7 +86,7 @@ def test_good_input_passes() -> None:
             one(
                 "architectures",
                 "'[sparc]'",
-                "Member must satisfy constraint: [Member must satisfy enum value set: [x86_64, arm64]]",
+                "Member must satisfy constraint: [Member must satisfy enum value set: [x86_64, arm64], Member must not be null]",
             ),
         ),
         (
@@ -105,7 +105,7 @@ def test_good_input_passes() -> None:
                 "'{a!=1}'",
                 "Map keys must satisfy constraint: [Member must have length less than or equal to 128, "
                 "Member must have length greater than or equal to 1, "
-                r"Member must satisfy regular expression pattern: ([\p{L}\p{Z}\p{N}_.:/=+\-@]*)]",
+                r"Member must satisfy regular expression pattern: ([\p{L}\p{Z}\p{N}_.:/=+\-@]*), Member must not be null]",
             ),
         ),
         (
@@ -115,7 +115,7 @@ def test_good_input_passes() -> None:
                 f"'{{a={'x' * 257}}}'",
                 "Map value must satisfy constraint: [Member must have length less than or equal to 256, "
                 "Member must have length greater than or equal to 0, "
-                r"Member must satisfy regular expression pattern: ([\p{L}\p{Z}\p{N}_.:/=+\-@]*)]",
+                r"Member must satisfy regular expression pattern: ([\p{L}\p{Z}\p{N}_.:/=+\-@]*), Member must not be null]",
             ),
         ),
     ],
@@ -150,7 +150,7 @@ def test_layer_with_bad_runtime_and_architecture() -> None:
     )
     assert message.endswith(
         "; Value '[sparc]' at 'compatibleArchitectures' failed to satisfy constraint: "
-        "Member must satisfy constraint: [Member must satisfy enum value set: [x86_64, arm64]]"
+        "Member must satisfy constraint: [Member must satisfy enum value set: [x86_64, arm64], Member must not be null]"
     )
 
 
@@ -160,7 +160,7 @@ def test_secrets_are_not_repeated() -> None:
     assert message == (
         "1 validation error detected: Value at 'environment.variables' failed to satisfy constraint: "
         "Map keys must satisfy constraint: "
-        "[Member must satisfy regular expression pattern: [a-zA-Z]([a-zA-Z0-9_])+]"
+        "[Member must satisfy regular expression pattern: [a-zA-Z]([a-zA-Z0-9_])+, Member must not be null]"
     )
 
 

@@ -5,14 +5,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
+from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
 from runtime.store.catalog import (
+    AliasDeleted,
+    AliasPut,
     Catalog,
     Change,
     FunctionDeleted,
+    FunctionPublished,
     FunctionPut,
     LayerVersionDeleted,
     LayerVersionPut,
+    VersionDeleted,
 )
 
 HERE, THERE = Scope("123456789012", "us-east-1"), Scope("123456789012", "eu-west-1")
@@ -33,6 +37,12 @@ def function(
     )
 
 
+def alias(
+    name: str, function: str = "f", *, version: str = "1", scope: Scope = HERE, revision: str = "r"
+) -> Alias:
+    return Alias(scope=scope, function=function, name=name, version=version, revision_id=revision)
+
+
 def layer(name: str, number: int, *, scope: Scope = HERE) -> LayerVersion:
     return LayerVersion(scope=scope, name=name, number=number, code=CODE, created="")
 
@@ -50,6 +60,9 @@ def test_empty() -> None:
     assert catalog.function(HERE, "f") is None
     assert list(catalog.functions(HERE)) == []
     assert catalog.versions(HERE, "f") == ()
+    assert catalog.alias(HERE, "f", "live") is None
+    assert catalog.aliases(HERE, "f") == ()
+    assert list(catalog.all_aliases()) == []
     assert catalog.layer_version(HERE, "l", 1) is None
     assert catalog.layer_versions(HERE, "l") == ()
     assert catalog.layers(HERE) == []
@@ -95,6 +108,35 @@ def test_replacing_keeps_one() -> None:
     catalog = filled(function("f"), function("f", revision="r2"))
     assert catalog.function(HERE, "f") == function("f", revision="r2")
     assert len(catalog.functions(HERE)) == 1
+
+
+def test_a_version_goes_alone() -> None:
+    """Other versions stay, and the function is listed as before."""
+    catalog = filled(function("f"), function("f", "1"), function("f", "2"))
+    after = catalog.evolve([VersionDeleted(HERE, "f", "1"), VersionDeleted(HERE, "g", "1")])
+    assert [record.version for record in after.versions(HERE, "f")] == [LATEST, "2"]
+    assert len(after.functions(HERE)) == 1
+
+
+def test_publishing_is_one_change() -> None:
+    """`$LATEST` and the version made of it appear together."""
+    latest, version = function("f", revision="r2"), function("f", "1")
+    after = filled(function("f")).evolve([FunctionPublished(latest, version)])
+    assert after.versions(HERE, "f") == (latest, version)
+
+
+def test_aliases_by_name() -> None:
+    """Aliases are sorted within their function, and go with it or alone."""
+    changes = [AliasPut(alias(name)) for name in ("prod", "dev")]
+    catalog = filled(function("f")).evolve([*changes, AliasPut(alias("dev", "g"))])
+    assert [each.name for each in catalog.aliases(HERE, "f")] == ["dev", "prod"]
+    assert catalog.alias(HERE, "f", "prod") == alias("prod")
+    assert catalog.alias(THERE, "f", "prod") is None
+    alone = catalog.evolve([AliasDeleted(HERE, "f", "dev"), AliasDeleted(HERE, "h", "dev")])
+    assert alone.aliases(HERE, "f") == (alias("prod"),)
+    gone = catalog.evolve([FunctionDeleted(HERE, "f")])
+    assert list(gone.all_aliases()) == [alias("dev", "g")]
+    assert catalog.aliases(HERE, "f") == (alias("dev"), alias("prod"))
 
 
 def test_layers_newest_first() -> None:
@@ -157,6 +199,7 @@ class CatalogWalk(RuleBasedStateMachine):
     def start(self) -> None:
         self.catalog = Catalog()
         self.functions: dict[tuple[Scope, str, str], FunctionVersion] = {}
+        self.aliases: dict[tuple[Scope, str, str], Alias] = {}
         self.layers: dict[tuple[Scope, str, int], LayerVersion] = {}
         self.revision = 0
 
@@ -170,7 +213,25 @@ class CatalogWalk(RuleBasedStateMachine):
     @rule(scope=scopes, name=names)
     def delete_function(self, scope: Scope, name: str) -> None:
         self.functions = {key: record for key, record in self.functions.items() if key[:2] != (scope, name)}
+        self.aliases = {key: record for key, record in self.aliases.items() if key[:2] != (scope, name)}
         self.catalog = self.catalog.evolve([FunctionDeleted(scope, name)])
+
+    @rule(scope=scopes, name=names, version=st.sampled_from(["1", "2"]))
+    def delete_version(self, scope: Scope, name: str, version: str) -> None:
+        self.functions.pop((scope, name, version), None)
+        self.catalog = self.catalog.evolve([VersionDeleted(scope, name, version)])
+
+    @rule(scope=scopes, function=names, name=names)
+    def put_alias(self, scope: Scope, function: str, name: str) -> None:
+        self.revision += 1
+        record = alias(name, function, scope=scope, revision=str(self.revision))
+        self.aliases[scope, function, name] = record
+        self.catalog = self.catalog.evolve([AliasPut(record)])
+
+    @rule(scope=scopes, function=names, name=names)
+    def delete_alias(self, scope: Scope, function: str, name: str) -> None:
+        self.aliases.pop((scope, function, name), None)
+        self.catalog = self.catalog.evolve([AliasDeleted(scope, function, name)])
 
     @rule(scope=scopes, name=names, number=st.integers(1, 11))
     def put_layer_version(self, scope: Scope, name: str, number: int) -> None:
@@ -186,6 +247,7 @@ class CatalogWalk(RuleBasedStateMachine):
     def same_records(self) -> None:
         key: Any = repr
         assert sorted(self.catalog.all_functions(), key=key) == sorted(self.functions.values(), key=key)
+        assert sorted(self.catalog.all_aliases(), key=key) == sorted(self.aliases.values(), key=key)
         assert sorted(self.catalog.all_layer_versions(), key=key) == sorted(self.layers.values(), key=key)
 
     @invariant()
@@ -195,6 +257,8 @@ class CatalogWalk(RuleBasedStateMachine):
             assert [record.name for record in self.catalog.functions(scope)] == listed
             assert self.catalog.layers(scope) == sorted({name for s, name, _ in self.layers if s == scope})
             for name in "abc":
+                found_aliases = [each.name for each in self.catalog.aliases(scope, name)]
+                assert found_aliases == sorted(n for s, f, n in self.aliases if (s, f) == (scope, name))
                 numbers = [n for s, layer_name, n in self.layers if (s, layer_name) == (scope, name)]
                 found = self.catalog.layer_versions(scope, name)
                 assert [record.number for record in found] == sorted(numbers, reverse=True)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.model import (
+    Alias,
     Code,
     FunctionConfig,
     FunctionVersion,
@@ -71,6 +72,18 @@ functions = st.builds(
     last_update_status_reason=maybe_text,
     last_update_status_reason_code=maybe_text,
     tags=st.dictionaries(text, text, max_size=3),
+    source_description=text,
+)
+aliases = st.builds(
+    Alias,
+    scope=scopes,
+    function=text,
+    name=text,
+    version=text,
+    description=text,
+    weights=st.dictionaries(text, st.floats(0, 1), max_size=1),
+    environment=st.none() | st.dictionaries(text, text, max_size=3),
+    revision_id=text,
 )
 layer_versions = st.builds(
     LayerVersion,
@@ -124,6 +137,12 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
 def test_function_round_trip(record: FunctionVersion) -> None:
     """Every member of a function version comes back as it was."""
     assert codec.decode_function(codec.encode(record, VAULT), VAULT) == record
+
+
+@given(aliases)
+def test_alias_round_trip(record: Alias) -> None:
+    """Every member of an alias comes back as it was, weights to the last digit."""
+    assert codec.decode_alias(codec.encode(record, VAULT), VAULT) == record
 
 
 @given(layer_versions)
@@ -210,6 +229,20 @@ def test_variables_are_sealed_and_nothing_else() -> None:
     assert before["record"]["config"].pop("environment") == {"PASSWORD": "hush"}
     assert document == before
     assert codec.encode(SAMPLE) == plain(SAMPLE)
+
+
+def test_variables_of_aliases_are_sealed() -> None:
+    """They belong to their alias, and to no other of the same name."""
+    alias = Alias(
+        scope=SAMPLE.scope, function="f", name="a", version="1", environment={"A": "hush"}, revision_id=""
+    )
+    document = codec.encode(alias, VAULT)
+    assert orjson.loads(document)["record"]["environment"].startswith("sealed ")
+    assert codec.decode_alias(document, VAULT) == alias
+    moved = orjson.loads(document)
+    moved["record"]["function"] = "g"
+    with pytest.raises(RecordUnreadable, match="another record's"):
+        codec.decode_alias(orjson.dumps(moved).decode(), VAULT)
 
 
 def test_variables_that_lie_open_are_read_and_told() -> None:

@@ -1,0 +1,138 @@
+"""What an environment exchanges with those around it: what it is told about its function, and what it hands out.
+
+Values, but for the ticket, which holds what is still to come.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from asyncio import Future
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rapid.buffering import Tail
+from rapid.events import InvokeNotice, ShutdownNotice
+from rapid.extensions import INVOKE, SHUTDOWN
+from rapid.invocation import Invocation, Outcome
+from rapid.records import Report
+from rapid.streams import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What the runtime process is, and where extensions are."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+    opt: str = "/opt"
+    """The directory of layers; the files in its `extensions` are external extensions."""
+    extension_env: Mapping[str, str] = field(default_factory=dict)
+    log_fd: int | None = None
+    """The descriptor of the runtime for log events in frames, if it writes any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What extensions learn about the function when they register."""
+
+    name: str
+    version: str
+    handler: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What stands for the execution role's session, where the runtime fetches it by `token` instead of inheriting it."""
+
+    token: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: str
+    """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The answer to an extension's registration."""
+
+    identifier: str
+    function: Function
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The answer to an extension's `event/next`: the event's own identifier, and the event as JSON."""
+
+    identifier: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The answer to a `next`. `deadline_ms` in milliseconds of the Unix epoch."""
+
+    invocation: Invocation
+    deadline_ms: int
+
+
+class Ticket:
+    """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
+
+    __slots__ = ("completed", "outcome", "stream", "tail")
+
+    def __init__(self, stream: Stream | None = None) -> None:
+        self.stream = stream
+        loop = asyncio.get_running_loop()
+        self.outcome: Future[Outcome] = loop.create_future()
+        self.completed: Future[Report] = loop.create_future()
+        self.tail = Tail()
+
+    def respond(self, outcome: Outcome) -> None:
+        """The answer is known, and a stream of it over."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+        if self.stream is not None:
+            self.stream.close()
+
+    def complete(self, report: Report) -> None:
+        """The invocation is over and logged."""
+        if not self.completed.done():
+            self.completed.set_result(report)
+
+
+def clock_offset() -> float:
+    """What the clock of events, which is `time.monotonic()`, lacks to the Unix epoch, in seconds."""
+    return time.time() - time.monotonic()
+
+
+def delivery(invocation: Invocation, deadline: float) -> Delivery:
+    """An event for the runtime; `deadline` on the clock of events."""
+    return Delivery(invocation, _epoch_ms(deadline))
+
+
+def event_of(notice: InvokeNotice | ShutdownNotice) -> Notice:
+    """An event for an extension."""
+    body: dict[str, object]
+    if isinstance(notice, InvokeNotice):
+        body = {
+            "eventType": INVOKE,
+            "deadlineMs": _epoch_ms(notice.deadline),
+            "requestId": notice.invocation.request_id,
+            "invokedFunctionArn": notice.invocation.arn,
+            "tracing": {"type": "X-Amzn-Trace-Id", "value": notice.invocation.trace_id},
+        }
+    else:
+        body = {
+            "eventType": SHUTDOWN,
+            "shutdownReason": notice.reason,
+            "deadlineMs": _epoch_ms(notice.deadline),
+        }
+    return Notice(str(uuid.uuid4()), json.dumps(body, separators=(",", ":")).encode())
+
+
+def _epoch_ms(at: float) -> int:
+    return int((at + clock_offset()) * 1000)
