@@ -123,7 +123,6 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     await fleet.open()
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
-    parts.callback(objects.close)
     api = build_api(
         store=store,
         invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),

@@ -1,14 +1,16 @@
 """Objects in S3, or in what speaks its protocol, read whole: within a limit of size, in limited time, a few at once.
 
 Credentials are found as the AWS CLI finds them; where there are none, an endpoint that the settings name is asked without.
-AWS's SDK does the work, in threads of its own. It knows nothing of packages or of Lambda's errors.
+AWS's SDK does the work, in threads that nobody waits for when Berth ends. It knows nothing of packages or of Lambda's
+errors.
 """
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,23 +64,45 @@ class Objects:
         self._endpoint = endpoint
         self._region = region
         self._client: Any = None
-        self._threads = ThreadPoolExecutor(PARALLEL, thread_name_prefix="s3")
+        self._room = asyncio.Semaphore(PARALLEL)
+        #: A place in it is a thread's until it ends, also when nobody waits for its object any more.
 
     def __repr__(self) -> str:
         return f"<Objects at {self._endpoint or 'AWS'}>"
 
     async def read(self, name: ObjectName, limit: int) -> bytes:
         """The object's bytes. Raises `ObjectRefused`, `ObjectUnreachable`, `ObjectTooLarge`."""
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(LIMIT):
-                return await loop.run_in_executor(self._threads, self._read, name, limit)
+                await self._room.acquire()
+                return await self._started(name, limit)
         except TimeoutError:
             raise _too_slow() from None
 
-    def close(self) -> None:
-        """Read nothing more. What is under way is given up."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def _started(self, name: ObjectName, limit: int) -> asyncio.Future[bytes]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes] = loop.create_future()
+
+        def work() -> None:
+            outcome: bytes | Exception
+            try:
+                outcome = self._read(name, limit)
+            except Exception as error:  # noqa: BLE001 -- belongs to whoever waits
+                outcome = error
+            with suppress(RuntimeError):  # the loop has ended, and Berth with it
+                loop.call_soon_threadsafe(self._finish, future, outcome)
+
+        Thread(target=work, name=f"s3 {name.key}", daemon=True).start()
+        return future
+
+    def _finish(self, future: asyncio.Future[bytes], outcome: bytes | Exception) -> None:
+        self._room.release()
+        if future.done():  # nobody waits any more
+            return
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
 
     # In a thread
 

@@ -212,10 +212,7 @@ def build_api(
     sessions: Sessions | None = None,
     objects: Objects | None = None,
 ) -> Api:
-    """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions.
-
-    `objects` stay the caller's to close.
-    """
+    """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
     services = Services(
         store=store,

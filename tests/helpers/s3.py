@@ -4,7 +4,7 @@ Runs in the test's own loop, over a socket; what misbehaves is an object that sa
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
@@ -46,14 +46,29 @@ class S3:
     url: str = ""
     buckets: dict[str, Bucket] = field(default_factory=dict)
     asked: list[web.BaseRequest] = field(default_factory=list)
-    waiting: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when an object has stopped to come."""
+    order: list[str] = field(default_factory=list)
+    """The paths that were asked for, and `hang up`."""
+    stuck: list[asyncio.Event] = field(default_factory=list)
+    """One for each object that has stopped to come; it ends when its event is set."""
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def put(self, bucket: str, key: str, content: bytes | Broken) -> None:
         self.buckets.setdefault(bucket, Bucket()).objects[key] = content
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that stuck objects change."""
+        async with self.changed, asyncio.timeout(20):
+            await self.changed.wait_for(condition)
+
+    def hang_up(self) -> None:
+        """On everyone whose object has stopped to come."""
+        self.order.append("hang up")
+        for each in self.stuck:
+            each.set()
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked.append(request)
+        self.order.append(request.path)
         name, _, key = request.path.removeprefix("/").partition("/")
         bucket = self.buckets.get(name)
         if bucket is None:
@@ -77,8 +92,10 @@ class S3:
             while broken.then == "repeat":
                 await response.write(broken.sent)
             if broken.then == "wait":
-                self.waiting.set()
-                await asyncio.Event().wait()
+                self.stuck.append(goes_on := asyncio.Event())
+                async with self.changed:
+                    self.changed.notify_all()
+                await goes_on.wait()
         except ConnectionError:
             return response
         assert request.transport is not None

@@ -40,7 +40,6 @@ async def door(
         reader = Objects(s3.url, "us-east-1")
         object.__setattr__(door.api._services, "objects", reader)
         yield door
-        reader.close()
 
 
 def sha256(data: bytes) -> str:
@@ -205,7 +204,7 @@ async def test_an_object_that_does_not_come_is_given_up(
     monkeypatch.setattr(objects_module, "READ_LIMIT", 0.2)
     s3.put("code", "a.zip", Broken(100, b"PK", "wait"))
     _, _, text = await publish_refused(door)
-    assert s3.waiting.is_set()
+    assert s3.stuck
     assert "Read timeout" in text
 
 
@@ -214,10 +213,9 @@ async def test_time_for_an_object_is_bounded_as_a_whole(s3: S3, monkeypatch: pyt
     monkeypatch.setattr(objects_module, "LIMIT", 0.3)
     s3.put("code", "a.zip", Broken(None, b"PK", "repeat"))
     reader = Objects(s3.url, "us-east-1")
-    names = [ObjectName("code", "a.zip")] * 4  # two of them do not even get a thread
+    names = [ObjectName("code", "a.zip")] * 4  # more than may be read at once
     found = await asyncio.gather(*(reader.read(name, 1 << 40) for name in names), return_exceptions=True)
     assert [type(each) for each in found] == [ObjectUnreachable] * 4
-    reader.close()
 
 
 async def test_credentials_are_found_as_the_aws_cli_finds_them(
@@ -259,7 +257,6 @@ async def test_an_endpoint_where_nobody_listens_is_named(
     reader = Objects(f"http://127.0.0.1:{unused_port}", "us-east-1")
     with pytest.raises(ObjectUnreachable, match=rf"http://127\.0\.0\.1:{unused_port}/code/a\.zip"):
         await reader.read(ObjectName("code", "a.zip"), 10)
-    reader.close()
 
 
 @pytest.fixture
@@ -269,3 +266,24 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def test_objects_are_read_two_at_a_time(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    1. Three objects are asked for; two do not come, and nobody waits for these any more.
+    2. The other side hangs up.
+    Result: the third is read only then.
+    """
+    for key in "ab":
+        s3.put("code", key, Broken(100, b"PK", "wait"))
+    s3.put("code", "c", b"whole")
+    reader = Objects(s3.url, "us-east-1")
+    stuck = [asyncio.create_task(reader.read(ObjectName("code", key), 1000)) for key in "ab"]
+    await s3.until(lambda: len(s3.stuck) == 2)
+    third = asyncio.create_task(reader.read(ObjectName("code", "c"), 1000))
+    for task in stuck:
+        task.cancel()
+    await asyncio.wait(stuck)
+    s3.hang_up()
+    assert await third == b"whole"
+    assert s3.order[2:] == ["hang up", "/code/c"]
