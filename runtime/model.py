@@ -7,7 +7,7 @@ appears in `runtime.api`, where records become responses.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 LATEST = "$LATEST"
 
@@ -179,3 +179,172 @@ class LayerVersion:
     def arn(self) -> str:
         """The layer version's ARN."""
         return f"{self.layer_arn}:{self.number}"
+
+
+class Holder(StrEnum):
+    """What a record may be attached to."""
+
+    FUNCTION = "function"
+    """The function itself, or one of its versions or aliases; gone with it."""
+    LAYER_VERSION = "layer version"
+    ACCOUNT = "account"
+    """Nothing that could go away: the record has a name of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """Something that callers attach to a function or layer version; one of each kind per owner and qualifier.
+
+    `owner` is the name of the function or layer, or the record's own identifier if its holder is the account.
+    """
+
+    held_by: ClassVar[Holder]
+
+    scope: Scope
+    owner: str
+    qualifier: str = ""
+    """A version, an alias or a layer version's number; empty for the whole."""
+    revision_id: str
+    """Changes with every change of this record."""
+
+    @property
+    def function_arn(self) -> str:
+        """The ARN of the function that has it, qualified as it is."""
+        arn = self.scope.arn("function", self.owner)
+        return f"{arn}:{self.qualifier}" if self.qualifier else arn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionPolicy(Attachment):
+    """Who may use a function: statements in IAM's language, each with a `Sid` of its own."""
+
+    held_by = Holder.FUNCTION
+    statements: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerPolicy(Attachment):
+    """Who may use a layer version; as `FunctionPolicy`."""
+
+    held_by = Holder.LAYER_VERSION
+    statements: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReservedConcurrency(Attachment):
+    """The concurrency that a function has for itself and cannot exceed."""
+
+    held_by = Holder.FUNCTION
+    executions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionedConcurrency(Attachment):
+    """How many environments of a version or alias are to be initialised ahead."""
+
+    held_by = Holder.FUNCTION
+    executions: int
+    last_modified: str
+    """`YYYY-MM-DDThh:mm:ss.SSS+0000`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventInvokeConfig(Attachment):
+    """How asynchronous invocations are retried and where their outcomes go; None: AWS's default."""
+
+    held_by = Holder.FUNCTION
+    maximum_retry_attempts: int | None = None
+    maximum_event_age: int | None = None
+    """In seconds."""
+    on_success: str | None = None
+    on_failure: str | None = None
+    last_modified: float
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSourceMapping(Attachment):
+    """A source whose records are to invoke a function. Its owner is its own UUID: it outlives its function."""
+
+    held_by = Holder.ACCOUNT
+    function: str
+    """The name, without a qualifier."""
+    function_qualifier: str | None = None
+    source: str
+    """What tells it from other mappings of the function: the source's ARN or bootstrap servers."""
+    enabled: bool
+    """As asked for."""
+    settings: Mapping[str, Any]
+    """Under AWS's own names, defaults filled in."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    last_modified: float
+    """Unix time in seconds."""
+
+    @property
+    def arn(self) -> str:
+        return self.scope.arn("event-source-mapping", self.owner)
+
+    @property
+    def target_arn(self) -> str:
+        """The function's ARN as the mapping names it."""
+        arn = self.scope.arn("function", self.function)
+        return f"{arn}:{self.function_qualifier}" if self.function_qualifier else arn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionUrl(Attachment):
+    """An HTTP address of a function or alias."""
+
+    held_by = Holder.FUNCTION
+    url_id: str
+    """The first label of its host name."""
+    auth_type: str
+    invoke_mode: str = "BUFFERED"
+    cors: Mapping[str, Any] | None = None
+    """Under AWS's own names."""
+    created: str
+    """`YYYY-MM-DDThh:mm:ss.SSSZ`, as `last_modified`."""
+    last_modified: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeSigningConfig(Attachment):
+    """Whose signatures packages must bear. Its owner is its own identifier."""
+
+    held_by = Holder.ACCOUNT
+    publishers: tuple[str, ...]
+    """ARNs of signing profile versions."""
+    policy: str = "Warn"
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    last_modified: str
+    """`YYYY-MM-DDThh:mm:ss.SSS+0000`."""
+
+    @property
+    def arn(self) -> str:
+        return self.scope.arn("code-signing-config", self.owner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionCodeSigning(Attachment):
+    """The code signing configuration that a function uses."""
+
+    held_by = Holder.FUNCTION
+    config_arn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecursionConfig(Attachment):
+    """What is to happen when a function's output leads back to it."""
+
+    held_by = Holder.FUNCTION
+    recursive_loop: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeManagement(Attachment):
+    """When a version's runtime may be brought up to date."""
+
+    held_by = Holder.FUNCTION
+    update_on: str
+    runtime_version_arn: str | None = None

@@ -4,8 +4,9 @@ An operation is a coroutine function from these two to a mapping of the model's 
 A module of operations offers them as a table `OPERATIONS` by name; `runtime.api.server` joins the tables.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.api.code_links import CodeLinks
@@ -31,6 +32,8 @@ class Services:
     """Unix time in seconds."""
     lenient_routing: bool
     """The setting of that name."""
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by operations whose rules span records, from the check until the write is in the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

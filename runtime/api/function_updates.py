@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
+from runtime.api.code_signing import refuse_unsigned
 from runtime.api.configuration import architecture, changed_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration
-from runtime.api.function_lookup import check_revision, find_latest, find_writable, update_in_progress
+from runtime.api.function_lookup import find_writable, update_in_progress
 from runtime.api.layer_references import resolve_layers
 from runtime.api.packages import check_total_size, inspect_package, store_package
 from runtime.api.protocol import runtime_identifiers
@@ -22,6 +23,7 @@ from runtime.store.errors import RevisionMismatch
 async def update_function_code(services: Services, call: Call) -> Mapping[str, Any]:
     record = find_writable(services, call)
     _check_update(call.params)
+    refuse_unsigned(services.store.catalog, record)
     data, unzipped_size = await inspect_package(services.objects, call.params)
     check_total_size(unzipped_size, (layer.code for layer in record.config.layers))
     code = await store_package(services.store, data, unzipped_size)
@@ -59,7 +61,26 @@ def _layers(services: Services, call: Call, record: FunctionVersion) -> tuple[La
 async def _store_update(
     services: Services, call: Call, record: FunctionVersion, config: FunctionConfig, code: Code
 ) -> Mapping[str, Any]:
-    changed = updating(
+    while True:
+        changed = _updated(services, record, config, code)
+        try:
+            published = await _write(services, call, changed, record.revision_id)
+            break
+        except RevisionMismatch:
+            record = _same_otherwise(services, call, record)
+    services.workshop.prepare(changed, record)
+    services.retired(call.scope, record.name)
+    if published is None:
+        return function_configuration(changed)
+    if is_unsettled(published):
+        services.workshop.prepare(published)
+    return function_configuration(published, published.version)
+
+
+def _updated(
+    services: Services, record: FunctionVersion, config: FunctionConfig, code: Code
+) -> FunctionVersion:
+    return updating(
         replace(
             record,
             config=config,
@@ -68,19 +89,17 @@ async def _store_update(
             last_modified=timestamp(services.now()),
         )
     )
-    try:
-        published = await _write(services, call, changed, record.revision_id)
-    except RevisionMismatch:
-        # Somebody else's write came between; say what the caller would have heard a moment later.
-        check_revision(find_latest(services, call), call.params.get("RevisionId"))
-        raise update_in_progress(record) from None
-    services.workshop.prepare(changed, record)
-    services.retired(call.scope, record.name)
-    if published is None:
-        return function_configuration(changed)
-    if is_unsettled(published):
-        services.workshop.prepare(published)
-    return function_configuration(published, published.version)
+
+
+def _same_otherwise(services: Services, call: Call, before: FunctionVersion) -> FunctionVersion:
+    """The function as it is after somebody else's write came between, if that was one of tags or policies.
+
+    Otherwise the caller hears what it would have heard a moment later.
+    """
+    now = find_writable(services, call)
+    if (now.code, now.config) != (before.code, before.config):
+        raise update_in_progress(before)
+    return now
 
 
 async def _write(

@@ -12,15 +12,15 @@ from runtime.api.packages import check_total_size, take_package
 from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
+from runtime.api.tags import check_tags
 from runtime.api.versions import pending_version, position
 from runtime.api.workshop import creating
 from runtime.errors import conflict, invalid_parameter
-from runtime.model import LATEST, FunctionVersion, Scope
+from runtime.model import LATEST, FunctionVersion, ReservedConcurrency, Scope
 from runtime.names import FunctionName, function_missing, names_alias
 from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced
 
 NAME_LIMIT = 64
-TAG_LIMIT = 50
 
 
 async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
@@ -65,8 +65,7 @@ async def _new_record(services: Services, call: Call, name: str) -> FunctionVers
     params = call.params
     _check_package_type(params)
     refuse_unimplemented(params)
-    if len(params.get("Tags", {})) > TAG_LIMIT:
-        raise invalid_parameter("Number of tags exceeds resource tag limit.")
+    tags = check_tags(params.get("Tags", {}))
     layers = resolve_layers(services.store.catalog, call.scope, params.get("Layers", ()))
     config = new_configuration(params, layers, runtime_identifiers())
     code = await take_package(services, params["Code"])
@@ -78,7 +77,7 @@ async def _new_record(services: Services, call: Call, name: str) -> FunctionVers
         code=code,
         revision_id=new_revision(),
         last_modified=timestamp(services.now()),
-        tags=params.get("Tags", {}),
+        tags=tags,
     )
 
 
@@ -96,11 +95,13 @@ def _check_package_type(params: Mapping[str, Any]) -> None:
 async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
     record, qualifier = find_version(services, call)
     location = services.links.url(call.base_url, record.code.digest)
+    reserved = services.store.catalog.attachment(ReservedConcurrency, record.scope, record.name)
     latest = services.store.catalog.function(record.scope, record.name) or record
     return {
         "Configuration": function_configuration(record, qualifier),
         "Code": {"RepositoryType": "S3", "Location": location},
         "Tags": latest.tags or None,
+        "Concurrency": {"ReservedConcurrentExecutions": reserved.executions} if reserved else None,
     }
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from runtime.errors import invalid_parameter
-from runtime.model import LayerReference, Scope
+from runtime.api.policy_statements import allows_layer
+from runtime.errors import LambdaError, invalid_parameter
+from runtime.model import LayerPolicy, LayerReference, LayerVersion, Scope
 from runtime.names import LayerName, parse_layer_arn
 from runtime.store import Catalog
 
@@ -24,7 +25,8 @@ def resolve_layers(
     _refuse_repetition(arns, names)
     already = {reference.arn: reference for reference in kept}
     return tuple(
-        already.get(arn) or _reference(catalog, arn, name) for arn, name in zip(arns, names, strict=True)
+        already.get(arn) or _reference(catalog, scope, arn, name)
+        for arn, name in zip(arns, names, strict=True)
     )
 
 
@@ -55,11 +57,25 @@ def _refuse_repetition(arns: Sequence[str], names: Sequence[LayerName]) -> None:
         seen[key] = arn
 
 
-def _reference(catalog: Catalog, arn: str, name: LayerName) -> LayerReference:
+def _reference(catalog: Catalog, scope: Scope, arn: str, name: LayerName) -> LayerReference:
     found = catalog.layer_version(name.scope, name.name, name.number or 0)
     if found is None:
         raise _missing(arn)
+    check_access(catalog, scope, found)
     return LayerReference(arn, found.code)
+
+
+def check_access(catalog: Catalog, scope: Scope, layer: LayerVersion) -> None:
+    """Another account's layer version may be used as its policy says; one's own always."""
+    if layer.scope.account == scope.account:
+        return
+    policy = catalog.attachment(LayerPolicy, layer.scope, layer.name, str(layer.number))
+    if policy is None or not allows_layer(policy.statements, scope.account):
+        raise LambdaError(
+            "AccessDeniedException",
+            f"User: arn:aws:iam::{scope.account}:root is not authorized to perform: lambda:GetLayerVersion on "
+            f"resource: {layer.arn} because no resource-based policy allows the lambda:GetLayerVersion action",
+        )
 
 
 def _missing(arn: str) -> Exception:

@@ -5,11 +5,12 @@ from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.documents import code_sha256
+from runtime.api.layer_references import check_access
 from runtime.api.packages import take_package
 from runtime.api.paging import page
 from runtime.api.stamps import timestamp
 from runtime.errors import invalid_parameter, not_found
-from runtime.model import LayerVersion
+from runtime.model import LayerVersion, Scope
 from runtime.names import LayerName, resolve_layer
 
 MISSING = "The resource you requested does not exist."
@@ -18,7 +19,7 @@ _MOST_VERSIONS = 10**18
 
 async def publish_layer_version(services: Services, call: Call) -> Mapping[str, Any]:
     params = call.params
-    asked = _own(call)
+    asked = own_layer(call)
     code = await take_package(services, params["Content"])
     draft = LayerVersion(
         scope=asked.scope,
@@ -36,16 +37,16 @@ async def publish_layer_version(services: Services, call: Call) -> Mapping[str, 
 
 async def get_layer_version(services: Services, call: Call) -> Mapping[str, Any]:
     asked = resolve_layer(call.params["LayerName"], call.scope)
-    return _document(services, call, _find(services, asked, _number(call)))
+    return _document(services, call, _find(services, call.scope, asked, version_number(call)))
 
 
 async def get_layer_version_by_arn(services: Services, call: Call) -> Mapping[str, Any]:
     asked = resolve_layer(call.params["Arn"], call.scope)
-    return _document(services, call, _find(services, asked, asked.number or 0))
+    return _document(services, call, _find(services, call.scope, asked, asked.number or 0))
 
 
 async def delete_layer_version(services: Services, call: Call) -> Mapping[str, Any]:
-    asked, number = _own(call), _number(call)
+    asked, number = own_layer(call), version_number(call)
     await services.store.delete_layer_version(asked.scope, asked.name, number)
     return {}
 
@@ -73,7 +74,7 @@ async def list_layers(services: Services, call: Call) -> Mapping[str, Any]:
     return {"Layers": layers, "NextMarker": next_marker}
 
 
-def _own(call: Call) -> LayerName:
+def own_layer(call: Call) -> LayerName:
     """The layer to write to: only the caller's own."""
     asked = resolve_layer(call.params["LayerName"], call.scope)
     if asked.scope != call.scope:
@@ -81,17 +82,19 @@ def _own(call: Call) -> LayerName:
     return asked
 
 
-def _number(call: Call) -> int:
+def version_number(call: Call) -> int:
     number: int = call.params["VersionNumber"]
     if number < 1:
         raise invalid_parameter("Layer Version Cannot be less than 1")
     return number
 
 
-def _find(services: Services, asked: LayerName, number: int) -> LayerVersion:
+def _find(services: Services, scope: Scope, asked: LayerName, number: int) -> LayerVersion:
+    """For a caller of `scope`, which may be another account's."""
     found = services.store.catalog.layer_version(asked.scope, asked.name, number)
     if found is None:
         raise not_found(MISSING)
+    check_access(services.store.catalog, scope, found)
     return found
 
 

@@ -17,7 +17,24 @@ from botocore.model import OperationModel
 from multidict import MultiDict, MultiMapping
 
 from rapid.server import Door
-from runtime.api import aliases, function_updates, functions, layers, sts, versions
+from runtime.api import (
+    account,
+    aliases,
+    code_signing,
+    concurrency,
+    event_invoke,
+    event_sources,
+    function_settings,
+    function_updates,
+    function_urls,
+    functions,
+    layer_permissions,
+    layers,
+    permissions,
+    sts,
+    tags,
+    versions,
+)
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Services, not_implemented
@@ -41,10 +58,20 @@ from runtime.store import Store
 
 _log = logging.getLogger(__name__)
 OPERATIONS: dict[str, Operation] = {
+    **account.OPERATIONS,
     **aliases.OPERATIONS,
+    **code_signing.OPERATIONS,
+    **concurrency.OPERATIONS,
+    **event_invoke.OPERATIONS,
+    **event_sources.OPERATIONS,
+    **function_settings.OPERATIONS,
     **function_updates.OPERATIONS,
+    **function_urls.OPERATIONS,
     **functions.OPERATIONS,
+    **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
+    **permissions.OPERATIONS,
+    **tags.OPERATIONS,
     **versions.OPERATIONS,
 }
 INVOCATIONS = frozenset({"Invoke", "InvokeWithResponseStream"})

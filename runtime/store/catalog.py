@@ -8,9 +8,12 @@ Knows nothing of SQL, files or threads.
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self, overload
+from typing import Self, TypeVar, overload
 
-from runtime.model import LATEST, Alias, FunctionVersion, LayerVersion, Scope
+from runtime.model import LATEST, Alias, Attachment, FunctionVersion, Holder, LayerVersion, Scope
+from runtime.store.attached import Attached
+
+A = TypeVar("A", bound=Attachment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,44 @@ class LayerVersionDeleted:
     number: int
 
 
-Change = (
+@dataclass(frozen=True, slots=True)
+class AttachmentPut:
+    """Something was attached, or what was attached has changed."""
+
+    record: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentDeleted:
+    """An attachment was taken off."""
+
+    kind: type[Attachment]
+    scope: Scope
+    owner: str
+    qualifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """A policy has changed, and with it the revision of the version or alias that has it."""
+
+    owner: FunctionPut | AliasPut
+    policy: AttachmentPut | AttachmentDeleted
+
+
+Single = (
     FunctionPut
-    | FunctionPublished
     | FunctionDeleted
     | VersionDeleted
     | AliasPut
     | AliasDeleted
     | LayerVersionPut
     | LayerVersionDeleted
+    | AttachmentPut
+    | AttachmentDeleted
 )
+Change = Single | FunctionPublished | PolicyChanged
+"""What one write means: a single change, or two that come together."""
 
 
 @dataclass(slots=True)
@@ -101,17 +132,21 @@ class _Shelf:
     """By function, then by name, sorted. The inner dictionaries are never changed or empty."""
     layers: dict[str, dict[int, LayerVersion]] = field(default_factory=dict)
     """By name, then by number, newest first. The inner dictionaries are never changed or empty."""
+    attached: Attached = field(default_factory=Attached)
 
     def copy(self) -> "_Shelf":
-        return _Shelf(self.functions.copy(), self.names.copy(), self.aliases.copy(), self.layers.copy())
+        return _Shelf(
+            self.functions.copy(),
+            self.names.copy(),
+            self.aliases.copy(),
+            self.layers.copy(),
+            self.attached.copy(),
+        )
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Single) -> None:
         match change:
             case FunctionPut(record):
                 self._put_function(record)
-            case FunctionPublished(latest, version):
-                self._put_function(latest)
-                self._put_function(version)
             case FunctionDeleted(_, name):
                 self._delete_function(name)
             case VersionDeleted(_, name, number):
@@ -124,6 +159,10 @@ class _Shelf:
                 self._put_layer_version(layer)
             case LayerVersionDeleted(_, name, layer_number):
                 self._delete_layer_version(name, layer_number)
+            case AttachmentPut(attachment):
+                self.attached.put(attachment)
+            case AttachmentDeleted(kind, _, owner, qualifier):
+                self.attached.remove(kind, owner, qualifier)
 
     def _put_function(self, record: FunctionVersion) -> None:
         before = self.functions.get(record.name, {})
@@ -137,6 +176,7 @@ class _Shelf:
     def _delete_function(self, name: str) -> None:
         if LATEST in self.functions.pop(name, {}):
             del self.names[bisect_left(self.names, name)]
+        self.attached.remove_held(Holder.FUNCTION, name)
         self.aliases.pop(name, None)
 
     def _delete_version(self, name: str, version: str) -> None:
@@ -145,6 +185,7 @@ class _Shelf:
             self.functions[name] = versions
         else:
             self.functions.pop(name, None)
+        self.attached.remove_held(Holder.FUNCTION, name, version)
 
     def _put_alias(self, record: Alias) -> None:
         aliases = self.aliases.get(record.function, {}) | {record.name: record}
@@ -156,6 +197,7 @@ class _Shelf:
             self.aliases[function] = aliases
         else:
             self.aliases.pop(function, None)
+        self.attached.remove_held(Holder.FUNCTION, function, name)
 
     def _put_layer_version(self, record: LayerVersion) -> None:
         versions = {record.number: record} | self.layers.get(record.name, {})
@@ -167,6 +209,7 @@ class _Shelf:
             self.layers[name] = versions
         else:
             self.layers.pop(name, None)
+        self.attached.remove_held(Holder.LAYER_VERSION, name, str(number))
 
 
 def _age(item: tuple[str, FunctionVersion]) -> int:
@@ -242,6 +285,17 @@ class Catalog:
         """Names that have at least one version, sorted."""
         return sorted(self._shelf(scope).layers)
 
+    def attachment(self, kind: type[A], scope: Scope, owner: str, qualifier: str = "") -> A | None:
+        return self._shelf(scope).attached.get(kind, owner, qualifier)
+
+    def attachments_of(self, kind: type[A], scope: Scope, owner: str) -> Sequence[A]:
+        """What one owner has of a kind, sorted by qualifier."""
+        return tuple(self._shelf(scope).attached.of(kind, owner).values())
+
+    def attachments(self, kind: type[A], scope: Scope) -> Iterator[A]:
+        """All of a kind, sorted by owner and qualifier."""
+        return self._shelf(scope).attached.every(kind)
+
     def all_functions(self) -> Iterator[FunctionVersion]:
         """Every version of every function in every scope."""
         return (
@@ -272,21 +326,27 @@ class Catalog:
     def evolve(self, changes: Iterable[Change]) -> Self:
         """The snapshot after these changes, in their order."""
         shelves, copied = dict(self._shelves), set[Scope]()
-        for change in changes:
-            scope = _scope_of(change)
+        for single in (part for change in changes for part in _singles(change)):
+            scope = _scope_of(single)
             if scope not in copied:
                 shelves[scope] = shelves.get(scope, _EMPTY).copy()
                 copied.add(scope)
-            shelves[scope].apply(change)
+            shelves[scope].apply(single)
         return type(self)(shelves)
 
     def _shelf(self, scope: Scope) -> _Shelf:
         return self._shelves.get(scope, _EMPTY)
 
 
-def _scope_of(change: Change) -> Scope:
-    if isinstance(change, FunctionPut | AliasPut | LayerVersionPut):
-        return change.record.scope
+def _singles(change: Change) -> tuple[Single, ...]:
     if isinstance(change, FunctionPublished):
-        return change.version.scope
+        return (FunctionPut(change.latest), FunctionPut(change.version))
+    if isinstance(change, PolicyChanged):
+        return (change.owner, change.policy)
+    return (change,)
+
+
+def _scope_of(change: Single) -> Scope:
+    if isinstance(change, FunctionPut | AliasPut | LayerVersionPut | AttachmentPut):
+        return change.record.scope
     return change.scope

@@ -2,62 +2,67 @@
 
 Driven by the types of `runtime.model`, and strict: a document of another format, an unknown member, a missing one or a
 value of the wrong type is refused, never guessed at. A member that has a default may be missing: that is how documents
-written before the member existed are read. Members that are secret are sealed on their way in (`runtime.store.vault`);
-one that lies open, as written by earlier releases, is read all the same. Knows nothing of SQL.
+written before the member existed are read. What is secret in a record is sealed (`runtime.store.sealing`). Knows nothing
+of SQL.
 """
 
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any
 
 import orjson
 
-from runtime.model import Alias, FunctionVersion, LayerVersion
+from runtime.model import (
+    Alias,
+    Attachment,
+    CodeSigningConfig,
+    EventInvokeConfig,
+    EventSourceMapping,
+    FunctionCodeSigning,
+    FunctionPolicy,
+    FunctionUrl,
+    FunctionVersion,
+    LayerPolicy,
+    LayerVersion,
+    ProvisionedConcurrency,
+    RecursionConfig,
+    ReservedConcurrency,
+    RuntimeManagement,
+)
+from runtime.store import sealing
 from runtime.store.errors import RecordUnreadable
 from runtime.store.vault import Vault
 
 FORMAT = 1
 """Changes when a document's meaning does, not when a member with a default is added."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Secret:
-    """A member of a kind of record that is sealed."""
-
-    path: tuple[str, ...]
-    identity: tuple[str, ...]
-    """The members that say which record it is: elsewhere the value does not open."""
-
-
-_SECRETS: dict[type, _Secret] = {
-    Alias: _Secret(("environment",), ("scope", "function", "name")),
-    FunctionVersion: _Secret(("config", "environment"), ("scope", "name", "version")),
+ATTACHMENTS: dict[str, type[Attachment]] = {
+    "code-signing-config": CodeSigningConfig,
+    "event-invoke-config": EventInvokeConfig,
+    "event-source-mapping": EventSourceMapping,
+    "function-code-signing": FunctionCodeSigning,
+    "function-policy": FunctionPolicy,
+    "function-url": FunctionUrl,
+    "layer-policy": LayerPolicy,
+    "provisioned-concurrency": ProvisionedConcurrency,
+    "recursion-config": RecursionConfig,
+    "reserved-concurrency": ReservedConcurrency,
+    "runtime-management": RuntimeManagement,
 }
+"""What kinds of attachments are called at rest."""
 
+_KIND_NAMES = {kind: name for name, kind in ATTACHMENTS.items()}
 _Reader = Callable[[Any], Any]
 
 
-def encode(record: FunctionVersion | Alias | LayerVersion, vault: Vault | None = None) -> str:
+def encode(record: FunctionVersion | Alias | LayerVersion | Attachment, vault: Vault | None = None) -> str:
     """The record's document. Kinds of records that hold a secret need the vault."""
     document = orjson.dumps({"format": FORMAT, "record": record}, default=_plain)
-    if (secret := _SECRETS.get(type(record))) is None:
-        return document.decode()
-    envelope = orjson.loads(document)
-    _replace(envelope["record"], secret, lambda value, context: _seal(vault, value, context))
-    return orjson.dumps(envelope).decode()
-
-
-def lies_open(kind: type, document: str) -> bool:
-    """Whether a document that can be read holds a secret that is not sealed."""
-    found: list[object] = []
-    secret = _SECRETS.get(kind)
-    if secret is not None and f'"{secret.path[-1]}":{{' in document:  # most need not be parsed
-        _replace(orjson.loads(document)["record"], secret, lambda value, _: found.append(value))
-    return any(type(value) is not str for value in found)
+    return sealing.seal(type(record), document, vault).decode()
 
 
 def decode_function(document: str, vault: Vault | None = None) -> FunctionVersion:
@@ -72,35 +77,20 @@ def decode_layer_version(document: str) -> LayerVersion:
     return typing.cast("LayerVersion", _decode(LayerVersion, document))
 
 
+def kind_name(kind: type[Attachment]) -> str:
+    return _KIND_NAMES[kind]
+
+
+def decode_attachment(kind: str, document: str) -> Attachment:
+    if kind not in ATTACHMENTS:
+        raise RecordUnreadable(f"Attachments of the kind {kind!r} are not known")
+    return typing.cast("Attachment", _decode(ATTACHMENTS[kind], document))
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _replace(record: Any, secret: _Secret, change: Callable[[Any, bytes], object]) -> None:
-    """Put another value in the place of a secret that is there."""
-    *way, last = secret.path
-    holder = record
-    for member in way:
-        holder = holder[member]
-    if holder.get(last) is not None:
-        identity = [record[member] for member in secret.identity]
-        holder[last] = change(holder[last], orjson.dumps(identity, option=orjson.OPT_SORT_KEYS))
-
-
-def _seal(vault: Vault | None, value: object, context: bytes) -> str:
-    if vault is None:
-        raise TypeError("a record with secrets is written without a vault")
-    return vault.seal(orjson.dumps(value), context)
-
-
-def _open(vault: Vault | None, value: object, context: bytes) -> object:
-    if not isinstance(value, str):
-        return value
-    if vault is None:
-        raise TypeError("a record with secrets is read without a vault")
-    return orjson.loads(vault.open(value, context))
 
 
 def _decode(kind: type, document: str, vault: Vault | None = None) -> object:
@@ -108,8 +98,7 @@ def _decode(kind: type, document: str, vault: Vault | None = None) -> object:
         envelope = orjson.loads(document)
         if envelope["format"] != FORMAT:
             raise ValueError(f"its format is {envelope['format']!r}, this program knows {FORMAT}")
-        if (secret := _SECRETS.get(kind)) is not None:
-            _replace(envelope["record"], secret, lambda value, context: _open(vault, value, context))
+        sealing.unseal(kind, envelope["record"], vault)
         return _reader(kind)(envelope["record"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RecordUnreadable(f"A stored {kind.__name__} cannot be read: {error}") from error

@@ -11,15 +11,18 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from runtime.files import PRIVATE, TRAVERSABLE, make_directory
-from runtime.model import Alias, FunctionVersion, LayerVersion, Scope, State
-from runtime.store import codec
+from runtime.model import Alias, Attachment, FunctionVersion, LayerVersion, Scope, State
+from runtime.store import attachments, codec, sealing
+from runtime.store.attachments import WHATEVER, Expected
 from runtime.store.blobs import BlobStore
 from runtime.store.catalog import (
     AliasDeleted,
     AliasPut,
+    AttachmentDeleted,
+    AttachmentPut,
     Catalog,
     Change,
     FunctionDeleted,
@@ -27,6 +30,7 @@ from runtime.store.catalog import (
     FunctionPut,
     LayerVersionDeleted,
     LayerVersionPut,
+    PolicyChanged,
     VersionDeleted,
 )
 from runtime.store.database import empty_log, erasing, open_database, translating_errors, vault_of
@@ -132,6 +136,42 @@ class Store:
         """Delete a layer version, if it is there. Functions that refer to it keep its content."""
         await self._writer.write(lambda connection: _delete_layer_version(connection, scope, name, number))
 
+    async def attach(self, record: Attachment, *, expected_revision: Expected = WHATEVER) -> None:
+        """Attach a record; RecordMissing if what it belongs to is not there.
+
+        Expecting nothing (None) means that it must be new: RecordExists if it is not; expecting a revision,
+        RevisionMismatch if it is at another or gone.
+        """
+        await self._writer.write(lambda connection: attachments.put(connection, record, expected_revision))
+
+    async def detach(
+        self,
+        kind: type[Attachment],
+        scope: Scope,
+        owner: str,
+        qualifier: str = "",
+        *,
+        expected_revision: str | Literal[attachments.Whatever.WHATEVER] = WHATEVER,
+    ) -> None:
+        """Take an attachment off; RecordMissing if it is not there, RevisionMismatch if it is at another revision."""
+        gone = AttachmentDeleted(kind, scope, owner, qualifier)
+        await self._writer.write(lambda connection: attachments.delete(connection, gone, expected_revision))
+
+    async def change_policy(
+        self,
+        change: AttachmentPut | AttachmentDeleted,
+        owner: FunctionVersion | Alias,
+        *,
+        expected_revision: str,
+    ) -> None:
+        """Write a policy and its owner, which must be at this revision: both, or neither.
+
+        So the owner's revision is the policy's too: whoever has seen it knows that neither has changed since.
+        """
+        await self._writer.write(
+            lambda connection: _change_policy(connection, change, owner, expected_revision)
+        )
+
     def _on_commit(self, changes: Sequence[Change]) -> None:
         self.catalog = self.catalog.evolve(changes)
 
@@ -164,6 +204,7 @@ def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
         yield AliasPut(_decode(lambda text: codec.decode_alias(text, vault), key, document))
     for *key, document in connection.execute(SQL["load_layer_versions"]):
         yield LayerVersionPut(_decode(codec.decode_layer_version, key, document))
+    yield from attachments.load(connection)
 
 
 def _seal_all(connection: sqlite3.Connection) -> None:
@@ -180,7 +221,7 @@ def _seal_all(connection: sqlite3.Connection) -> None:
 
 def _lying_open(connection: sqlite3.Connection, kind: type, statement: str) -> list[str]:
     rows = connection.execute(SQL[statement]).fetchall()
-    return [document for *_, document in rows if codec.lies_open(kind, document)]
+    return [document for *_, document in rows if sealing.lies_open(kind, document)]
 
 
 def _decode(decode: Callable[[str], _Record], key: Sequence[object], document: str) -> _Record:
@@ -259,6 +300,7 @@ def _delete_version(connection: sqlite3.Connection, scope: Scope, name: str, ver
     if names := [alias for (alias,) in connection.execute(SQL["referring_aliases"], key)]:
         raise RecordReferenced(*names)
     connection.execute(SQL["delete_version"], key)
+    _delete_attachments(connection, scope, name, version)
     return VersionDeleted(scope, name, version)
 
 
@@ -267,11 +309,12 @@ def _delete_function(connection: sqlite3.Connection, scope: Scope, name: str) ->
     connection.execute(SQL["delete_aliases"], key)
     if connection.execute(SQL["delete_function"], key).rowcount == 0:
         raise RecordMissing(f"{scope.account}/{scope.region}/{name}")
+    connection.execute(SQL["delete_function_attachments"], key)
     connection.execute(SQL["forget_version_numbers"], key)
     return FunctionDeleted(scope, name)
 
 
-def _put_alias(connection: sqlite3.Connection, record: Alias, expected: str | None) -> Change:
+def _put_alias(connection: sqlite3.Connection, record: Alias, expected: str | None) -> AliasPut:
     row = _key(record.scope, record.name) | {
         "function": record.function,
         "version": record.version,
@@ -294,7 +337,30 @@ def _put_alias(connection: sqlite3.Connection, record: Alias, expected: str | No
 
 def _delete_alias(connection: sqlite3.Connection, scope: Scope, function: str, name: str) -> Change:
     connection.execute(SQL["delete_alias"], {**_key(scope, name), "function": function})
+    _delete_attachments(connection, scope, function, name)
     return AliasDeleted(scope, function, name)
+
+
+def _change_policy(
+    connection: sqlite3.Connection,
+    change: AttachmentPut | AttachmentDeleted,
+    owner: FunctionVersion | Alias,
+    expected: str,
+) -> Change:
+    if isinstance(owner, Alias):
+        put: FunctionPut | AliasPut = _put_alias(connection, owner, expected)
+    else:
+        put = _update_function(connection, owner, expected)
+    if isinstance(change, AttachmentPut):
+        attachments.put(connection, change.record, WHATEVER)
+    else:
+        attachments.delete(connection, change, WHATEVER)
+    return PolicyChanged(put, change)
+
+
+def _delete_attachments(connection: sqlite3.Connection, scope: Scope, function: str, qualifier: str) -> None:
+    """What was attached to a version or an alias."""
+    connection.execute(SQL["delete_qualifier_attachments"], {**_key(scope, function), "qualifier": qualifier})
 
 
 def _publish_layer_version(connection: sqlite3.Connection, draft: LayerVersion) -> Change:
@@ -309,5 +375,7 @@ def _publish_layer_version(connection: sqlite3.Connection, draft: LayerVersion) 
 
 
 def _delete_layer_version(connection: sqlite3.Connection, scope: Scope, name: str, number: int) -> Change:
-    connection.execute(SQL["delete_layer_version"], {**_key(scope, name), "number": number})
+    key = {**_key(scope, name), "number": number}
+    connection.execute(SQL["delete_layer_version"], key)
+    connection.execute(SQL["delete_layer_version_attachments"], key)
     return LayerVersionDeleted(scope, name, number)

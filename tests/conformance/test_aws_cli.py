@@ -129,6 +129,104 @@ async def test_a_function_and_a_layer(aws: Aws, tmp_path: Path) -> None:
     assert (await aws("list-functions"))["Functions"] == []
 
 
+async def test_what_is_attached_to_a_function(aws: Aws) -> None:
+    """Permissions, concurrency, tags, asynchronous invocation, event sources and URLs, as the exercises type them."""
+    await aws(
+        *("create-function", "--function-name", "f", "--runtime", "python3.12", "--handler", "app.handler"),
+        *("--role", "arn:aws:iam::123456789012:role/r", "--zip-file", "fileb://app.zip"),
+    )
+    await aws("wait", "function-active-v2", "--function-name", "f")
+    arn = "arn:aws:lambda:us-east-1:123456789012:function:f"
+    await aws(
+        *(
+            "add-permission",
+            "--function-name",
+            "f",
+            "--statement-id",
+            "s3",
+            "--action",
+            "lambda:InvokeFunction",
+        ),
+        *("--principal", "s3.amazonaws.com", "--source-arn", "arn:aws:s3:::bucket"),
+        *("--source-account", "123456789012"),
+    )
+    policy = json.loads((await aws("get-policy", "--function-name", "f"))["Policy"])
+    assert [statement["Sid"] for statement in policy["Statement"]] == ["s3"]
+    await aws("remove-permission", "--function-name", "f", "--statement-id", "s3")
+
+    reserve = ("put-function-concurrency", "--function-name", "f", "--reserved-concurrent-executions", "3")
+    assert await aws(*reserve) == {"ReservedConcurrentExecutions": 3}
+    assert (await aws("get-function", "--function-name", "f"))["Concurrency"] == {
+        "ReservedConcurrentExecutions": 3
+    }
+    limit = (await aws("get-account-settings"))["AccountLimit"]
+    assert limit["UnreservedConcurrentExecutions"] == limit["ConcurrentExecutions"] - 3
+    await aws("delete-function-concurrency", "--function-name", "f")
+    assert not await aws("get-function-concurrency", "--function-name", "f")
+
+    await aws("tag-resource", "--resource", arn, "--tags", "team=blue,stage=test")
+    await aws("untag-resource", "--resource", arn, "--tag-keys", "stage")
+    assert await aws("list-tags", "--resource", arn) == {"Tags": {"team": "blue"}}
+
+    queue = "arn:aws:sqs:us-east-1:123456789012:queue"
+    await aws(
+        *("put-function-event-invoke-config", "--function-name", "f", "--maximum-retry-attempts", "1"),
+        *("--maximum-event-age-in-seconds", "3600"),
+        *("--destination-config", json.dumps({"OnFailure": {"Destination": queue}})),
+    )
+    config = await aws("get-function-event-invoke-config", "--function-name", "f")
+    assert config["DestinationConfig"]["OnFailure"] == {"Destination": queue}
+
+    mapping = await aws(
+        *("create-event-source-mapping", "--function-name", "f", "--event-source-arn", queue),
+        *("--batch-size", "5", "--function-response-types", "ReportBatchItemFailures"),
+    )
+    assert mapping["State"] == "Disabled"
+    await aws("update-event-source-mapping", "--uuid", mapping["UUID"], "--no-enabled")
+    listed = await aws("list-event-source-mappings", "--function-name", "f")
+    assert [each["UUID"] for each in listed["EventSourceMappings"]] == [mapping["UUID"]]
+    await aws("delete-event-source-mapping", "--uuid", mapping["UUID"])
+
+    url = await aws("create-function-url-config", "--function-name", "f", "--auth-type", "NONE")
+    got = await aws("get-function-url-config", "--function-name", "f")
+    assert got["FunctionUrl"] == url["FunctionUrl"]
+    await aws("delete-function-url-config", "--function-name", "f")
+
+
+async def test_what_is_attached_to_an_alias(aws: Aws) -> None:
+    """An alias has permissions and provisioned concurrency of its own."""
+    await aws(
+        *("create-function", "--function-name", "f", "--runtime", "python3.12", "--handler", "app.handler"),
+        *("--role", "arn:aws:iam::123456789012:role/r", "--zip-file", "fileb://app.zip", "--publish"),
+    )
+    await aws("create-alias", "--function-name", "f", "--name", "PROD", "--function-version", "1")
+    await aws(
+        *("add-permission", "--function-name", "f:PROD", "--statement-id", "gateway"),
+        *("--action", "lambda:InvokeFunction", "--principal", "apigateway.amazonaws.com"),
+        *("--source-arn", "arn:aws:execute-api:us-east-1:123456789012:api-id/*"),
+    )
+    policy = json.loads((await aws("get-policy", "--function-name", "f", "--qualifier", "PROD"))["Policy"])
+    assert policy["Statement"][0]["Resource"].endswith(":function:f:PROD")
+    at = ("--function-name", "f", "--qualifier", "PROD")
+    provision = ("put-provisioned-concurrency-config", *at, "--provisioned-concurrent-executions", "5")
+    assert (await aws(*provision))["RequestedProvisionedConcurrentExecutions"] == 5
+    assert (await aws("get-provisioned-concurrency-config", *at))["Status"] == "FAILED"
+    await aws("delete-provisioned-concurrency-config", *at)
+
+
+async def test_sharing_a_layer(aws: Aws) -> None:
+    """A layer version's policy is written and shown."""
+    await aws("publish-layer-version", "--layer-name", "lib", "--zip-file", "fileb://app.zip")
+    at = ("--layer-name", "lib", "--version-number", "1")
+    await aws(
+        *("add-layer-version-permission", *at, "--statement-id", "all", "--principal", "*"),
+        *("--action", "lambda:GetLayerVersion"),
+    )
+    policy = json.loads((await aws("get-layer-version-policy", *at))["Policy"])
+    assert policy["Statement"][0]["Principal"] == "*"
+    await aws("remove-layer-version-permission", *at, "--statement-id", "all")
+
+
 async def test_caller_identity(aws: Aws) -> None:
     """`aws sts get-caller-identity` names the account."""
     assert (await aws("get-caller-identity", service="sts"))["Account"] == "123456789012"

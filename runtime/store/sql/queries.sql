@@ -116,3 +116,75 @@ VALUES (:account, :region, :name, :number, :document);
 -- One layer version, if it is there.
 DELETE FROM layer_versions
 WHERE account = :account AND region = :region AND name = :name AND number = :number;
+
+-- name: load_attachments
+-- Every attachment, in the catalog's order.
+SELECT account, region, owner, kind, qualifier, document
+FROM attachments
+ORDER BY account, region, owner, qualifier;
+
+-- name: function_exists
+-- Whether there is a function, version or alias to attach something to.
+SELECT EXISTS (
+    SELECT 1 FROM function_versions
+    WHERE account = :account AND region = :region AND name = :owner
+        AND version = CASE :qualifier WHEN '' THEN '$LATEST' ELSE :qualifier END
+) OR EXISTS (
+    SELECT 1 FROM aliases
+    WHERE account = :account AND region = :region AND function = :owner AND name = :qualifier
+);
+
+-- name: layer_version_exists
+-- Whether there is a layer version to attach something to.
+SELECT EXISTS (
+    SELECT 1 FROM layer_versions
+    WHERE account = :account AND region = :region AND name = :owner AND number = CAST(:qualifier AS INTEGER)
+);
+
+-- name: insert_attachment
+-- An attachment that must not exist yet.
+INSERT INTO attachments (account, region, holder, owner, kind, qualifier, revision_id, document)
+VALUES (:account, :region, :holder, :owner, :kind, :qualifier, :revision_id, :document);
+
+-- name: update_attachment
+-- An attachment that must still be at the expected revision.
+UPDATE attachments
+SET revision_id = :revision_id, document = :document
+WHERE account = :account AND region = :region AND holder = :holder AND owner = :owner
+    AND kind = :kind AND qualifier = :qualifier AND revision_id = :expected_revision;
+
+-- name: put_attachment
+-- An attachment, whatever was there before.
+INSERT INTO attachments (account, region, holder, owner, kind, qualifier, revision_id, document)
+VALUES (:account, :region, :holder, :owner, :kind, :qualifier, :revision_id, :document)
+ON CONFLICT (account, region, holder, owner, kind, qualifier)
+DO UPDATE SET revision_id = :revision_id, document = :document;
+
+-- name: attachment_revision
+-- The revision that an attachment is at.
+SELECT revision_id FROM attachments
+WHERE account = :account AND region = :region AND holder = :holder AND owner = :owner
+    AND kind = :kind AND qualifier = :qualifier;
+
+-- name: delete_attachment
+-- One attachment.
+DELETE FROM attachments
+WHERE account = :account AND region = :region AND holder = :holder AND owner = :owner
+    AND kind = :kind AND qualifier = :qualifier;
+
+-- name: delete_function_attachments
+-- Everything attached to a function, its versions and aliases.
+DELETE FROM attachments
+WHERE account = :account AND region = :region AND holder = 'function' AND owner = :name;
+
+-- name: delete_qualifier_attachments
+-- Everything attached to a version or an alias.
+DELETE FROM attachments
+WHERE account = :account AND region = :region AND holder = 'function' AND owner = :name
+    AND qualifier = :qualifier;
+
+-- name: delete_layer_version_attachments
+-- Everything attached to a layer version.
+DELETE FROM attachments
+WHERE account = :account AND region = :region AND holder = 'layer version' AND owner = :name
+    AND qualifier = CAST(:number AS TEXT);

@@ -183,6 +183,19 @@ class Door:
         await self.wait("function_active_v2", name)
         return await self.call("get_function_configuration", FunctionName=name)
 
+    async def published(self, count: int = 1, /, name: str = "f") -> None:
+        """A function that is active, with versions from 1 to `count`."""
+        await self.created(name, Description="1", Publish=True)
+        for number in range(2, count + 1):
+            params = {"FunctionName": name, "Description": str(number)}
+            await self.call("update_function_configuration", **params)
+            await self.wait("function_updated_v2", name)
+            await self.call("publish_version", FunctionName=name)
+
+    async def alias(self, name: str = "live", version: str = "1", /, **params: Any) -> Any:
+        """An alias of the function `f`."""
+        return await self.call("create_alias", FunctionName="f", Name=name, FunctionVersion=version, **params)
+
 
 def request_once(
     url: str, method: str, path: str, body: bytes | Iterable[bytes], headers: Mapping[str, str]
@@ -200,7 +213,9 @@ def make_zip(**files: str) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in (files or {"app": "def handler(event, context): return event\n"}).items():
-            archive.writestr(f"{name}.py", content)
+            info = zipfile.ZipInfo(f"{name}.py", (2024, 1, 1, 0, 0, 0))  # the same files give the same bytes
+            info.external_attr = 0o100644 << 16
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return target.getvalue()
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import runtime
-from runtime.model import Scope
+from runtime.model import FunctionPolicy, Scope
 from runtime.store import Store
 
 WRITER = """
 import asyncio, itertools, os, sys
 from pathlib import Path
-from runtime.model import Alias, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
+from runtime.model import Alias, Code, FunctionConfig, FunctionPolicy, FunctionVersion, LayerVersion, Scope
 from runtime.store import Store
 
 async def write(store, scope, mark):
@@ -31,6 +31,7 @@ async def write(store, scope, mark):
         await store.put_alias(alias, expected_revision=None)
         layer = await store.publish_layer_version(
             LayerVersion(scope=scope, name="l", number=0, code=code, created=record.name))
+        await store.attach(FunctionPolicy(scope=scope, owner=record.name, revision_id=record.name, statements=()))
         os.write(1, f"{record.name} {layer.number}\\n".encode())
 
 async def main():
@@ -59,7 +60,7 @@ def acknowledged_until_killed(data_dir: Path, mark: str, count: int) -> list[tup
 @pytest.mark.parametrize("count", [1, 40, 250])
 async def test_nothing_acknowledged_is_lost(data_dir: Path, scope: Scope, count: int) -> None:
     """
-    1. A process writes functions, their versions and aliases, blobs and layer versions from eight tasks.
+    1. A process writes functions, their versions, aliases and policies, blobs and layer versions from eight tasks.
     2. It is killed with SIGKILL; the store is opened again; the same once more.
     Result: every record that was acknowledged is there with its blob whole, no layer number was given twice, and the
     database is sound.
@@ -73,6 +74,9 @@ async def test_nothing_acknowledged_is_lost(data_dir: Path, scope: Scope, count:
             assert record
             content = store.blobs.path(record.code.digest).read_bytes()
             assert hashlib.sha256(content).hexdigest() == record.code.digest
+            policy = store.catalog.attachment(FunctionPolicy, scope, name)
+            assert policy
+            assert policy.revision_id == name
             alias = store.catalog.alias(scope, name, "live")
             assert alias
             assert store.catalog.function(scope, name, alias.version)

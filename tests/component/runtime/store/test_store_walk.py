@@ -1,19 +1,51 @@
 import asyncio
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
+from runtime.model import (
+    LATEST,
+    Alias,
+    Attachment,
+    Code,
+    CodeSigningConfig,
+    FunctionConfig,
+    FunctionPolicy,
+    FunctionVersion,
+    LayerPolicy,
+    LayerVersion,
+    RecursionConfig,
+    Scope,
+)
 from runtime.store import Store
+from runtime.store.attachments import WHATEVER, Expected
 from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced, RevisionMismatch
 
 SCOPE = Scope("123456789012", "us-east-1")
 CODE = Code("0" * 64, 1, 1)
 names = st.sampled_from("ab")
 versions = st.just(LATEST)  # numbers are the store's to give
+
+
+kinds = st.sampled_from([FunctionPolicy, LayerPolicy, RecursionConfig, CodeSigningConfig])
+qualifiers = st.sampled_from(["", LATEST, "1", "2", "a"])
+FUNCTIONS_OWN = {FunctionPolicy, RecursionConfig}
+Kind = type[Attachment]
+
+
+def attachment(kind: Kind, owner: str, qualifier: str, revision: int) -> Attachment:
+    own: dict[Kind, dict[str, Any]] = {
+        FunctionPolicy: {"statements": ({"Sid": str(revision)},)},
+        LayerPolicy: {"statements": ()},
+        RecursionConfig: {"recursive_loop": "Allow"},
+        CodeSigningConfig: {"publishers": ("p",), "last_modified": ""},
+    }
+    return kind(scope=SCOPE, owner=owner, qualifier=qualifier, revision_id=str(revision), **own[kind])
 
 
 def function(name: str, version: str, revision: int) -> FunctionVersion:
@@ -41,6 +73,7 @@ class StoreWalk(RuleBasedStateMachine):
         self.aliases: dict[tuple[str, str], Alias] = {}
         self.last_version: dict[str, int] = {}
         self.layers: dict[tuple[str, int], LayerVersion] = {}
+        self.attachments: dict[tuple[Kind, str, str], Attachment] = {}
         self.last_number = {"a": 0, "b": 0}
         self.revision = 0
 
@@ -83,6 +116,8 @@ class StoreWalk(RuleBasedStateMachine):
             assert not there
         for key in there:
             del self.functions[key]
+        if there:
+            self.let_go(lambda kind, owner, _: kind in FUNCTIONS_OWN and owner == name)
         self.aliases = {key: record for key, record in self.aliases.items() if key[0] != name}
         self.last_version.pop(name, None)
 
@@ -120,6 +155,7 @@ class StoreWalk(RuleBasedStateMachine):
         try:
             self.runner.run(self.store.delete_version(SCOPE, name, version))
             self.functions.pop((name, version), None)
+            self.let_go(lambda kind, *place: kind in FUNCTIONS_OWN and place == (name, version))
         except RecordReferenced as error:
             refused = error.names
         assert list(refused) == users
@@ -160,6 +196,7 @@ class StoreWalk(RuleBasedStateMachine):
     def delete_alias(self, name: str, alias: str) -> None:
         self.runner.run(self.store.delete_alias(SCOPE, name, alias))
         self.aliases.pop((name, alias), None)
+        self.let_go(lambda kind, *place: kind in FUNCTIONS_OWN and place == (name, alias))
 
     @rule(name=names, count=st.integers(1, 3))
     def publish(self, name: str, count: int) -> None:
@@ -179,6 +216,51 @@ class StoreWalk(RuleBasedStateMachine):
     def unpublish(self, name: str, number: int) -> None:
         self.runner.run(self.store.delete_layer_version(SCOPE, name, number))
         self.layers.pop((name, number), None)
+        self.let_go(lambda *key: key == (LayerPolicy, name, str(number)))
+
+    def let_go(self, gone: Callable[[Kind, str, str], bool]) -> None:
+        self.attachments = {key: record for key, record in self.attachments.items() if not gone(*key)}
+
+    def has_holder(self, kind: Kind, owner: str, qualifier: str) -> bool:
+        if kind is LayerPolicy:
+            return qualifier.isdecimal() and (owner, int(qualifier)) in self.layers
+        place = (owner, qualifier or LATEST)
+        return kind is CodeSigningConfig or place in self.functions or place in self.aliases
+
+    @rule(kind=kinds, owner=names, qualifier=qualifiers, how=st.sampled_from(["new", "at", "stale", "any"]))
+    def attach(self, kind: Kind, owner: str, qualifier: str, how: str) -> None:
+        self.revision += 1
+        former = self.attachments.get((kind, owner, qualifier))
+        record = attachment(kind, owner, qualifier, self.revision)
+        at = former.revision_id if former else "none"
+        expected: Expected = {"new": None, "at": at, "stale": "stale", "any": WHATEVER}[how]
+        allowed = {"new": former is None, "at": former is not None, "stale": False, "any": True}[how]
+        try:
+            self.runner.run(self.store.attach(record, expected_revision=expected))
+            assert allowed
+            assert self.has_holder(kind, owner, qualifier)
+            self.attachments[kind, owner, qualifier] = record
+        except RecordMissing:
+            assert not self.has_holder(kind, owner, qualifier)
+        except RecordExists:
+            assert how == "new"
+            assert former
+        except RevisionMismatch:
+            assert how == "stale" or former is None
+
+    @rule(kind=kinds, owner=names, qualifier=qualifiers, stale=st.booleans())
+    def detach(self, kind: Kind, owner: str, qualifier: str, stale: bool) -> None:
+        former = self.attachments.get((kind, owner, qualifier))
+        expected = "stale" if stale else WHATEVER
+        try:
+            self.runner.run(self.store.detach(kind, SCOPE, owner, qualifier, expected_revision=expected))
+            assert not stale
+            del self.attachments[kind, owner, qualifier]
+        except RecordMissing:
+            assert former is None
+        except RevisionMismatch:
+            assert stale
+            assert former
 
     @rule()
     def restart(self) -> None:
@@ -191,6 +273,14 @@ class StoreWalk(RuleBasedStateMachine):
         assert {(r.name, r.version): r for r in catalog.all_functions()} == self.functions
         assert {(r.function, r.name): r for r in catalog.all_aliases()} == self.aliases
         assert {(r.name, r.number): r for r in catalog.all_layer_versions()} == self.layers
+        found = [
+            record
+            for kind in (FunctionPolicy, LayerPolicy, RecursionConfig, CodeSigningConfig)
+            for record in catalog.attachments(kind, SCOPE)
+        ]
+        assert {(type(r), r.owner, r.qualifier): r for r in found} == self.attachments
+        for (kind, owner, qualifier), record in self.attachments.items():
+            assert catalog.attachment(kind, SCOPE, owner, qualifier) == record
 
 
 StoreWalk.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
