@@ -139,10 +139,8 @@ class Api:
     def _admit(self, transport: Transport, _: int) -> bool:
         """Everyone but sandboxes, where they can be told: functions have a door of their own."""
         sandbox = self._sessions.sandbox_at(peer_of(transport))
-        if (
-            sandbox is not None and not self._has_refused
-        ):  # said once: functions must not be able to fill the log
-            self._has_refused = True
+        if sandbox is not None and not self._has_refused:
+            self._has_refused = True  # said once: functions must not be able to fill the log
             _log.warning(
                 "Hung up on sandbox %s, which called the REST API: functions call Berth at AWS_ENDPOINT_URL_LAMBDA",
                 sandbox,
