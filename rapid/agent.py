@@ -104,6 +104,8 @@ class Agent:
         self._oom_kills = oom_kills()
         self._quit = False
         self._wakeup = _signal_pipe()
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop)
         if os.getpid() != 1:
             _become_subreaper()
         for fd in (link.fileno(), self._wakeup):
@@ -122,6 +124,17 @@ class Agent:
                     self._relay(fd)
                 elif self._tunnels is not None:
                     self._tunnels.ready(fd, events)
+
+    def _stop(self, _: int, __: object) -> None:
+        """End as with the link's end. By an exception that nothing on the way takes for a failure of its own.
+
+        And by closing the link: an exception that is raised while something is being finalised is lost.
+        """
+        try:
+            self._link.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it has ended by itself
+        sys.exit(0)
 
     def abandon(self) -> None:
         """The link is of no more use: end everything."""
@@ -547,17 +560,11 @@ def oom_kills() -> int:
 
 
 def _signal_pipe() -> int:
-    """A descriptor that becomes readable when a child ends. Stop requests end the agent as the link's end does."""
+    """A descriptor that becomes readable when a child ends."""
     readable, writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in STOP_SIGNALS:
-        signal.signal(number, _stop)
     return readable
-
-
-def _stop(_: int, __: object) -> None:
-    sys.exit(0)  # an exception that nothing on the way takes for a failure of its own
 
 
 def _drain_signals(fd: int) -> None:

@@ -7,7 +7,7 @@ streamed responses. Which trailers there may be is not known here.
 from collections import deque
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
@@ -17,7 +17,7 @@ from rapid.trailers import LIMIT
 class Connection(RequestHandler):
     """See the module's text."""
 
-    __slots__ = ("_kept", "_seen", "_tail")
+    __slots__ = ("_body", "_kept", "_seen", "_tail")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -25,15 +25,28 @@ class Connection(RequestHandler):
         #: What came last, while the request that it belongs to has announced trailers: pieces as they came.
         self._kept = 0
         self._seen = 0
+        self._body: StreamReader | None = None
+        #: Of the last request.
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._request_count != self._seen:
             self._seen = self._request_count
-            self._tail = deque() if self._messages and _announces(self._messages[-1][0]) else None
+            head, self._body = self._messages[-1]
+            self._tail = deque() if _announces(head) else None
             self._kept = 0
         if self._tail is not None:
             self._keep(self._tail, data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's own never keeps the connection
+        """A sender that stops in mid-body may still listen: to being told that its body is not whole.
+
+        Whoever has sent all of it, and hangs up, is gone: that is how the end of a process is noticed.
+        """
+        if self._body is None or self._body.is_eof():
+            return False
+        self._body.set_exception(ConnectionResetError("the sender stopped in mid-body"))
+        return True
 
     def _keep(self, tail: deque[bytes], data: bytes) -> None:
         """Add what came and let go of what is too far from the end. No piece is copied."""

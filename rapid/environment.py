@@ -328,8 +328,7 @@ class Environment:
                 self._processes.freeze_soon(self._telemetry.pause)
             case Do.DISARM:
                 self._disarm()
-            case Do.CLEAR:
-                self._drop_polls()
+            case Do.CLEAR:  # whoever waits in a poll is killed in it, and does not hear of the end
                 self._thaw()
                 self._supervisor.clear().add_done_callback(self._cleared)
             case Do.IDLE:
@@ -397,6 +396,7 @@ class Environment:
 
     def _cleared(self, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
+            self._drop_polls()
             self._journal.forget()
             self.memory_peak = future.result()
             self._telemetry.reset()

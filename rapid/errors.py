@@ -38,7 +38,6 @@ def too_large(limit: int) -> Refusal:
 
 INVALID_REQUEST_ID = Refusal(400, "InvalidRequestID", "Invalid request ID")
 TRUNCATED = Refusal(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
-TOO_LARGE = too_large(MAX_RESPONSE)
 INVALID_MODE = Refusal(400, "InvalidFunctionResponseMode", "Invalid function response mode")
 NOT_AUTHORIZED = Refusal(403, "Unauthorized", "cannot get credentials for the provided token")
 INTERNAL = Refusal(500, "InternalServerError", "Internal Server Error")
@@ -57,7 +56,6 @@ def document(message: str, error_type: str) -> bytes:
 
 # The Extensions API's own. The documentation also lists 400 for bad input; AWS's emulator answers 403.
 
-EXTENSION_TOO_LARGE = too_large(MAX_EXTENSION_BODY)
 EMPTY_EXTENSION_NAME = Refusal(403, "Extension.InvalidExtensionName", "Empty extension name")
 REGISTRATION_CLOSED = Refusal(403, "Extension.RegistrationClosed", "Extension registration closed already")
 NAME_REGISTERED = Refusal(

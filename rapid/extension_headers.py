@@ -6,17 +6,16 @@ from aiohttp import web
 
 from rapid import errors
 from rapid.extensions import ExtensionRefused
+from rapid.plain_text import plain
 
 IDENTIFIER_HEADER = "Lambda-Extension-Identifier"
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def header(request: web.BaseRequest, name: str) -> str:
     """A header as text that can go anywhere: into a log line, a document, another header."""
-    text = request.headers.get(name, "").encode(errors="surrogateescape").decode(errors="replace")
-    return _CONTROL.sub(" ", text)
+    return plain(request.headers.get(name, ""))
 
 
 def identifier_of(request: web.BaseRequest) -> str:

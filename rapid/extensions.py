@@ -121,6 +121,13 @@ class Extensions:
             extension.move(ExtensionMove.DELIVERED)
         return hearing
 
+    def begin_farewell(self) -> list[Extension]:
+        """Those that hear of the end; whoever of them was at its `next` is running from now on."""
+        hearing = self.hearing_shutdown
+        for extension in hearing:
+            extension.move(ExtensionMove.DELIVERED)
+        return hearing
+
     @property
     def all(self) -> list[Extension]:
         """In the order of their names' appearance."""

@@ -5,19 +5,18 @@ here is only what a request must be like to be a call at all.
 """
 
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
 from rapid import errors
-from rapid.bodies import BodyBroken, BodyTooLong, read_body
+from rapid.bodies import read_body
 from rapid.environment import Environment
 from rapid.exchange import Registered
 from rapid.extension_headers import IDENTIFIER_HEADER, header, identifier_of
 from rapid.extensions import INVOKE, SHUTDOWN, ExtensionRefused
-from rapid.responses import JSON, accept, answer, is_waiting, not_found, refuse
+from rapid.responses import JSON, accept, answer, is_waiting, not_found
 from rapid.states import ExtensionCall
 
 PREFIX = "/2020-01-01/extension/"
@@ -25,8 +24,6 @@ NAME_HEADER = "Lambda-Extension-Name"
 FEATURE_HEADER = "Lambda-Extension-Accept-Feature"
 EVENT_HEADER = "Lambda-Extension-Event-Identifier"
 ERROR_TYPE_HEADER = "Lambda-Extension-Function-Error-Type"
-
-logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -44,20 +41,10 @@ class ExtensionsApi:
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of an extension."""
-        try:
-            if not self._environment.has_extensions:
-                return await not_found(request)
-            return await self._routes.get((request.method, request.path), not_found)(request)
-        except ExtensionRefused as error:
-            return refuse(error.refusal)
-        except BodyTooLong:
-            return refuse(errors.EXTENSION_TOO_LARGE)
-        except BodyBroken:
-            return refuse(errors.TRUNCATED)
-        except Exception:
-            logger.exception("%s %s of %r failed", request.method, request.path, self._environment)
-            return refuse(errors.INTERNAL)
+        """Answer one request of an extension. What it raises is `rapid.apis`'s to render."""
+        if not self._environment.has_extensions:
+            return await not_found(request)
+        return await self._routes.get((request.method, request.path), not_found)(request)
 
     async def _register(self, request: web.BaseRequest) -> web.StreamResponse:
         name = header(request, NAME_HEADER)

@@ -69,7 +69,7 @@ class Farewell:
         if self.dismissed:
             return []
         self.dismissed = True
-        hearing = self.extensions.hearing_shutdown
+        hearing = self.extensions.begin_farewell()
         if not hearing:
             self.is_over = True
             return []

@@ -312,9 +312,9 @@ class Lifecycle:
     def _call(self, call: RuntimeCall) -> RuntimeState:
         """The runtime calls; the state it was in. Raises `IllegalTransition`."""
         before = self.runtime
-        after = target(RUNTIME_MOVES, before, call)
-        if self.phase in (Phase.STOPPING, Phase.CLEARING):
-            raise IllegalTransition(before, call.value)
+        after = RUNTIME_MOVES[before].get(call)
+        if after is None or self.phase in (Phase.STOPPING, Phase.CLEARING):
+            raise IllegalTransition(before, call.shown_target)
         self.runtime = after
         return before
 

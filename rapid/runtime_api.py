@@ -5,7 +5,6 @@ connect at all is the listener's business (`rapid.server`).
 """
 
 import json
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -19,7 +18,7 @@ from rapid.error_causes import HEADER as CAUSE_HEADER
 from rapid.error_causes import cropped
 from rapid.exchange import Delivery
 from rapid.invocation import Outcome, too_large, truncated
-from rapid.lifecycle import UnknownRequest
+from rapid.plain_text import plain
 from rapid.responses import accept, answer, is_waiting, not_found, refuse
 from rapid.states import IllegalTransition, RuntimeCall, RuntimeState
 from rapid.streams import Stream
@@ -35,9 +34,6 @@ EXIT_PATIENCE = 0.2
 """Seconds that a response which broke off waits for the word that the runtime has ended, which says more."""
 
 _KNOWN_ERROR_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -58,20 +54,8 @@ class RuntimeApi:
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of the runtime."""
-        try:
-            return await self._handler(request)(request)
-        except UnknownRequest:
-            return refuse(errors.INVALID_REQUEST_ID)
-        except IllegalTransition as error:
-            return refuse(errors.illegal_transition(error.current, error.target))
-        except BodyTooLong as error:
-            return refuse(errors.too_large(error.limit))
-        except BodyBroken:
-            return refuse(errors.TRUNCATED)
-        except Exception:
-            logger.exception("%s %s of %r failed", request.method, request.path, self._environment)
-            return refuse(errors.INTERNAL)
+        """Answer one request of the runtime. What it raises is `rapid.apis`'s to render."""
+        return await self._handler(request)(request)
 
     def _handler(self, request: web.BaseRequest) -> Handler:
         path = request.path
@@ -197,6 +181,7 @@ class RuntimeApi:
 
 def known_error_type(text: str) -> str:
     """An error type as platform logs show it: types outside the two families become `…Unknown`."""
+    text = plain(text)
     if _KNOWN_ERROR_TYPE.search(text):
         return text
     return "Function.Unknown" if text.startswith("Function.") else "Runtime.Unknown"
@@ -212,18 +197,13 @@ def _next_headers(delivery: Delivery) -> dict[str, str]:
     }
     if invocation.trace_id:
         headers["Lambda-Runtime-Trace-Id"] = invocation.trace_id
-    if invocation.client_context:
-        headers["Lambda-Runtime-Client-Context"] = _one_line(invocation.client_context)
+    if invocation.client_context:  # JSON may have line ends between its parts, which a header cannot
+        headers["Lambda-Runtime-Client-Context"] = plain(invocation.client_context)
     if invocation.cognito_identity:
-        headers["Lambda-Runtime-Cognito-Identity"] = _one_line(invocation.cognito_identity)
+        headers["Lambda-Runtime-Cognito-Identity"] = plain(invocation.cognito_identity)
     if invocation.tenant_id:
         headers["Lambda-Runtime-Aws-Tenant-Id"] = invocation.tenant_id
     return headers
-
-
-def _one_line(document: str) -> str:
-    """JSON as a header can hold it: white space between its parts may be line ends, which a header cannot."""
-    return _CONTROL.sub(" ", document)
 
 
 def _client_error(request: web.BaseRequest, body: bytes) -> tuple[bytes, str | None]:

@@ -49,8 +49,10 @@ class Door(web.Server):
     def connection_made(self, handler: RequestHandler, transport: Transport) -> None:
         admitted = self.admit(transport, len(self._connections))
         super().connection_made(handler, transport)
-        if not admitted:
-            transport.abort()
+        if (
+            not admitted
+        ):  # after its task's first step: one that is lost before that ends with a traceback in the log
+            self._loop.call_soon(transport.abort)
 
 
 class _OwnDoor(Door):

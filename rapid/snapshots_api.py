@@ -7,22 +7,18 @@ such routes.
 
 import hmac
 import json
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
 from rapid import errors
-from rapid.bodies import BodyBroken, BodyTooLong, read_body
+from rapid.bodies import read_body
 from rapid.environment import Environment
 from rapid.responses import JSON, accept, answer, is_waiting, not_found, refuse
 from rapid.runtime_api import ERROR_TYPE_HEADER, known_error_type
-from rapid.states import IllegalTransition
 
 RESTORE = "/2018-06-01/runtime/restore/"
 CREDENTIALS = "/2021-04-23/credentials"
-
-logger = logging.getLogger(__name__)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -39,20 +35,10 @@ class SnapshotsApi:
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of the runtime."""
+        """Answer one request of the runtime. What it raises is `rapid.apis`'s to render."""
         if not self._environment.has_snapshots:
             return await not_found(request)
-        try:
-            return await self._routes.get((request.method, request.path), not_found)(request)
-        except IllegalTransition as error:
-            return refuse(errors.illegal_transition(error.current, error.target))
-        except BodyTooLong:
-            return refuse(errors.TOO_LARGE)
-        except BodyBroken:
-            return refuse(errors.TRUNCATED)
-        except Exception:
-            logger.exception("%s %s of %r failed", request.method, request.path, self._environment)
-            return refuse(errors.INTERNAL)
+        return await self._routes.get((request.method, request.path), not_found)(request)
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._environment.restore_next(is_waiting(request))

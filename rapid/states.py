@@ -52,6 +52,11 @@ class RuntimeCall(StrEnum):
     RESTORE_NEXT = "RestoreReady"
     RESTORE_ERROR = "RuntimeRestoreErrorState"
 
+    @property
+    def shown_target(self) -> str:
+        """As refusals name it: both kinds of `next` lead to `Ready`."""
+        return RuntimeCall.NEXT.value if self is RuntimeCall.RESTORE_NEXT else self.value
+
 
 class RuntimeMove(StrEnum):
     """What the platform does with the runtime, or sees of it."""

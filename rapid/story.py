@@ -29,6 +29,7 @@ from rapid.events import (
     TelemetrySubscribed,
     TimerFired,
 )
+from rapid.plain_text import plain
 from rapid.platform_events import timestamp
 from rapid.states import Phase, RuntimeState
 
@@ -86,6 +87,6 @@ class Story:
         `offset` is what the clock of events lacks to the Unix epoch, in seconds.
         """
         return [
-            f"{timestamp(now + offset)}  {phase:<8}  {runtime:<24}  {what} {detail}".rstrip()
+            f"{timestamp(now + offset)}  {phase:<8}  {runtime:<24}  {what} {plain(detail)}".rstrip()
             for now, what, detail, phase, runtime in self._entries
         ]

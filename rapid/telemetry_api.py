@@ -4,17 +4,16 @@ Both have one call, a subscription. What it may ask for is `rapid.subscriptions`
 the environment's.
 """
 
-import logging
 from collections.abc import Mapping
 from typing import Protocol
 
 from aiohttp import web
 
 from rapid import errors
-from rapid.bodies import BodyBroken, BodyTooLong, read_body
+from rapid.bodies import read_body
 from rapid.extension_headers import identifier_of
 from rapid.extensions import ExtensionRefused
-from rapid.responses import JSON, answer, not_found, refuse
+from rapid.responses import JSON, answer, not_found
 from rapid.subscriptions import Api, Invalid, Subscription, parse
 
 PATHS: Mapping[str, Api] = {
@@ -23,8 +22,6 @@ PATHS: Mapping[str, Api] = {
     "/2020-08-15/logs": Api.LOGS,
 }
 SUBSCRIBED = b'"OK"'
-
-logger = logging.getLogger(__name__)
 
 
 class Subscribable(Protocol):
@@ -44,21 +41,11 @@ class TelemetryApi:
         self._environment = environment
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request of an extension."""
+        """Answer one request of an extension. What it raises is `rapid.apis`'s to render."""
         api = PATHS.get(request.path)
         if api is None or request.method != "PUT":
             return await not_found(request)
-        try:
-            return await self._subscribe(request, api)
-        except ExtensionRefused as error:
-            return refuse(error.refusal)
-        except BodyTooLong:
-            return refuse(errors.EXTENSION_TOO_LARGE)
-        except BodyBroken:
-            return refuse(errors.TRUNCATED)
-        except Exception:
-            logger.exception("%s %s of %r failed", request.method, request.path, self._environment)
-            return refuse(errors.INTERNAL)
+        return await self._subscribe(request, api)
 
     async def _subscribe(self, request: web.BaseRequest, api: Api) -> web.StreamResponse:
         identifier = identifier_of(request)

@@ -21,6 +21,9 @@ LOG_FD = 62
 """Where runtimes that know of it write log events in frames: the number on AWS, out of the way of shell scripts."""
 LOG_FD_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 
+XRAY_HOST, XRAY_PORT = "169.254.100.1", "2000"
+"""Where X-Ray's clients send their datagrams on AWS. Nobody hears them here; clients do not expect an answer."""
+
 HIDDEN_FROM_EXTENSIONS = {
     "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_LOG_GROUP_NAME",
@@ -97,6 +100,7 @@ def _platform(runtime: str, layout: Layout) -> Mapping[str, str]:
         "PATH": PATH.format(**paths),
         "LD_LIBRARY_PATH": LIBRARY_PATH.format(**paths),
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": f"{XRAY_HOST}:{XRAY_PORT}",
         **search,
     }
 
@@ -130,6 +134,8 @@ def _reserved(
 ) -> Mapping[str, str]:
     variables = {
         "_HANDLER": version.config.handler or "",
+        "_AWS_XRAY_DAEMON_ADDRESS": XRAY_HOST,
+        "_AWS_XRAY_DAEMON_PORT": XRAY_PORT,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
         "AWS_LAMBDA_FUNCTION_NAME": version.name,
         "AWS_LAMBDA_FUNCTION_VERSION": version.version,

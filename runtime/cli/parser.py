@@ -125,6 +125,37 @@ def _alias(parser: Parser) -> None:
     _client(parser, "account_id", "region")
 
 
+def _deploy(parser: Parser) -> None:
+    parser.add_argument(
+        "-t",
+        "--template",
+        default="template.yaml",
+        metavar="FILE",
+        help="the template, YAML or JSON (default: template.yaml)",
+    )
+    parser.add_argument("-s", "--stack", metavar="NAME", help="name of the stack (default: the folder's)")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        nargs="+",
+        action="extend",
+        metavar="NAME=VALUE",
+        help="values of the template's parameters",
+    )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="delete functions and aliases of the stack that left the template",
+    )
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "-w", "--watch", action="store_true", help="deploy again whenever template or code changes"
+    )
+    modes.add_argument("-n", "--dry-run", action="store_true", help="change nothing, say what would be done")
+    _json(parser)
+    _client(parser, "account_id", "region")
+
+
 def _logs(parser: Parser) -> None:
     parser.add_argument("function", metavar="FUNCTION", help="name or ARN")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with new events as they come")
@@ -226,6 +257,15 @@ COMMANDS: tuple[Command, ...] = (
         "berth alias hello prod\n"
         "berth alias hello prod --environment STAGE=prod DATABASE_URL=db.example.com\n"
         "berth alias hello prod --no-environment",
+    ),
+    Command(
+        "deploy",
+        "Deploy the functions, layers, versions and aliases of a SAM or CloudFormation template.",
+        _deploy,
+        "berth deploy\n"
+        "berth deploy --template app/template.yaml --stack app --parameter Stage=dev LogLevel=DEBUG\n"
+        "berth deploy --dry-run\n"
+        "berth deploy --watch",
     ),
     Command(
         "logs",

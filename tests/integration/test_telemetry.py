@@ -86,8 +86,8 @@ def test_a_thousand_invocations(function: Function) -> None:
     assert [kind for kind in kinds(first) if kind != "function"] == [
         "initStart",
         "telemetrySubscription",
-        "initRuntimeDone",
         "extension",
+        "initRuntimeDone",
         "initReport",
     ]
 

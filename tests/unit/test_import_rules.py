@@ -26,11 +26,18 @@ PURE = [
                 "story",
             ),
             *("settings", "invocation", "records", "platform_events", "log_format", "buffering", "errors"),
-            *("error_causes", "log_frames", "trailers"),
+            *("error_causes", "log_frames", "plain_text", "trailers"),
         )
     ),
     *(ROOT / "rapid" / f"{name}.py" for name in ("subscriptions", "batches", "telemetry_events")),
     *sorted(ROOT.glob("runtime/core/*.py")),
+    *(
+        ROOT / "runtime" / "deploy" / f"{name}.py"
+        for name in (
+            *("differences", "documents", "errors", "globals", "intrinsics", "order", "placeholders", "plan"),
+            *("properties", "report", "template", "wanted"),
+        )
+    ),
     ROOT / "runtime" / "api" / "event_stream.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",

@@ -12,6 +12,7 @@ from rapid import processes as processes_module
 from rapid.exchange import Program
 from rapid.invocation import ExitStatus
 from rapid.settings import Settings
+from rapid.states import Phase
 from rapid.supervisor import StartFailed, SupervisorLost
 
 MB = 1024 * 1024
@@ -270,6 +271,27 @@ class TestFaults:
         await house.next()
         await house.respond(b"1")
         assert ticket.outcome.result().payload == b"1"
+
+    async def test_killed_in_its_poll(self, make_house: Callable[..., Any]) -> None:
+        """A runtime that waits when a fault ends everything is not told: it would complain in the log."""
+        house = await make_house()
+        house.supervisor.names = {"/opt/extensions": ["watcher"]}
+        house.environment.begin()
+        await house.until(lambda: house.supervisor.starts)
+        extension = house.environment.register_extension("watcher", [])
+        poll = await house.poll()
+        house.environment.extension_next(extension.identifier, lambda: True)
+        await house.until(lambda: house.environment.phase is Phase.IDLE)
+        house.supervisor.hold = True
+        [watcher] = [
+            each.process for each in house.supervisor.starts if each.argv == ["/opt/extensions/watcher"]
+        ]
+        house.environment.exited(watcher, ExitStatus(7))
+        assert house.environment.phase is Phase.CLEARING
+        assert house.environment._poll._future is not None
+        house.supervisor.held[0].set_result(1)
+        await house.until(lambda: house.environment._poll._future is None)
+        poll.cancel()
 
     async def test_invocation_while_clearing(self, house: Any) -> None:
         """An invocation that comes while a dead runtime's leftovers are killed waits for that."""

@@ -511,7 +511,7 @@ class TestBodies:
         """Nor does one that just stops; nothing is logged that a function could fill the log with."""
         head = b"POST /2020-01-01/extension/register HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
         answer = await api.raw(head + b"Lambda-Extension-Name: agent.sh\r\n\r\n{}", hang_up=True)
-        assert not answer.startswith(b"HTTP/1.1 500 ")
+        assert answer.startswith(b"HTTP/1.1 400 ")
         assert not api.environment.extensions.any_registered
         assert caplog.records == []
 

@@ -1,6 +1,7 @@
 """The Runtime API over real sockets: statuses, bodies and headers as AWS's."""
 
 import asyncio
+import gc
 import gzip
 import json
 import os
@@ -241,6 +242,26 @@ class TestResponse:
         assert ticket.outcome.result().payload == b"whole"
         assert caplog.records == []
 
+    @pytest.mark.parametrize(
+        "half", [b"Content-Length: 9\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n9\r\nhalf"]
+    )
+    @pytest.mark.parametrize("door", ["response", "error"])
+    async def test_cut_off(self, house: Any, door: str, half: bytes) -> None:
+        """Who stops in mid-body and still listens is told so, hung up on, and may post again."""
+        ticket = await house.delivered()
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        path = b"/2018-06-01/runtime/invocation/r1/" + door.encode()
+        writer.write(b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + half)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.endswith(
+            b'{"errorMessage":"HTTP request detected as truncated","errorType":"TruncatedHTTPRequest"}'
+        )
+        assert (await house.respond(b"whole")).status == 202
+        assert ticket.outcome.result().payload == b"whole"
+
     async def test_after_the_deadline(self, house: Any) -> None:
         """What comes after the timeout is not heard."""
         poll = await house.poll()
@@ -267,6 +288,33 @@ class TestResponse:
 
 
 class TestError:
+    @pytest.mark.parametrize("json", [False, True])
+    async def test_hostile_type(self, make_house: Callable[..., Any], json: bool) -> None:
+        """A type of any bytes is logged as text, in either format; the environment goes on."""
+        house = await make_house(json=json)
+        house.environment.begin()
+        await house.until(lambda: house.supervisor.started)
+        await house.delivered()
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        head = b"POST /2018-06-01/runtime/invocation/r1/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+        writer.write(head + b"Lambda-Runtime-Function-Error-Type: Function.Odd\xff\tEND\r\n\r\n{}")
+        assert b" 202 " in await reader.readline()
+        writer.close()
+        poll = await house.poll()
+        house.invoke(request_id="r2")
+        assert (await poll).status == 200
+        assert ("Function.Odd\ufffd END" in house.log()) == json
+
+    async def test_hostile_init_error(self, house: Any) -> None:
+        """Nor can the line about a failed initialisation be broken."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        head = b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+        writer.write(head + b"Lambda-Runtime-Function-Error-Type: Function.Odd\xff\x85END\r\n\r\n{}")
+        assert b" 202 " in await reader.readline()
+        writer.close()
+        await house.until(lambda: house.idle)
+        assert "Error Type: Function.Odd\ufffd\ufffdEND\n" in house.log()
+
     async def test_accepted(self, house: Any) -> None:
         """The client gets the runtime's document as it is."""
         ticket = await house.delivered()
@@ -429,8 +477,8 @@ class TestListener:
         assert (await reader.readline()) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
-    async def test_too_many_connections(self, house: Any) -> None:
-        """A function that opens connection after connection is hung up on; those that it has go on."""
+    async def test_too_many_connections(self, house: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """A function that opens connection after connection is hung up on, said once; those that it has go on."""
         held = [
             await asyncio.open_connection("127.0.0.1", house.listener.port) for _ in range(CONNECTIONS + 3)
         ]
@@ -442,6 +490,9 @@ class TestListener:
         assert served == CONNECTIONS
         for _, writer in held:
             writer.close()
+        gc.collect()  # a task that failed unseen says so when it is collected
+        [said] = caplog.messages
+        assert said.endswith("which holds 64 already")
 
     @pytest.mark.parametrize(
         "request_",

@@ -110,7 +110,7 @@ async def test_restoration_by_hand(house: Any) -> None:
     assert (restored.status, restored.body) == (200, b"")
     again = await house.call("GET", "/runtime/restore/next")
     assert again.status == 403
-    assert b"State transition from Restoring to RestoreReady failed for runtime." in again.body
+    assert b"State transition from Restoring to Ready failed for runtime." in again.body
     error = {"Lambda_Runtime_Function_Error_Type": "Runtime.AfterRestoreError"}
     failed = await house.call("POST", "/runtime/restore/error", b"{}", **error)
     assert (failed.status, failed.body) == (202, b'{"status":"OK"}\n')

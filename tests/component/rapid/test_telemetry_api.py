@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 
 from rapid import errors
+from rapid.apis import Apis
 from rapid.errors import MAX_EXTENSION_BODY
 from rapid.extensions import ExtensionRefused
 from rapid.server import Listener
 from rapid.subscriptions import Api, Subscription
-from rapid.telemetry_api import TelemetryApi
 
 SOMEBODY = "11111111-0000-4000-8000-000000000001"
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -74,7 +74,7 @@ async def house() -> AsyncIterator[House]:
     await listener.open()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as client:
         made = House(FakeEnvironment(), client, listener.port)
-        listener.api = TelemetryApi(made.environment)
+        listener.api = Apis(made.environment)  # type: ignore[arg-type]
         yield made
     await listener.close()
 

@@ -389,6 +389,16 @@ def test_a_runtime_that_ends_at_once_shortens_its_grace() -> None:
     )
 
 
+def test_next_after_shutdown() -> None:
+    """An extension that asks for more when it has heard of the end waits, and is told nothing."""
+    environment = initialised()
+    tell(environment, ShutdownAsked(10), TimerFired(10.3, Timer.STOP, 1))
+    assert tell(environment, ExtensionNextCalled(10.4, "w")) == []
+    with pytest.raises(ExtensionRefused):
+        tell(environment, ExtensionNextCalled(10.5, "w"))
+    assert tell(environment, TimerFired(12, Timer.STOP, 1)) == [Do.DISARM, Do.CLEAR]
+
+
 def test_an_extension_that_does_not_end() -> None:
     """At the deadline everything is killed."""
     environment = initialised()

@@ -24,7 +24,7 @@ def test_illegal_transition() -> None:
             b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}',
         ),
         (
-            errors.TOO_LARGE,
+            errors.too_large(errors.MAX_RESPONSE),
             413,
             (
                 b'{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).",'

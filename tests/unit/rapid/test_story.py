@@ -41,6 +41,15 @@ def test_it_is_bounded() -> None:
     assert "14:16:40" in lines[0], "the first ones are gone"
 
 
+def test_each_event_is_one_line() -> None:
+    """Whatever names a function thought of, surrogates of undecodable bytes included."""
+    story = Story()
+    story.add(SandboxLost(1, "a\nb\r\udcff\u2028c"), Phase.ENDED, RuntimeState.ABSENT)
+    [line] = story.lines(OFFSET)
+    assert line.endswith("SandboxLost a b \ufffd c")
+    assert line.encode().decode() == line
+
+
 def test_refusals_are_told_too() -> None:
     """A call that the state does not allow is part of the story, with the reason."""
     environment = Lifecycle(Settings("$LATEST", 128, "python:3.11", "arn"))

@@ -37,6 +37,8 @@ def variables(version: FunctionVersion, layout: Layout = LAYOUT, **options: Any)
 def test_all() -> None:
     """Everything that a plain Python function sees, and nothing else."""
     assert variables(function()) == {
+        "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1",
+        "_AWS_XRAY_DAEMON_PORT": "2000",
         "_HANDLER": "app.handler",
         "_LAMBDA_TELEMETRY_LOG_FD": "62",
         "AWS_ACCESS_KEY_ID": "ASIA0",
@@ -53,6 +55,7 @@ def test_all() -> None:
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_SESSION_TOKEN": "token",
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1:2000",
         "LAMBDA_RUNTIME_DIR": "/var/runtime",
         "LAMBDA_TASK_ROOT": "/var/task",
         "LANG": "en_US.UTF-8",
@@ -68,7 +71,17 @@ def test_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["TZ", "LANG", "PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "AWS_XRAY_CONTEXT_MISSING", "MY"]
+    "name",
+    [
+        "TZ",
+        "LANG",
+        "PATH",
+        "PYTHONPATH",
+        "LD_LIBRARY_PATH",
+        "AWS_XRAY_CONTEXT_MISSING",
+        "AWS_XRAY_DAEMON_ADDRESS",
+        "MY",
+    ],
 )
 def test_customers_win(name: str) -> None:
     """What the platform sets but does not reserve is the customer's to override."""

@@ -1,0 +1,2 @@
+def say(word, name):
+    return f"{word}, {name}!"

@@ -1,0 +1,136 @@
+"""A whole deployment: packages first, then resource by resource, then what is left of earlier ones.
+
+The first failure ends it. What was done until then stays; the next run goes on from there, because every step looks at
+what is there.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from runtime.deploy.archives import package
+from runtime.deploy.errors import TemplateError
+from runtime.deploy.plan import Plan
+from runtime.deploy.report import Outcome, Report
+from runtime.deploy.service import Service, ServiceError
+from runtime.deploy.steps import Steps
+from runtime.deploy.wanted import (
+    STACK_TAG,
+    AliasWanted,
+    FunctionWanted,
+    LayerWanted,
+    Source,
+    VersionWanted,
+    Wanted,
+    attributes,
+)
+
+
+class Deployment:
+    """One run of one plan. `folder` is the template's, `tell` hears what is being done."""
+
+    def __init__(
+        self, service: Service, plan: Plan, folder: Path, *, dry_run: bool, tell: Callable[[str], None]
+    ) -> None:
+        self._service, self._plan, self._folder = service, plan, folder
+        self._tell, self._dry_run = tell, dry_run
+        self._report = Report(plan.stack.name, dry_run, warnings=list(plan.warnings))
+        self._packages: dict[tuple[str | None, str, str], bytes] = {}
+        self._known: dict[str, dict[str, str]] = {}
+        self._wanted: dict[str, Wanted] = {}
+        self._at = ""
+        self._steps = Steps(service, dry_run, self._progress, self._report.warnings.append)
+
+    def run(self, *, prune: bool) -> Report:
+        for source in self._plan.sources:
+            self._package(source)
+        for logical_id in self._plan.order:
+            self._at = logical_id
+            with _placed(logical_id):
+                self._resource(logical_id)
+        self._at = self._plan.stack.name
+        for name, delete in list(self._left()):
+            if prune:
+                self._progress(f"deleting {name}")
+                if not self._dry_run:
+                    delete()
+            self._report.left.append({"name": name, "deleted": prune})
+        self._report.outputs = self._plan.outputs(self._known)
+        return self._report
+
+    def _progress(self, text: str) -> None:
+        if not self._dry_run:
+            self._tell(f"{self._at}: {text}")
+
+    def _resource(self, logical_id: str) -> None:
+        wanted = self._plan.wanted(logical_id, self._known)
+        outcome = self._apply(wanted)
+        known = attributes(self._plan.stack, wanted, outcome.number)
+        self._wanted[logical_id], self._known[logical_id] = wanted, known
+        arn = known["Arn"] if isinstance(wanted, FunctionWanted) else known["Ref"]
+        self._report.add(logical_id, self._plan.kind(logical_id), arn, outcome)
+
+    def _apply(self, wanted: Wanted) -> Outcome:
+        match wanted:
+            case FunctionWanted():
+                return self._steps.function(wanted, self._package(wanted.source))
+            case LayerWanted():
+                return self._steps.layer(wanted, self._package(wanted.source))
+            case VersionWanted():
+                return self._steps.version(wanted)
+            case AliasWanted():
+                return self._steps.alias(wanted)
+
+    def _package(self, source: Source) -> bytes:
+        """Made once for all that share a source."""
+        key = (source.path, source.inline, source.file)
+        if key not in self._packages:
+            try:
+                self._packages[key] = package(source, self._folder)
+            except TemplateError as error:
+                raise TemplateError(error.text, source.where) from None
+        return self._packages[key]
+
+    def _left(self) -> Iterator[tuple[str, Callable[[], object]]]:
+        """What the stack has beside what its template says, and how each is deleted."""
+        functions = {each.name for each in self._wanted.values() if isinstance(each, FunctionWanted)}
+        for told in self._service.listed("list_functions", "Functions"):
+            name = told["FunctionName"]
+            if name in functions:
+                yield from self._left_aliases(name)
+            elif self._is_ours(name):
+                yield name, partial(self._service.call, "delete_function", FunctionName=name)
+
+    def _is_ours(self, name: str) -> bool:
+        found = self._service.find("get_function", FunctionName=name) or {}
+        return bool(found.get("Tags", {}).get(STACK_TAG) == self._plan.stack.name)
+
+    def _left_aliases(self, function: str) -> Iterator[tuple[str, Callable[[], object]]]:
+        for told in self._service.listed("list_aliases", "Aliases", FunctionName=function):
+            name = told["Name"]
+            if not any(_makes_alias(each, function, name) for each in self._wanted.values()):
+                delete = partial(self._service.call, "delete_alias", FunctionName=function, Name=name)
+                yield f"{function}:{name}", delete
+
+
+@contextmanager
+def _placed(logical_id: str) -> Iterator[None]:
+    """Says of which resource an error is."""
+    path = ("Resources", logical_id)
+    try:
+        yield
+    except ServiceError as error:
+        raise TemplateError(str(error), path) from None
+    except TemplateError as error:
+        raise TemplateError(error.text, error.path or path) from None
+
+
+def _makes_alias(wanted: Wanted, function: str, name: str) -> bool:
+    match wanted:
+        case FunctionWanted():
+            return wanted.name == function and wanted.alias == name
+        case AliasWanted():
+            return (wanted.function, wanted.name) == (function, name)
+        case _:
+            return False

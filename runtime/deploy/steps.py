@@ -1,0 +1,206 @@
+"""One resource at a time: looks what is there, and does what is missing. In a dry run it only says what that would be."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.deploy.archives import code_sha256
+from runtime.deploy.differences import (
+    alias_differs,
+    changed_members,
+    code_differs,
+    create_members,
+    same_function,
+)
+from runtime.deploy.errors import TemplateError
+from runtime.deploy.report import CREATED, PUBLISHED, UNCHANGED, UPDATED, Outcome
+from runtime.deploy.service import Service, ServiceError, failure
+from runtime.deploy.wanted import STACK_TAG, AliasWanted, FunctionWanted, LayerWanted, VersionWanted
+
+LATEST = "$LATEST"
+_OWN_DESCRIPTION = frozenset({"Description"})
+_NO_WEIGHTS: dict[str, Any] = {"AdditionalVersionWeights": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of one deployment. `tell` hears what is being done, `warn` what could not be."""
+
+    service: Service
+    dry_run: bool
+    tell: Callable[[str], None]
+    warn: Callable[[str], None]
+    _touched: set[str] = field(default_factory=set)
+    """Functions that a dry run would have changed."""
+
+    def layer(self, wanted: LayerWanted, data: bytes) -> Outcome:
+        """A new version, unless the newest holds the same."""
+        listed = self.service.call("list_layer_versions", LayerName=wanted.name, MaxItems=1)["LayerVersions"]
+        newest = listed[0]["Version"] if listed else 0
+        if listed:
+            told = self.service.call("get_layer_version", LayerName=wanted.name, VersionNumber=newest)
+            same = all((told.get(name) or type(value)()) == value for name, value in wanted.details.items())
+            if same and told["Content"]["CodeSha256"] == code_sha256(data):
+                return Outcome(wanted.name, UNCHANGED, str(newest))
+        self.tell(f"publishing layer {wanted.name}")
+        if self.dry_run:
+            return Outcome(wanted.name, PUBLISHED, str(newest + 1))
+        details = {name: value for name, value in wanted.details.items() if value}
+        made = self.service.call(
+            "publish_layer_version", LayerName=wanted.name, Content={"ZipFile": data}, **details
+        )
+        return Outcome(wanted.name, PUBLISHED, str(made["Version"]))
+
+    def function(self, wanted: FunctionWanted, data: bytes) -> Outcome:
+        """The function itself, and the version and alias that follow it."""
+        found = self.service.find("get_function", FunctionName=wanted.name)
+        outcome = self._create(wanted, data) if found is None else self._update(wanted, data, found)
+        if self.dry_run and outcome.action != UNCHANGED and outcome.changes != ("Tags",):
+            self._touched.add(wanted.name)
+        if wanted.alias is None:
+            return outcome
+        return self._publish(wanted, wanted.alias, outcome)
+
+    def _create(self, wanted: FunctionWanted, data: bytes) -> Outcome:
+        self.tell(f"creating function {wanted.name}")
+        if not self.dry_run:
+            self.service.call(
+                "create_function",
+                FunctionName=wanted.name,
+                Code={"ZipFile": data},
+                Tags=wanted.tags,
+                **create_members(wanted),
+            )
+            self._settle(wanted.name)
+        return Outcome(wanted.name, CREATED)
+
+    def _settle(self, function: str, qualifier: str | None = None) -> None:
+        """Wait until a function, or a version, is as it was told to be."""
+        if reason := failure(self.service.settled(function, qualifier)):
+            raise TemplateError(f"{function} cannot run: {reason}")
+
+    def _update(self, wanted: FunctionWanted, data: bytes, found: Mapping[str, Any]) -> Outcome:
+        self._check_owner(wanted, found)
+        told = found["Configuration"] if self.dry_run else self.service.settled(wanted.name)
+        changes: list[str] = []
+        if code_differs(wanted, code_sha256(data), told) or failure(told):
+            changes.append("Code")
+            self.tell(f"updating the code of {wanted.name}")
+            if not self.dry_run:
+                self.service.call(
+                    "update_function_code",
+                    FunctionName=wanted.name,
+                    ZipFile=data,
+                    Architectures=wanted.configuration["Architectures"],
+                )
+                self._settle(wanted.name)
+        if members := changed_members(wanted, told):
+            changes += members
+            self.tell(f"updating the configuration of {wanted.name}: {', '.join(members)}")
+            if not self.dry_run:
+                self.service.call("update_function_configuration", FunctionName=wanted.name, **members)
+                self._settle(wanted.name)
+        if self._tag(wanted, found):
+            changes.append("Tags")
+        return Outcome(wanted.name, UPDATED if changes else UNCHANGED, changes=tuple(changes))
+
+    def _check_owner(self, wanted: FunctionWanted, found: Mapping[str, Any]) -> None:
+        owner = found.get("Tags", {}).get(STACK_TAG)
+        if owner not in (None, wanted.tags[STACK_TAG]):
+            raise TemplateError(f"the function {wanted.name} belongs to the stack {owner}")
+
+    def _tag(self, wanted: FunctionWanted, found: Mapping[str, Any]) -> bool:
+        """Add and change tags; those of others stay."""
+        told = found.get("Tags", {})
+        new = {name: value for name, value in wanted.tags.items() if told.get(name) != value}
+        if not new:
+            return False
+        self.tell(f"tagging {wanted.name}")
+        if not self.dry_run:
+            arn = found["Configuration"]["FunctionArn"]
+            try:
+                self.service.call("tag_resource", Resource=arn, Tags=new)
+            except ServiceError as error:
+                self.warn(f"the tags of {wanted.name} stay as they are: {error}")
+                return False
+        return True
+
+    def _publish(self, wanted: FunctionWanted, alias: str, outcome: Outcome) -> Outcome:
+        """Let the alias lead to a version that is what the function is now."""
+        told = self.service.find("get_alias", FunctionName=wanted.name, Name=alias)
+        if told is not None and wanted.name not in self._touched and self._is_current(wanted.name, told):
+            return Outcome(outcome.name, outcome.action, told["FunctionVersion"], outcome.changes)
+        number = self._new_version(wanted.name, {})
+        if told is not None and (told["FunctionVersion"], told.get("RoutingConfig")) == (number, None):
+            # What differs is no more than a description that the version got when it was published.
+            return Outcome(outcome.name, outcome.action, number, outcome.changes)
+        self._point(AliasWanted(wanted.name, alias, number, (told or {}).get("Description", ""), {}), told)
+        action = outcome.action if outcome.action == CREATED else UPDATED
+        return Outcome(outcome.name, action, number, (*outcome.changes, f"{alias} -> {number}"))
+
+    def _is_current(self, function: str, alias: Mapping[str, Any]) -> bool:
+        """Whether an alias leads to what `$LATEST` is, and there alone."""
+        number = alias["FunctionVersion"]
+        if number == LATEST or alias.get("RoutingConfig", {}).get("AdditionalVersionWeights"):
+            return False
+        latest = self.service.call("get_function_configuration", FunctionName=function)
+        version = self.service.call("get_function_configuration", FunctionName=function, Qualifier=number)
+        return failure(version) is None and same_function(latest, version, but=frozenset())
+
+    def _new_version(self, function: str, members: Mapping[str, Any]) -> str:
+        self.tell(f"publishing a version of {function}")
+        if self.dry_run:
+            return str(max(map(int, self._versions(function)), default=0) + 1)
+        made = self.service.call("publish_version", FunctionName=function, **members)
+        number = str(made["Version"])
+        self._settle(function, number)
+        return number
+
+    def _versions(self, function: str) -> dict[str, Mapping[str, Any]]:
+        """Published versions by number, oldest first; none if there is no function yet."""
+        if self.dry_run and self.service.find("get_function", FunctionName=function) is None:
+            return {}
+        listed = self.service.listed("list_versions_by_function", "Versions", FunctionName=function)
+        return {each["Version"]: each for each in listed if each["Version"] != LATEST}
+
+    def version(self, wanted: VersionWanted) -> Outcome:
+        """Published once, and then found again; nothing is published that has a number already."""
+        versions = self._versions(wanted.function)
+        for number, each in versions.items():
+            if each.get("Description", "").endswith(wanted.mark):
+                return Outcome(f"{wanted.function}:{number}", UNCHANGED, number)
+        if versions and wanted.function not in self._touched:
+            number = max(versions, key=int)
+            latest = self.service.call("get_function_configuration", FunctionName=wanted.function)
+            newest = self.service.call(
+                "get_function_configuration", FunctionName=wanted.function, Qualifier=number
+            )
+            if failure(newest) is None and same_function(latest, newest, but=_OWN_DESCRIPTION):
+                return Outcome(f"{wanted.function}:{number}", UNCHANGED, number)
+        number = self._new_version(wanted.function, {"Description": wanted.description})
+        return Outcome(f"{wanted.function}:{number}", PUBLISHED, number)
+
+    def alias(self, wanted: AliasWanted) -> Outcome:
+        told = self.service.find("get_alias", FunctionName=wanted.function, Name=wanted.name)
+        name = f"{wanted.function}:{wanted.name}"
+        if told is not None and not alias_differs(wanted, told):
+            return Outcome(name, UNCHANGED)
+        self._point(wanted, told)
+        return Outcome(name, CREATED if told is None else UPDATED)
+
+    def _point(self, wanted: AliasWanted, told: Mapping[str, Any] | None) -> None:
+        """Make or move an alias."""
+        if told is not None and not alias_differs(wanted, told):
+            return
+        self.tell(f"pointing {wanted.function}:{wanted.name} to version {wanted.version}")
+        if self.dry_run:
+            return
+        routing = {"AdditionalVersionWeights": wanted.weights} if wanted.weights else _NO_WEIGHTS
+        self.service.call(
+            "create_alias" if told is None else "update_alias",
+            FunctionName=wanted.function,
+            Name=wanted.name,
+            FunctionVersion=wanted.version,
+            Description=wanted.description,
+            RoutingConfig=routing,
+        )

@@ -1,0 +1,312 @@
+"""What a resource is to be: from its properties to what the API knows of it. Pure.
+
+Every record is whole: what the template leaves out has Lambda's default, so that taking a property out of the template
+takes it back. Which types of resources there are is the table at the end.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.deploy.errors import Path, TemplateError
+from runtime.deploy.placeholders import role_arn
+from runtime.deploy.properties import Properties
+from runtime.deploy.template import Stack
+
+STACK_TAG, ID_TAG = "berth:stack", "berth:logical-id"
+"""Tags that tell whose a function is."""
+DEFAULTS: dict[str, Any] = {
+    "Architectures": ["x86_64"],
+    "DeadLetterConfig": {"TargetArn": ""},
+    "Description": "",
+    "Environment": {"Variables": {}},
+    "EphemeralStorage": {"Size": 512},
+    "KMSKeyArn": "",
+    "Layers": [],
+    "LoggingConfig": {"LogFormat": "Text"},
+    "MemorySize": 128,
+    "SnapStart": {"ApplyOn": "None"},
+    "Timeout": 3,
+    "TracingConfig": {"Mode": "PassThrough"},
+}
+"""What the API gives a function that says nothing."""
+_NAME_LIMIT = 64
+_EXTENSIONS = {"nodejs": "js", "python": "py", "ruby": "rb"}
+_WEIGHT = re.compile(r"(0?\.\d+|[01](\.\d+)?)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a package comes from: a file or folder beside the template, or the text of its one file."""
+
+    where: Path
+    """The property that says so."""
+    path: str | None
+    """Of a file or folder."""
+    inline: str = ""
+    file: str = ""
+    """The name that the text gets in the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionWanted:
+    """A function. `configuration` has the API's members."""
+
+    name: str
+    configuration: dict[str, Any]
+    source: Source
+    tags: dict[str, str]
+    alias: str | None
+    """The alias that follows what is published of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWanted:
+    name: str
+    source: Source
+    details: dict[str, Any]
+    """Description, licence and what it is compatible with, as the API's members."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionWanted:
+    """A version. Its description ends with the mark, by which it is found again."""
+
+    function: str
+    description: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasWanted:
+    function: str
+    name: str
+    version: str
+    description: str
+    weights: dict[str, float]
+
+
+Wanted = FunctionWanted | LayerWanted | VersionWanted | AliasWanted
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One resource to be read."""
+
+    stack: Stack
+    logical_id: str
+    properties: Properties
+
+    @property
+    def default_name(self) -> str:
+        return f"{self.stack.name}-{self.logical_id}"
+
+
+def _serverless_function(reading: Reading) -> FunctionWanted:
+    properties = reading.properties
+    tracing = {"Active": "Active", "Disabled": "PassThrough", "PassThrough": "PassThrough"}
+    mode = properties.text("Tracing", "PassThrough")
+    if mode not in tracing:
+        raise properties.wrong("Tracing", f"{mode!r} is not one of {', '.join(tracing)}")
+    if properties.get("InlineCode") is None:
+        source = _path(properties, "CodeUri")
+    else:
+        source = _inline(properties, "InlineCode", properties.text("InlineCode"))
+    return _function(
+        reading,
+        source,
+        {
+            "TracingConfig": {"Mode": tracing[mode]},
+            "KMSKeyArn": properties.text("KmsKeyArn"),
+            "DeadLetterConfig": {"TargetArn": properties.inner("DeadLetterQueue").text("TargetArn")},
+        },
+        properties.text("AutoPublishAlias") or None,
+    )
+
+
+def _lambda_function(reading: Reading) -> FunctionWanted:
+    properties = reading.properties
+    if isinstance(properties.get("Code"), Mapping) and "ZipFile" in properties.values["Code"]:
+        source = _inline(properties, "Code", properties.inner("Code").text("ZipFile"))
+    else:
+        source = _path(properties, "Code")
+    return _function(
+        reading,
+        source,
+        {
+            "TracingConfig": {"Mode": properties.inner("TracingConfig").text("Mode", "PassThrough")},
+            "KMSKeyArn": properties.text("KmsKeyArn"),
+            "DeadLetterConfig": {"TargetArn": properties.inner("DeadLetterConfig").text("TargetArn")},
+        },
+        None,
+    )
+
+
+def _function(
+    reading: Reading, source: Source, particular: dict[str, Any], alias: str | None
+) -> FunctionWanted:
+    """What both kinds of functions have in common, and what the particular one has beside it."""
+    properties, stack = reading.properties, reading.stack
+    if properties.text("PackageType", "Zip") != "Zip":
+        raise properties.wrong("PackageType", "functions from container images are not done here")
+    name = properties.text("FunctionName") or reading.default_name
+    if len(name) > _NAME_LIMIT:
+        raise TemplateError(
+            f"the name {name} is longer than {_NAME_LIMIT}: give it a FunctionName", properties.path
+        )
+    own_tags = {STACK_TAG: stack.name, ID_TAG: reading.logical_id}
+    return FunctionWanted(
+        name, _configuration(reading) | particular, source, properties.tags() | own_tags, alias
+    )
+
+
+def _configuration(reading: Reading) -> dict[str, Any]:
+    properties = reading.properties
+    return {
+        "Runtime": properties.required("Runtime"),
+        "Handler": properties.required("Handler"),
+        "Role": properties.text("Role") or role_arn(reading.stack, f"{reading.default_name}Role"),
+        "Architectures": properties.texts("Architectures") or DEFAULTS["Architectures"],
+        "Description": properties.text("Description"),
+        "Environment": {"Variables": properties.inner("Environment").inner("Variables").pairs()},
+        "EphemeralStorage": {"Size": properties.inner("EphemeralStorage").number("Size", 512)},
+        "Layers": properties.texts("Layers") or [],
+        "LoggingConfig": {"LogFormat": "Text"} | properties.inner("LoggingConfig").pairs(),
+        "MemorySize": properties.number("MemorySize", 128),
+        "SnapStart": {"ApplyOn": properties.inner("SnapStart").text("ApplyOn", "None")},
+        "Timeout": properties.number("Timeout", 3),
+    }
+
+
+def _path(properties: Properties, name: str) -> Source:
+    value = properties.get(name)
+    if isinstance(value, Mapping) or (isinstance(value, str) and value.startswith("s3://")):
+        raise properties.wrong(name, "packages come from a folder or file beside the template, not from S3")
+    path = properties.required(name)
+    if "\0" in path:
+        raise properties.wrong(name, "a path is wanted here")
+    return Source((*properties.path, name), path)
+
+
+def _inline(properties: Properties, name: str, text: str) -> Source:
+    """Code in the template itself becomes the file that CloudFormation makes of it."""
+    runtime = properties.text("Runtime")
+    for family, extension in _EXTENSIONS.items():
+        if runtime.startswith(family):
+            return Source((*properties.path, name), None, text, f"index.{extension}")
+    raise TemplateError(
+        f"code in the template is not possible with {runtime or 'no runtime'}", properties.path
+    )
+
+
+def _serverless_layer(reading: Reading) -> LayerWanted:
+    return _layer(reading, "ContentUri")
+
+
+def _lambda_layer(reading: Reading) -> LayerWanted:
+    return _layer(reading, "Content")
+
+
+def _layer(reading: Reading, content: str) -> LayerWanted:
+    properties = reading.properties
+    details = {
+        "Description": properties.text("Description"),
+        "LicenseInfo": properties.text("LicenseInfo"),
+        "CompatibleRuntimes": properties.texts("CompatibleRuntimes") or [],
+        "CompatibleArchitectures": properties.texts("CompatibleArchitectures") or [],
+    }
+    name = properties.text("LayerName") or reading.default_name
+    return LayerWanted(name, _path(properties, content), details)
+
+
+def _version(reading: Reading) -> VersionWanted:
+    properties = reading.properties
+    mark = f"[{reading.stack.name}/{reading.logical_id}]"
+    description = f"{properties.text('Description')} {mark}".strip()
+    return VersionWanted(_function_name(properties), description, mark)
+
+
+def _alias(reading: Reading) -> AliasWanted:
+    properties = reading.properties
+    routing = properties.inner("RoutingConfig")
+    listed = routing.get("AdditionalVersionWeights") or []
+    if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
+        raise routing.wrong("AdditionalVersionWeights", "a list of maps is wanted here")
+    return AliasWanted(
+        function=_function_name(properties),
+        name=properties.required("Name"),
+        version=properties.required("FunctionVersion"),
+        description=properties.text("Description"),
+        weights=dict(
+            _weight(Properties(item, (*routing.path, "AdditionalVersionWeights", str(index))))
+            for index, item in enumerate(listed)
+        ),
+    )
+
+
+def _weight(item: Properties) -> tuple[str, float]:
+    weight = item.required("FunctionWeight")
+    if not _WEIGHT.fullmatch(weight):
+        raise item.wrong("FunctionWeight", f"{weight!r} is not a number from 0 to 1")
+    return item.required("FunctionVersion"), float(weight)
+
+
+def _function_name(properties: Properties) -> str:
+    """The plain name, also where an ARN is given."""
+    given = properties.required("FunctionName")
+    parts = given.split(":")
+    return parts[6] if parts[0] == "arn" and len(parts) > 6 else given
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of resources that is deployed."""
+
+    read: Callable[[Reading], Wanted]
+    properties: frozenset[str]
+    """What is read. The others are not even worked out: they may need what is not done here."""
+
+
+_OF_FUNCTIONS = {
+    *("Architectures", "Description", "Environment", "EphemeralStorage", "FunctionName", "Handler"),
+    *("KmsKeyArn", "Layers", "LoggingConfig", "MemorySize", "PackageType", "Role", "Runtime", "SnapStart"),
+    *("Tags", "Timeout"),
+}
+_OF_SERVERLESS = {"AutoPublishAlias", "CodeUri", "DeadLetterQueue", "InlineCode", "Tracing"}
+_OF_LAYERS = {"CompatibleArchitectures", "CompatibleRuntimes", "Description", "LayerName", "LicenseInfo"}
+_OF_ALIASES = {"Description", "FunctionName", "FunctionVersion", "Name", "RoutingConfig"}
+KINDS = {
+    "AWS::Lambda::Alias": Kind(_alias, frozenset(_OF_ALIASES)),
+    "AWS::Lambda::Function": Kind(
+        _lambda_function, frozenset(_OF_FUNCTIONS | {"Code", "DeadLetterConfig", "TracingConfig"})
+    ),
+    "AWS::Lambda::LayerVersion": Kind(_lambda_layer, frozenset(_OF_LAYERS | {"Content"})),
+    "AWS::Lambda::Version": Kind(_version, frozenset({"Description", "FunctionName"})),
+    "AWS::Serverless::Function": Kind(_serverless_function, frozenset(_OF_FUNCTIONS | _OF_SERVERLESS)),
+    "AWS::Serverless::LayerVersion": Kind(_serverless_layer, frozenset(_OF_LAYERS | {"ContentUri"})),
+}
+SILENT = {
+    # What concerns permissions only, or asks for nothing that could be done otherwise here.
+    *("AssumeRolePolicyDocument", "AutoPublishAliasAllProperties", "AutoPublishCodeSha256", "CodeSha256"),
+    *("PermissionsBoundary", "Policies", "PropagateTags", "RetentionPolicy", "RolePath"),
+}
+"""Properties that nobody is told of when they are left out."""
+
+
+def attributes(stack: Stack, wanted: Wanted, number: str = "1") -> dict[str, str]:
+    """What `Ref` (under that name) and `Fn::GetAtt` give for a resource; `number` is that of its version."""
+    match wanted:
+        case FunctionWanted():
+            arn = stack.arn("lambda", f"function:{wanted.name}")
+            published = {"Alias": f"{arn}:{wanted.alias}", "Version": f"{arn}:{number}"}
+            return {"Ref": wanted.name, "Arn": arn} | (published if wanted.alias else {})
+        case LayerWanted():
+            arn = stack.arn("lambda", f"layer:{wanted.name}:{number}")
+            return {"Ref": arn, "LayerVersionArn": arn}
+        case VersionWanted():
+            arn = stack.arn("lambda", f"function:{wanted.function}:{number}")
+            return {"Ref": arn, "FunctionArn": arn, "Version": number}
+        case AliasWanted():
+            arn = stack.arn("lambda", f"function:{wanted.function}:{wanted.name}")
+            return {"Ref": arn, "AliasArn": arn}
