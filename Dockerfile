@@ -1,7 +1,7 @@
 # Berth itself in a container, for engines whose socket is handed in:
 #
 #   docker build -t berth .
-#   docker run -d --name berth -p 3001:3001 -v /var/run/docker.sock:/var/run/docker.sock -v berth:/var/lib/berth berth
+#   docker run -d --name berth -p 127.0.0.1:3001:3001 -v /var/run/docker.sock:/var/run/docker.sock -v berth:/var/lib/berth berth
 #
 # Any Debian with Python 3.11 or later will do as BASE, e.g. --build-arg BASE=berth/base:bookworm (what
 # `python -m runtime.images build` makes where nothing can be pulled). Behind a proxy that signs for other hosts, put

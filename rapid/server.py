@@ -40,14 +40,11 @@ class Api(Protocol):
     def handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]: ...
 
 
-class _Door(web.Server):
+class Door(web.Server):
     """aiohttp's server; whom `admit` does not let in is hung up on before a byte is read."""
 
     admit: Callable[[Transport, int], bool]
     """Takes the connection and how many there are already."""
-
-    def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: Transport) -> None:
         admitted = self.admit(transport, len(self._connections))
@@ -56,6 +53,13 @@ class _Door(web.Server):
             not admitted
         ):  # after its task's first step: one that is lost before that ends with a traceback in the log
             self._loop.call_soon(transport.abort)
+
+
+class _OwnDoor(Door):
+    """One whose connections keep the ends of bodies."""
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)
 
 
 class Listener:
@@ -67,7 +71,7 @@ class Listener:
         self._host = host
         self._peer = peer
         self._has_refused = False
-        self._web = _Door(
+        self._web = _OwnDoor(
             self._handle,
             access_log=None,
             logger=_unheard,

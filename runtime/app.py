@@ -15,7 +15,8 @@ import uvloop
 from aiohttp import web
 
 from runtime.admin import handlers
-from runtime.api.server import Api, build_api
+from runtime.api.function_door import FunctionDoor
+from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
 from runtime.fleet import Fleet
 from runtime.images import RuntimeImages
@@ -23,6 +24,8 @@ from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
+from runtime.objects import Objects
+from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
 from runtime.spawners.docker import DockerSpawner
@@ -53,7 +56,7 @@ class _Patience:
 def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. `ready` is called with the URL once it answers.
 
-    Raises `AlreadyRunning`, `SpawnerError`, or OSError where the address cannot be bound.
+    Raises `AlreadyRunning`, `StoreError`, `SpawnerError`, or OSError where the address cannot be bound.
     """
     with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, instance, ready))
@@ -87,18 +90,22 @@ def _stop_event() -> asyncio.Event:
 
 async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) -> str:
     """Start everything; what `parts` holds stops it in reverse. The URL of the REST API."""
-    store = await Store.open(settings.data_dir)
+    store = await Store.open(settings.data_dir, settings.key_file)
     parts.push_async_callback(store.close)
     logs = LogStore(settings.data_dir)
     parts.push_async_callback(logs.close)
     bundles = Bundles(settings.data_dir, store.blobs)
     parts.push_async_callback(bundles.close)
     spawner, images = await parts.enter_async_context(_spawner(settings, instance))
+    sessions = Sessions()
+    calls = FunctionDoor(sessions, listens=settings.functions_may_call != "nothing")
     launcher = Launcher(
         spawner=spawner,
         images=images,
         bundles=bundles,
         logs=logs,
+        calls=calls,
+        endpoints=settings.aws_endpoint_url,
         freeze=settings.freeze,
         timeouts=not settings.suspend_timeouts,
     )
@@ -114,6 +121,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
+    endpoints = settings.aws_endpoint_url
+    objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
     api = build_api(
         store=store,
         invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
@@ -131,7 +140,10 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             stories=fleet.stories,
             about=launcher.about,
         ),
+        sessions=sessions,
+        objects=objects,
     )
+    calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)
     address = await _listen(api, settings, patience, parts)
     parts.callback(logs.end_followers)

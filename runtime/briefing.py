@@ -4,6 +4,8 @@ From records to the values of `rapid`. It starts nothing and knows nothing of sa
 """
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from rapid.exchange import FetchedCredentials, Program
@@ -18,7 +20,18 @@ from runtime.spawners.base import Layout
 from runtime.variables import Credentials, extension_variables, log_fd, runtime_variables
 
 NEVER = "2099-12-31T23:59:59Z"
-"""When credentials that open nothing expire."""
+"""When credentials expire that end with their sandbox."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What an environment is to find outside of its sandbox."""
+
+    api: str
+    """`host:port` of its Runtime API."""
+    credentials: Credentials
+    endpoints: Mapping[str, str]
+    """Variables that tell SDKs where services are."""
 
 
 def initialization_type(version: FunctionVersion) -> str:
@@ -40,16 +53,15 @@ def lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> Settings:
     )
 
 
-def program(
-    version: FunctionVersion, layout: Layout, api: str, stream: str, credentials: Credentials
-) -> Program:
-    """The runtime's process and where extensions are; `api` is `host:port` of the Runtime API."""
+def program(version: FunctionVersion, layout: Layout, stream: str, outside: Outside) -> Program:
+    """The runtime's process and where extensions are."""
     variables = runtime_variables(
         version,
         layout=layout,
-        runtime_api=api,
+        runtime_api=outside.api,
         log_stream=stream,
-        credentials=credentials,
+        credentials=outside.credentials,
+        endpoints=outside.endpoints,
         initialization_type=initialization_type(version),
     )
     return Program(
@@ -82,7 +94,7 @@ def log_format(version: FunctionVersion, stream: str) -> LogFormat:
 
 
 def session_credentials() -> Credentials:
-    """Credentials that look like a role's session and open nothing: Berth accepts any signature."""
+    """Credentials of a role's session in form. To Berth they say who calls; they open nothing else."""
     access_key_id = "ASIA" + secrets.token_hex(8).upper()
     return Credentials(
         access_key_id, secrets.token_urlsafe(30), secrets.token_urlsafe(96), secrets.token_urlsafe(30)

@@ -46,7 +46,7 @@ class Key:
     name: str
     version: str
     code: str
-    config: str
+    config: str = field(repr=False)
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
 

@@ -21,17 +21,18 @@ from rapid.exchange import Function
 from rapid.server import Listener
 from rapid.supervisor import SupervisorLost
 from runtime.briefing import (
+    Outside,
     fetched_credentials,
     lifecycle_settings,
     log_format,
     log_stream,
     program,
-    session_credentials,
 )
 from runtime.bundles import Bundles
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
-from runtime.model import FunctionVersion
+from runtime.model import FunctionVersion, Scope
+from runtime.neighbours import Endpoints, function_variables
 from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
@@ -41,7 +42,7 @@ from runtime.spawners.base import (
     SpawnerError,
     SpawnerFacts,
 )
-from runtime.variables import log_group
+from runtime.variables import Credentials, log_group
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,16 @@ class Images(Protocol):
     async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:
         """The reference of an image that the engine holds, built first if need be."""
         ...
+
+
+class Calls(Protocol):
+    """How functions call Berth: who they are, and the door for them, which opens where sandboxes can reach it."""
+
+    async def open(self, host: str) -> None: ...
+    def url(self, host: str) -> str | None: ...
+    def begin(self, sandbox_id: str, scope: Scope, peer: str) -> Credentials: ...
+    def end(self, sandbox_id: str) -> None: ...
+    async def close(self) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,6 +97,8 @@ class Launcher:
         images: Images,
         bundles: Bundles,
         logs: LogStore,
+        calls: Calls,
+        endpoints: Endpoints | None = None,
         freeze: bool,
         timeouts: bool = True,
     ) -> None:
@@ -96,7 +109,8 @@ class Launcher:
         self._freeze = freeze
         self._timeouts = timeouts
         self._links = LinkServer()
-        self._credentials = session_credentials()
+        self._calls = calls
+        self._endpoints = endpoints
         self._dialled: dict[str, asyncio.Future[Link]] = {}
         #: By sandbox, from before its start to its end: its link, once its agent has dialled in.
         self._removals: set[asyncio.Task[None]] = set()
@@ -119,6 +133,7 @@ class Launcher:
         await asyncio.gather(*(self._destroy(handle) for handle in leftovers))
         try:
             await self._links.open(facts.link_host)
+            await self._calls.open(facts.link_host)
         except OSError as error:
             raise SpawnerError(
                 f"cannot listen on {facts.link_host} for sandboxes: {error} (setting link_host)"
@@ -145,6 +160,7 @@ class Launcher:
         if self._removals:
             await asyncio.wait(self._removals)
         await self._links.close()
+        await self._calls.close()
         await self._spawner.close()
 
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
@@ -183,6 +199,7 @@ class Launcher:
         async with AsyncExitStack() as held:
             bind = facts.delivery is Delivery.BIND
             spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
+            held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
             handle, link = await self._start(spec, held)
             if not bind:
                 await self._copy(link, handle, task_root, opt if version.config.layers else None)
@@ -191,9 +208,15 @@ class Launcher:
             held.push_async_callback(listener.close)
             if link.lost is not None:  # before there was an environment to be told
                 raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
-            api = f"{facts.dial_host}:{listener.port}"
+            outside = Outside(
+                api=f"{facts.dial_host}:{listener.port}",
+                credentials=self._calls.begin(handle.sandbox_id, version.scope, link.peer),
+                endpoints=function_variables(
+                    self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)
+                ),
+            )
             hosted = self._hosted(
-                number, version, handle=handle, link=link, api=api, on_idle=on_idle, on_ended=on_ended
+                number, version, handle=handle, link=link, outside=outside, on_idle=on_idle, on_ended=on_ended
             )
             held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
@@ -277,7 +300,7 @@ class Launcher:
         *,
         handle: SandboxHandle,
         link: Link,
-        api: str,
+        outside: Outside,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
@@ -286,7 +309,7 @@ class Launcher:
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
             settings=lifecycle_settings(version, timeouts=self._timeouts),
-            program=program(version, handle.layout, api, stream, self._credentials),
+            program=program(version, handle.layout, stream, outside),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
@@ -296,7 +319,7 @@ class Launcher:
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
             freeze=self._freeze,
-            credentials=fetched_credentials(version, self._credentials),
+            credentials=fetched_credentials(version, outside.credentials),
         )
         hosted = Hosted(
             number=number,

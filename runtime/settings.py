@@ -7,7 +7,7 @@ says nothing. The file is the one that `--config` or `BERTH_CONFIG` names, else 
 
 This module knows what a value may look like, never whether it works: no port is bound here and no engine asked.
 It is the only one that reads the environment, but for what the `docker` command reads there (`runtime.spawners.engine`),
-and for the agent.
+what AWS's SDK reads (`runtime.objects`), and for the agent.
 """
 
 import argparse
@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from runtime import neighbours
+from runtime.neighbours import Endpoints
 
 CONFIG_NAME = "berth.yaml"
 CONFIG_VARIABLE = "BERTH_CONFIG"
@@ -108,6 +111,9 @@ _REGION = Kind(_matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "a region such as us-ea
 _PATH = Kind(_path, "a path", "PATH")
 _FILE = Kind(_file, "an existing file", "FILE")
 _SWITCH = Kind(_flag, "true or false", "true|false")
+_ENDPOINTS = Kind(
+    neighbours.parse, "a URL, or a list such as http://localhost:4566,s3=http://localhost:9000", "URLS"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +157,12 @@ class Settings:
     data_dir: Path = _row(  # noqa: RUF009 -- `_row` makes a field
         _PATH, "~/.berth", "Where functions, code, logs and the settings file are kept."
     )
+    key_file: Path | None = _row(  # noqa: RUF009
+        _FILE,
+        None,
+        "File with the key that encrypts functions' environment variables at rest, 32 bytes in base64; unset: "
+        "store/variables.key in the data directory, made when it is first needed.",
+    )
     account_id: str = _row(
         _ACCOUNT, "123456789012", "Account of requests whose access key is not a 12-digit number."
     )
@@ -184,6 +196,19 @@ class Settings:
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )
     freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
+    functions_may_call: str = _row(
+        _choice("invoke", "all", "nothing"),
+        "invoke",
+        "What functions may ask of Berth with their own credentials: to invoke functions of their account, every "
+        "operation on it, or nothing.",
+    )
+    aws_endpoint_url: Endpoints | None = _row(  # noqa: RUF009
+        _ENDPOINTS,
+        None,
+        "Where other AWS services are, for functions and for code in S3: a URL for all, service=URL pairs, or both, "
+        "with commas between; unset: AWS. The fallback is passed over where it leads to Berth.",
+        others=(neighbours.VARIABLE,),
+    )
     lenient_routing: bool = _row(
         _SWITCH,
         "false",
@@ -247,6 +272,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str] | None = No
     config = _config_file(flags, env)
     document = _read_file(config) if config else {}
     decided = {row.name: _decide(row, _voices(row, flags, env, document, str(config))) for row in ROWS}
+    decided["aws_endpoint_url"] = _elsewhere(decided)
     values = {name: value for name, (value, _) in decided.items()}
     return Loaded(Settings(**values), {name: origin for name, (_, origin) in decided.items()})
 
@@ -260,6 +286,22 @@ def _decide(row: Row, voices: Iterable[_Said]) -> tuple[Any, str]:
             if not said.lenient:
                 raise
     return (None if row.default is None else row.read(row.default, DEFAULT)), DEFAULT
+
+
+def _elsewhere(decided: Mapping[str, tuple[Any, str]]) -> tuple[Endpoints | None, str]:
+    """The endpoints of other services, which Berth is not.
+
+    SDKs and the AWS CLI are pointed at Berth by the very variable that would point Berth at an emulator.
+    """
+    endpoints, origin = decided["aws_endpoint_url"]
+    (host, _), (port, _) = decided["host"], decided["port"]
+    usual = int(next(row.default or "0" for row in ROWS if row.name == "port"))
+    for url in endpoints.urls() if endpoints else ():
+        if origin == neighbours.VARIABLE and neighbours.leads_to(url, host, port, usual):
+            return None, DEFAULT
+        if neighbours.leads_to(url, host, port):
+            raise SettingsError(f"{origin}: {url} is Berth itself, which serves Lambda only")
+    return endpoints, origin
 
 
 def client_url(flag: str | None, environ: Mapping[str, str] | None = None) -> str | None:

@@ -6,6 +6,7 @@ but does not reserve, credentials, and the reserved ones.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from runtime.model import FunctionVersion
 from runtime.spawners.base import Layout
@@ -62,10 +63,11 @@ def runtime_variables(
     runtime_api: str,
     log_stream: str,
     credentials: Credentials,
+    endpoints: Mapping[str, str] = MappingProxyType({}),
     initialization_type: str = "on-demand",
 ) -> dict[str, str]:
-    """The whole environment of the runtime process."""
-    defaults = {**_platform(version.config.runtime or "", layout), **_logging(version)}
+    """The whole environment of the runtime process. `endpoints` tell SDKs where services are."""
+    defaults = {**_platform(version.config.runtime or "", layout), **_logging(version), **endpoints}
     return {
         **defaults,
         **(version.config.environment or {}),

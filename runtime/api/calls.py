@@ -13,6 +13,7 @@ from runtime.api.code_links import CodeLinks
 from runtime.api.workshop import Workshop
 from runtime.errors import LambdaError, invalid_parameter
 from runtime.model import Scope
+from runtime.objects import Objects
 from runtime.store import Store
 
 
@@ -23,6 +24,8 @@ class Services:
     store: Store
     workshop: Workshop
     links: CodeLinks
+    objects: Objects
+    """Where packages in S3 are read."""
     retired: Callable[[Scope, str], None]
     """Told of a function whose earlier environments should drain."""
     now: Callable[[], float]

@@ -24,7 +24,7 @@ async def update_function_code(services: Services, call: Call) -> Mapping[str, A
     record = find_writable(services, call)
     _check_update(call.params)
     refuse_unsigned(services.store.catalog, record)
-    data, unzipped_size = await inspect_package(call.params)
+    data, unzipped_size = await inspect_package(services.objects, call.params)
     check_total_size(unzipped_size, (layer.code for layer in record.config.layers))
     code = await store_package(services.store, data, unzipped_size)
     config = replace(record.config, architecture=architecture(call.params, record.config.architecture))

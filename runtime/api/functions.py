@@ -68,7 +68,7 @@ async def _new_record(services: Services, call: Call, name: str) -> FunctionVers
     tags = check_tags(params.get("Tags", {}))
     layers = resolve_layers(services.store.catalog, call.scope, params.get("Layers", ()))
     config = new_configuration(params, layers, runtime_identifiers())
-    code = await take_package(services.store, params["Code"])
+    code = await take_package(services, params["Code"])
     check_total_size(code.unzipped_size, (layer.code for layer in layers))
     return FunctionVersion(
         scope=call.scope,

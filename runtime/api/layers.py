@@ -20,7 +20,7 @@ _MOST_VERSIONS = 10**18
 async def publish_layer_version(services: Services, call: Call) -> Mapping[str, Any]:
     params = call.params
     asked = own_layer(call)
-    code = await take_package(services.store, params["Content"])
+    code = await take_package(services, params["Content"])
     draft = LayerVersion(
         scope=asked.scope,
         name=asked.name,

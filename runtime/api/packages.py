@@ -8,29 +8,30 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from runtime.api.calls import not_implemented
+from runtime.api.calls import Services
 from runtime.bundles import BadZip, inspect_zip
 from runtime.errors import LambdaError, invalid_parameter
 from runtime.model import Code
+from runtime.objects import ObjectName, ObjectRefused, Objects, ObjectTooLarge, ObjectUnreachable
 from runtime.store import Store
-from runtime.zips import MAX_UNZIPPED
+from runtime.zips import MAX_UNZIPPED, TOO_LARGE
 
 _log = logging.getLogger(__name__)
 ZIPPED_LIMIT = 52_428_800
+"""Of a zip in the request. One in S3 is held to what it may unpack to."""
+_MOST_SAID = 500
+"""Characters of what S3 says that are passed on."""
 
 
-async def take_package(store: Store, members: Mapping[str, Any]) -> Code:
+async def take_package(services: Services, members: Mapping[str, Any]) -> Code:
     """Store the package that `members` (of FunctionCode, UpdateFunctionCode or layer content) describe."""
-    return await store_package(store, *await inspect_package(members))
+    return await store_package(services.store, *await inspect_package(services.objects, members))
 
 
-async def inspect_package(members: Mapping[str, Any]) -> tuple[bytes, int]:
+async def inspect_package(objects: Objects, members: Mapping[str, Any]) -> tuple[bytes, int]:
     """The zip's bytes and its unzipped size, checked against every limit; nothing is stored."""
-    data = _zip_member(members)
-    if len(data) > ZIPPED_LIMIT:
-        raise LambdaError(
-            "RequestEntityTooLargeException", f"Zipped size must be smaller than {ZIPPED_LIMIT} bytes"
-        )
+    name = _object_name(members)
+    data = _zip_member(members) if name is None else await _fetched(objects, name)
     try:
         facts = await asyncio.to_thread(inspect_zip, data)
     except BadZip as error:
@@ -44,12 +45,51 @@ async def store_package(store: Store, data: bytes, unzipped_size: int) -> Code:
 
 
 def _zip_member(members: Mapping[str, Any]) -> bytes:
-    if "S3Bucket" in members or "S3Key" in members:
-        raise not_implemented("packages in S3 (send the zip itself as ZipFile)")
     data: bytes | None = members.get("ZipFile")
     if data is None:
-        raise invalid_parameter("Please provide a source for function code.")
+        raise invalid_parameter(NO_SOURCE)
+    if len(data) > ZIPPED_LIMIT:
+        raise LambdaError(
+            "RequestEntityTooLargeException", f"Zipped size must be smaller than {ZIPPED_LIMIT} bytes"
+        )
     return data
+
+
+def _object_name(members: Mapping[str, Any]) -> ObjectName | None:
+    """The object that holds the zip; None where the zip is to be in the request."""
+    given = [name for name in _S3_MEMBERS if name in members]
+    if not given:
+        return None
+    if "ZipFile" in members:
+        raise invalid_parameter(
+            "Please do not provide other FunctionCode parameters when providing a ZipFile."
+        )
+    if not {"S3Bucket", "S3Key"} <= set(given):
+        raise invalid_parameter(NO_SOURCE)
+    return ObjectName(members["S3Bucket"], members["S3Key"], members.get("S3ObjectVersion"))
+
+
+async def _fetched(objects: Objects, name: ObjectName) -> bytes:
+    try:
+        return await objects.read(name, MAX_UNZIPPED)
+    except ObjectTooLarge:
+        raise invalid_parameter(TOO_LARGE) from None
+    except ObjectUnreachable as error:
+        _log.warning("s3://%s/%s: %s", name.bucket, name.key, error)
+        raise invalid_parameter(f"Error occurred while GetObject. {error}") from None
+    except ObjectRefused as error:
+        said = f"S3 Error Code: {error.code}. S3 Error Message: {error.text[:_MOST_SAID]}"
+        if error.code == "AccessDenied":
+            raise LambdaError(
+                "AccessDeniedException",
+                "Your access has been denied by S3, please make sure your request credentials have permission to "
+                f"GetObject for {name.bucket}/{name.key}. {said}",
+            ) from None
+        raise invalid_parameter(f"Error occurred while GetObject. {said}") from None
+
+
+_S3_MEMBERS = ("S3Bucket", "S3Key", "S3ObjectVersion")
+NO_SOURCE = "Please provide a source for function code."
 
 
 def check_total_size(unzipped_size: int, layers: Iterable[Code]) -> None:

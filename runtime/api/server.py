@@ -8,13 +8,15 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from asyncio import Transport
+from collections.abc import Awaitable, Callable, Container, Mapping
 from typing import Any
 
 from aiohttp import web
 from botocore.model import OperationModel
 from multidict import MultiDict, MultiMapping
 
+from rapid.server import Door
 from runtime.api import (
     account,
     aliases,
@@ -39,7 +41,7 @@ from runtime.api.calls import Call, Operation, Services, not_implemented
 from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
-from runtime.api.identity import Identities, Identity
+from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.parsing import RawRequest
@@ -50,6 +52,8 @@ from runtime.api.workshop import Readiness, Workshop
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
 from runtime.model import Scope
+from runtime.objects import Objects
+from runtime.sessions import Sessions
 from runtime.store import Store
 
 _log = logging.getLogger(__name__)
@@ -70,14 +74,15 @@ OPERATIONS: dict[str, Operation] = {
     **tags.OPERATIONS,
     **versions.OPERATIONS,
 }
-IMPLEMENTED = frozenset(OPERATIONS) | {"Invoke", "InvokeWithResponseStream"}
+INVOCATIONS = frozenset({"Invoke", "InvokeWithResponseStream"})
+IMPLEMENTED = frozenset(OPERATIONS) | INVOCATIONS
 """The operations that do something; the others of the service model are refused by name."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _NO_QUERY: MultiDict[str] = MultiDict()
 _BIG_BODY = 1 << 17
 """From this size on, parsing is done in a thread."""
-_HEADER_LIMIT = 1 << 16
+HEADER_LIMIT = 1 << 16
 """Of one header field or the request line."""
 
 
@@ -88,27 +93,59 @@ class Api:
         self,
         services: Services,
         invoker: Invoker,
-        identities: Identities,
+        *,
+        identities: Identifier,
         base_url: Callable[[], str | None],
         extra: Mapping[str, Handler],
+        sessions: Sessions,
+        allowed: Container[str] = IMPLEMENTED,
     ) -> None:
         self._services = services
+        self._invoker = invoker
         self._identities = identities
         self._base_url = base_url
         self._extra = extra
+        self._sessions = sessions
+        self._allowed = allowed
+        self._has_refused = False
         self._protocol = Protocol()
         self._invocations = InvokeDoor(invoker, self._protocol)
         self._streams = StreamDoor(invoker, self._protocol)
 
+    def for_functions(self, allowed: Container[str] = IMPLEMENTED) -> "Api":
+        """The same for callers inside sandboxes, who may do less: only Lambda's operations, and of them the allowed."""
+        return Api(
+            self._services,
+            self._invoker,
+            identities=SessionIdentities(self._sessions),
+            base_url=lambda: None,
+            extra={},
+            sessions=self._sessions,
+            allowed=allowed,
+        )
+
     def server(self) -> web.Server:
         """The low-level server. Bodies stay as sent, for their limits count what is sent."""
-        return web.Server(
+        server = Door(
             self.handle,
             access_log=None,
             auto_decompress=False,
-            max_line_size=_HEADER_LIMIT,
-            max_field_size=_HEADER_LIMIT,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
         )
+        server.admit = self._admit
+        return server
+
+    def _admit(self, transport: Transport, _: int) -> bool:
+        """Everyone but sandboxes, where they can be told: functions have a door of their own."""
+        sandbox = self._sessions.sandbox_at(peer_of(transport))
+        if sandbox is not None and not self._has_refused:
+            self._has_refused = True  # said once: functions must not be able to fill the log
+            _log.warning(
+                "Hung up on sandbox %s, which called the REST API: functions call Berth at AWS_ENDPOINT_URL_LAMBDA",
+                sandbox,
+            )
+        return sandbox is None
 
     async def resume_pending(self) -> None:
         """Take up functions that an earlier process left Pending or InProgress."""
@@ -139,6 +176,8 @@ class Api:
             path = request.rel_url.raw_path_qs  # a proxy's form, with scheme and host
         if "?" in path:
             path, query = path.partition("?")[0], request.query
+        if path.startswith(CODE_PREFIX):  # a link that only we can have made, and that is not signed
+            return self._services.links.serve(request)
         identity = self._identities.of(headers, query)
         name = invoked_name(request.method, path)
         if name is not None:
@@ -148,8 +187,6 @@ class Api:
             return await self._streams.handle(request, identity.scope, name, query, request_id)
         if (handler := self._extra.get(path)) is not None:
             return await handler(request)
-        if path.startswith(CODE_PREFIX):
-            return self._services.links.serve(request)
         if identity.service == "sts" or path == "/":
             return await _sts(request, identity, request_id)
         return await self._operate(request, path, identity, request_id)
@@ -165,6 +202,8 @@ class Api:
         name = match.operation.name
         if (operation := OPERATIONS.get(name)) is None:
             raise refusal(match.operation)
+        if name not in self._allowed:
+            raise _not_allowed(name)
         params = await self._params(request, match)
         call = Call(scope=identity.scope, params=params, base_url=self._address(request))
         result = await operation(self._services, call)
@@ -195,17 +234,33 @@ def build_api(
     base_url: Callable[[], str | None] = lambda: None,
     now: Callable[[], float] = time.time,
     extra: Mapping[str, Handler] | None = None,
+    sessions: Sessions | None = None,
+    objects: Objects | None = None,
 ) -> Api:
-    """The REST door with its collaborators. `extra` are further handlers by exact path."""
+    """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
+    sessions = sessions or Sessions()
     services = Services(
         store=store,
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
+        objects=objects or Objects(None, region),
         retired=retired,
         now=now,
         lenient_routing=lenient_routing,
     )
-    return Api(services, invoker, Identities(account_id, region), base_url, extra or {})
+    return Api(
+        services,
+        invoker,
+        identities=Identities(account_id, region, sessions.account_of),
+        base_url=base_url,
+        extra=extra or {},
+        sessions=sessions,
+    )
+
+
+def peer_of(transport: Transport) -> str:
+    """The address that a connection comes from; none where it is gone already."""
+    return str((transport.get_extra_info("peername") or [""])[0]).removeprefix("::ffff:")
 
 
 def refusal(operation: OperationModel) -> LambdaError:
@@ -213,6 +268,13 @@ def refusal(operation: OperationModel) -> LambdaError:
     modelled = {shape.name for shape in operation.error_shapes}
     code = next((code for code in _REFUSALS if code in modelled), "ServiceException")
     return LambdaError(code, not_implemented(operation.name).message)
+
+
+def _not_allowed(name: str) -> LambdaError:
+    return LambdaError(
+        "AccessDeniedException",
+        f"Functions may not call {name} here: they may invoke others. The setting functions_may_call can allow more.",
+    )
 
 
 _REFUSALS = ("InvalidParameterValueException", "InvalidRequestContentException", "ResourceConflictException")

@@ -72,12 +72,15 @@ def _foreground(settings: Settings, ready_fd: int | None) -> int:
     _log_to_stderr(settings, functions=ready_fd is None)
     # Only this command needs the control plane, whose import takes longer than most commands run.
     serve: Callable[..., int] = import_module("runtime.app").run
+    refused: type[Exception] = import_module("runtime.store.errors").StoreError
     try:
         return serve(settings, ready=lambda url: _ready(settings, url, ready_fd))
     except instance.AlreadyRunning as error:
         raise CliError(f"{error}; stop it first: {command_for(settings.data_dir, 'berth down')}") from None
     except (OSError, SpawnerError) as error:
         raise CliError(f"cannot start: {_reason(error)}; see: berth doctor") from None
+    except refused as error:
+        raise CliError(f"cannot start with {settings.data_dir}: {error}") from None
 
 
 def _reason(error: OSError | SpawnerError) -> str:

@@ -2,7 +2,8 @@
 
 Driven by the types of `runtime.model`, and strict: a document of another format, an unknown member, a missing one or a
 value of the wrong type is refused, never guessed at. A member that has a default may be missing: that is how documents
-written before the member existed are read. Knows nothing of SQL.
+written before the member existed are read. What is secret in a record is sealed (`runtime.store.sealing`). Knows nothing
+of SQL.
 """
 
 import types
@@ -32,7 +33,9 @@ from runtime.model import (
     ReservedConcurrency,
     RuntimeManagement,
 )
+from runtime.store import sealing
 from runtime.store.errors import RecordUnreadable
+from runtime.store.vault import Vault
 
 FORMAT = 1
 """Changes when a document's meaning does, not when a member with a default is added."""
@@ -56,16 +59,18 @@ _KIND_NAMES = {kind: name for name, kind in ATTACHMENTS.items()}
 _Reader = Callable[[Any], Any]
 
 
-def encode(record: FunctionVersion | Alias | LayerVersion | Attachment) -> str:
-    return orjson.dumps({"format": FORMAT, "record": record}, default=_plain).decode()
+def encode(record: FunctionVersion | Alias | LayerVersion | Attachment, vault: Vault | None = None) -> str:
+    """The record's document. Kinds of records that hold a secret need the vault."""
+    document = orjson.dumps({"format": FORMAT, "record": record}, default=_plain)
+    return sealing.seal(type(record), document, vault).decode()
 
 
-def decode_function(document: str) -> FunctionVersion:
-    return typing.cast("FunctionVersion", _decode(FunctionVersion, document))
+def decode_function(document: str, vault: Vault | None = None) -> FunctionVersion:
+    return typing.cast("FunctionVersion", _decode(FunctionVersion, document, vault))
 
 
-def decode_alias(document: str) -> Alias:
-    return typing.cast("Alias", _decode(Alias, document))
+def decode_alias(document: str, vault: Vault | None = None) -> Alias:
+    return typing.cast("Alias", _decode(Alias, document, vault))
 
 
 def decode_layer_version(document: str) -> LayerVersion:
@@ -88,13 +93,14 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _decode(kind: type, document: str) -> object:
+def _decode(kind: type, document: str, vault: Vault | None = None) -> object:
     try:
         envelope = orjson.loads(document)
         if envelope["format"] != FORMAT:
             raise ValueError(f"its format is {envelope['format']!r}, this program knows {FORMAT}")
+        sealing.unseal(kind, envelope["record"], vault)
         return _reader(kind)(envelope["record"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RecordUnreadable(f"A stored {kind.__name__} cannot be read: {error}") from error
 
 

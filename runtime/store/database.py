@@ -1,7 +1,7 @@
 """The SQLite database file: how it is opened, brought up to date, and what it promises.
 
 Write-ahead log with full synchronisation: once a transaction has committed, neither a killed process nor a power
-failure takes it back. Knows nothing of what the tables mean.
+failure takes it back. A connection carries the vault for what is sealed in the file. Knows nothing of what the tables mean.
 """
 
 import os
@@ -13,12 +13,24 @@ from pathlib import Path
 from runtime.files import StorageFull, sync_directory
 from runtime.store.errors import SchemaTooNew, StoreError
 from runtime.store.statements import Migration, read_migrations
+from runtime.store.vault import Vault
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+class Database(sqlite3.Connection):
+    """A connection, and the vault for what is sealed in its file."""
+
+    vault: Vault | None = None
+
+
+def vault_of(connection: sqlite3.Connection) -> Vault | None:
+    return connection.vault if isinstance(connection, Database) else None
+
+
+def open_database(path: Path, vault: Vault | None = None) -> sqlite3.Connection:
     """Open, or create, a database at the newest version of the schema. One thread at a time may use it."""
     _create_private(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Database)
+    connection.vault = vault
     try:
         with translating_errors():
             _configure(connection)
@@ -41,6 +53,29 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{step.script}\nPRAGMA user_version = {step.number};\nCOMMIT;"
         )
+
+
+@contextmanager
+def erasing(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction after which nothing of what it replaced, or what was deleted before it, is left in the file."""
+    connection.execute(
+        "VACUUM"
+    )  # first: whoever is interrupted begins anew, for what is to be replaced is still there
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("PRAGMA secure_delete = OFF")
+
+
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Bring the write-ahead log home and cut it off: what it holds may be older than what was erased."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 @contextmanager

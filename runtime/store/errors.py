@@ -6,6 +6,7 @@ The store speaks of records; which HTTP error a refusal becomes is the REST API'
 from runtime.files import StorageFull
 
 __all__ = [
+    "KeyRefused",
     "RecordExists",
     "RecordMissing",
     "RecordReferenced",
@@ -20,6 +21,10 @@ __all__ = [
 
 class StoreError(Exception):
     """Any refusal or failure of the store."""
+
+
+class KeyRefused(StoreError):
+    """The key to what is encrypted is missing, or another, or none; the text says what to do."""
 
 
 class RecordExists(StoreError):

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from runtime.files import PRIVATE, TRAVERSABLE, make_directory
 from runtime.model import Alias, Attachment, FunctionVersion, LayerVersion, Scope, State
-from runtime.store import attachments, codec
+from runtime.store import attachments, codec, sealing
 from runtime.store.attachments import WHATEVER, Expected
 from runtime.store.blobs import BlobStore
 from runtime.store.catalog import (
@@ -33,7 +33,7 @@ from runtime.store.catalog import (
     PolicyChanged,
     VersionDeleted,
 )
-from runtime.store.database import open_database, translating_errors
+from runtime.store.database import empty_log, erasing, open_database, translating_errors, vault_of
 from runtime.store.errors import (
     RecordExists,
     RecordMissing,
@@ -43,6 +43,7 @@ from runtime.store.errors import (
 )
 from runtime.store.garbage import TrashCollection, collect
 from runtime.store.statements import SQL
+from runtime.store.vault import KEY_NAME, Vault
 from runtime.store.writer import Writer
 from runtime.trees import Trees
 
@@ -66,9 +67,10 @@ class Store:
         self._writer = Writer(connection, self._on_commit)
 
     @classmethod
-    async def open(cls, data_dir: Path) -> Self:
+    async def open(cls, data_dir: Path, key_file: Path | None = None) -> Self:
+        """`key_file` holds the key of functions' variables, if it is not beside the database."""
         make_directory(data_dir, TRAVERSABLE)
-        return cls(*await asyncio.to_thread(_open, data_dir))
+        return cls(*await asyncio.to_thread(_open, data_dir, key_file))
 
     async def close(self) -> None:
         """Finish the writes that are queued."""
@@ -174,14 +176,18 @@ class Store:
         self.catalog = self.catalog.evolve(changes)
 
 
-def _open(data_dir: Path) -> tuple[sqlite3.Connection, Catalog, BlobStore, Trees]:
+def _open(data_dir: Path, key_file: Path | None) -> tuple[sqlite3.Connection, Catalog, BlobStore, Trees]:
     make_directory(data_dir / "store", PRIVATE)
     blobs, trees = BlobStore(data_dir / "blobs"), Trees(data_dir)
     blobs.prepare()
-    connection = open_database(data_dir / "store" / "berth.sqlite3")
+    vault = Vault(key_file or data_dir / "store" / KEY_NAME)
+    connection = open_database(data_dir / "store" / "berth.sqlite3", vault)
     try:
         with translating_errors():
             catalog = Catalog().evolve(_stored(connection))
+            vault.ensure_key()
+            _seal_all(connection)
+            empty_log(connection)
         collect(catalog, blobs, trees)
     except BaseException:
         connection.close()
@@ -191,13 +197,31 @@ def _open(data_dir: Path) -> tuple[sqlite3.Connection, Catalog, BlobStore, Trees
 
 def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
     """The whole database as changes to an empty catalog."""
+    vault = vault_of(connection)
     for *key, document in connection.execute(SQL["load_functions"]):
-        yield FunctionPut(_decode(codec.decode_function, key, document))
+        yield FunctionPut(_decode(lambda text: codec.decode_function(text, vault), key, document))
     for *key, document in connection.execute(SQL["load_aliases"]):
-        yield AliasPut(_decode(codec.decode_alias, key, document))
+        yield AliasPut(_decode(lambda text: codec.decode_alias(text, vault), key, document))
     for *key, document in connection.execute(SQL["load_layer_versions"]):
         yield LayerVersionPut(_decode(codec.decode_layer_version, key, document))
     yield from attachments.load(connection)
+
+
+def _seal_all(connection: sqlite3.Connection) -> None:
+    """Encrypt what earlier releases stored as it was."""
+    functions = _lying_open(connection, FunctionVersion, "load_functions")
+    aliases = _lying_open(connection, Alias, "load_aliases")
+    if functions or aliases:
+        with erasing(connection):
+            for function in map(codec.decode_function, functions):
+                _update_function(connection, function, function.revision_id)
+            for alias in map(codec.decode_alias, aliases):
+                _put_alias(connection, alias, alias.revision_id)
+
+
+def _lying_open(connection: sqlite3.Connection, kind: type, statement: str) -> list[str]:
+    rows = connection.execute(SQL[statement]).fetchall()
+    return [document for *_, document in rows if sealing.lies_open(kind, document)]
 
 
 def _decode(decode: Callable[[str], _Record], key: Sequence[object], document: str) -> _Record:
@@ -211,24 +235,24 @@ def _key(scope: Scope, name: str) -> dict[str, Any]:
     return {"account": scope.account, "region": scope.region, "name": name}
 
 
-def _function_row(record: FunctionVersion) -> Mapping[str, Any]:
+def _function_row(connection: sqlite3.Connection, record: FunctionVersion) -> Mapping[str, Any]:
     return _key(record.scope, record.name) | {
         "version": record.version,
         "revision_id": record.revision_id,
-        "document": codec.encode(record),
+        "document": codec.encode(record, vault_of(connection)),
     }
 
 
 def _insert_function(connection: sqlite3.Connection, record: FunctionVersion) -> FunctionPut:
     try:
-        connection.execute(SQL["insert_function"], _function_row(record))
+        connection.execute(SQL["insert_function"], _function_row(connection, record))
     except sqlite3.IntegrityError as error:
         raise RecordExists(f"{record.arn}:{record.version}") from error
     return FunctionPut(record)
 
 
 def _update_function(connection: sqlite3.Connection, record: FunctionVersion, expected: str) -> FunctionPut:
-    row = {**_function_row(record), "expected_revision": expected}
+    row = {**_function_row(connection, record), "expected_revision": expected}
     if connection.execute(SQL["update_function"], row).rowcount == 0:
         raise RevisionMismatch(f"{record.arn}:{record.version} is not at revision {expected}")
     return FunctionPut(record)
@@ -239,8 +263,9 @@ def _publish_version(connection: sqlite3.Connection, draft: FunctionVersion, exp
     latest = connection.execute(SQL["latest_revision"], key).fetchone()
     if latest != (expected,):
         raise RevisionMismatch(f"{draft.arn}:$LATEST is not at revision {expected}")
+    vault = vault_of(connection)
     for (document,) in connection.execute(SQL["last_version"], key):
-        last = _decode(codec.decode_function, (draft.arn, "last version"), document)
+        last = _decode(lambda text: codec.decode_function(text, vault), (draft.arn, "last"), document)
         if _is_same(last, draft):
             return FunctionPut(last)
     connection.execute(SQL["advance_version"], key)
@@ -295,7 +320,7 @@ def _put_alias(connection: sqlite3.Connection, record: Alias, expected: str | No
         "version": record.version,
         "additional_version": next(iter(record.weights), None),
         "revision_id": record.revision_id,
-        "document": codec.encode(record),
+        "document": codec.encode(record, vault_of(connection)),
         "expected_revision": expected,
     }
     statement = SQL["insert_alias"] if expected is None else SQL["update_alias"]

@@ -108,3 +108,43 @@ def test_it_says_that_it_is_healthy(control_plane: str) -> None:
         health = json.load(answer)
     assert health["status"] == "ok"
     assert "copy delivery" in health["spawner"]
+
+
+KNOCK = """
+import json, os, urllib.error, urllib.request, boto3
+
+def handler(event, context):
+    if "invoke" in event:
+        return json.loads(boto3.client("lambda").invoke(FunctionName=event["invoke"])["Payload"].read())
+    door = os.environ["AWS_ENDPOINT_URL_LAMBDA"].rpartition(":")[0]
+    try:
+        return urllib.request.urlopen(f"{door}:3001/health", timeout=5).status
+    except OSError as error:
+        return type(error).__name__
+"""
+
+
+@pytest.mark.docker
+def test_functions_call_through_their_door_only(control_plane: str, zip_of: Callable[..., bytes]) -> None:
+    """The REST API listens on all of the container's addresses and hangs up on sandboxes; their door answers."""
+    client: Any = boto3.client(
+        "lambda",
+        endpoint_url=control_plane,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"max_attempts": 0}, read_timeout=120),
+    )
+    client.create_function(
+        FunctionName="knock",
+        Runtime="python3.11",
+        Role="arn:aws:iam::123456789012:role/any",
+        Handler="app.handler",
+        Code={"ZipFile": zip_of({"app.py": KNOCK})},
+        Timeout=20,
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName="knock")
+    for event in ({}, {"invoke": "knock"}):
+        answer = client.invoke(FunctionName="knock", Payload=json.dumps(event))
+        found = json.loads(answer["Payload"].read())
+        assert found in ("RemoteDisconnected", "ConnectionResetError"), found

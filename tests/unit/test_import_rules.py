@@ -41,6 +41,7 @@ PURE = [
     ROOT / "runtime" / "api" / "event_stream.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
+    ROOT / "runtime" / "neighbours.py",
     ROOT / "runtime" / "variables.py",
 ]
 IMPURE = {

@@ -21,6 +21,7 @@ from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
+from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.core.routing import as_run_by
@@ -28,6 +29,7 @@ from runtime.errors import LambdaError, PreparationFailed
 from runtime.fleet import Fleet
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.sessions import Sessions
 from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
@@ -331,6 +333,7 @@ class World:
             images=NoImages(),
             bundles=Files(path),  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
+            calls=FunctionDoor(Sessions()),
             freeze=True,
         )
         self.fleet = self.make()
@@ -1059,6 +1062,13 @@ async def test_timeouts_can_be_suspended(world: World, f: FunctionVersion, timeo
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+
+
+async def test_keys_do_not_show_variables(world: World) -> None:
+    """A key may get into a log; what is secret in its configuration may not."""
+    key = world.fleet._key(function(environment={"PASSWORD": "hush"}))
+    assert key != world.fleet._key(function(environment={"PASSWORD": "other"}))
+    assert "hush" not in repr(key)
 
 
 def alias(name: str, version: str = "1", *, revision: str = "a", **environment: str) -> Alias:

@@ -224,3 +224,36 @@ def test_client_url_is_the_flag_or_the_variable() -> None:
     assert settings.client_url("http://a", environ) == "http://a"
     assert settings.client_url(None, environ) == "http://b"
     assert settings.client_url(None, {"BERTH_URL": ""}) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "url"),
+    [
+        ({}, "http://127.0.0.1:3001"),
+        ({}, "http://localhost:3001/"),
+        ({"port": "0"}, "http://localhost:3001"),
+        ({"port": "4000"}, "http://localhost:3001"),
+        ({"port": "4000"}, "http://127.0.0.1:4000"),
+        ({"host": "10.1.2.3"}, "http://10.1.2.3:3001"),
+    ],
+)
+def test_the_sdks_variable_that_leads_to_berth_names_no_other_service(
+    home: Path, flags: dict[str, str], url: str
+) -> None:
+    """A shell that points the AWS CLI at Berth says nothing of S3."""
+    loaded = load(flags, {"AWS_ENDPOINT_URL": url})
+    assert (loaded.settings.aws_endpoint_url, loaded.origins["aws_endpoint_url"]) == (None, "default")
+
+
+def test_the_sdks_variable_names_an_emulator(home: Path) -> None:
+    """Where it leads elsewhere it is the fallback; what is not understood is passed over."""
+    loaded = load({}, {"AWS_ENDPOINT_URL": "http://localhost:4566"})
+    assert str(loaded.settings.aws_endpoint_url) == "http://localhost:4566"
+    assert loaded.origins["aws_endpoint_url"] == "AWS_ENDPOINT_URL"
+    assert load({}, {"AWS_ENDPOINT_URL": "nonsense"}).settings.aws_endpoint_url is None
+
+
+def test_berth_cannot_be_its_own_neighbour(home: Path) -> None:
+    """Said on purpose, its own address is a mistake that is told."""
+    with pytest.raises(SettingsError, match=r"^--aws-endpoint-url: http://localhost:3001 is Berth itself"):
+        load({"aws_endpoint_url": "s3=http://localhost:3001"}, {})

@@ -23,9 +23,10 @@ def function(*, version: str = LATEST, **config: Any) -> FunctionVersion:
     )
 
 
-def variables(version: FunctionVersion, layout: Layout = LAYOUT) -> dict[str, str]:
+def variables(version: FunctionVersion, layout: Layout = LAYOUT, **options: Any) -> dict[str, str]:
     return runtime_variables(
         version,
+        **options,
         layout=layout,
         runtime_api="169.254.100.1:9001",
         log_stream="2026/01/01/[$LATEST]0",
@@ -155,3 +156,12 @@ def test_layout() -> None:
     )
     assert seen["PATH"].endswith(":/s/opt/bin")
     assert "/var/task" not in " ".join(seen.values())
+
+
+def test_endpoints_are_the_customers_to_change() -> None:
+    """What says where services are is there for runtime and extensions, unless the customer says otherwise."""
+    endpoints = {"AWS_ENDPOINT_URL_S3": "http://ours", "AWS_ENDPOINT_URL_LAMBDA": "http://berth"}
+    found = variables(function(environment={"AWS_ENDPOINT_URL_S3": "http://theirs"}), endpoints=endpoints)
+    assert found["AWS_ENDPOINT_URL_S3"] == "http://theirs"
+    assert found["AWS_ENDPOINT_URL_LAMBDA"] == "http://berth"
+    assert extension_variables(found)["AWS_ENDPOINT_URL_LAMBDA"] == "http://berth"

@@ -213,7 +213,9 @@ def make_zip(**files: str) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in (files or {"app": "def handler(event, context): return event\n"}).items():
-            archive.writestr(f"{name}.py", content)
+            info = zipfile.ZipInfo(f"{name}.py", (2024, 1, 1, 0, 0, 0))  # the same files give the same bytes
+            info.external_attr = 0o100644 << 16
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return target.getvalue()
 
 

@@ -230,10 +230,7 @@ def _params(door: Any, **changes: Any) -> dict[str, Any]:
         ({}, "Could not unzip uploaded file. Please check your file, then try to upload again."),
         ({"Code": {}}, "Please provide a source for function code."),
         ({"Code": {"ZipFile": b""}}, "Uploaded file must be a non-empty zip"),
-        (
-            {"Code": {"S3Bucket": "bucket", "S3Key": "k"}},
-            "Berth does not implement packages in S3 (send the zip itself as ZipFile) yet.",
-        ),
+        ({"Code": {"S3Bucket": "bucket"}}, "Please provide a source for function code."),
         (
             {"PackageType": "Image"},
             "Please provide ImageUri when creating a function with packageType Image.",

@@ -15,6 +15,7 @@ from runtime.cli import up
 from runtime.instance import acquire
 from runtime.settings import Settings
 from runtime.spawners.base import SpawnerError
+from runtime.store.errors import KeyRefused
 
 Ready = Callable[[str], None]
 
@@ -155,3 +156,15 @@ def test_functions_logs_are_shown_with_their_group(
     app.run = logging_function
     run("up")
     assert out.getvalue() == "/aws/lambda/hello | hi\nthere\n"
+
+
+def test_store_that_cannot_be_opened_says_why(app: Any, run: Any, home: Path) -> None:
+    """One line, with the data directory it is about and what to do."""
+
+    def locked(settings: Settings, *, ready: Ready) -> int:
+        raise KeyRefused("The key is missing. Put it back.")
+
+    app.run = locked
+    code, _, err = run("up")
+    assert code == 2
+    assert err == f"berth: cannot start with {home}/.berth: The key is missing. Put it back.\n"

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from runtime.model import LATEST, Alias, FunctionVersion, Scope, State
-from runtime.store import Store, codec
+from runtime.store import Store
 from runtime.store.database import migrate
 from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced, RevisionMismatch
 from runtime.store.statements import read_migrations
@@ -226,7 +227,8 @@ async def test_a_database_of_the_first_schema(
     migrate(old, read_migrations()[:1])
     records = [function(), function(version="9"), function(version="10"), function("g")]
     for record in records:
-        document = codec.encode(record).replace(',"source_description":""', "")
+        document = orjson.dumps({"format": 1, "record": record}).decode()
+        document = document.replace(',"source_description":""', "")
         assert "source_description" not in document
         key = (scope.account, scope.region, record.name, record.version)
         old.execute("INSERT INTO function_versions VALUES (?, ?, ?, ?, ?, ?)", (*key, "r1", document))

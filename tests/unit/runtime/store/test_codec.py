@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
@@ -21,7 +21,7 @@ from runtime.model import (
     State,
     UpdateStatus,
 )
-from runtime.store import codec
+from runtime.store import codec, sealing
 from runtime.store.errors import RecordUnreadable
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -133,6 +133,23 @@ SAMPLE = FunctionVersion(
 )
 
 
+class Drawer:
+    """A vault that anyone can open, but not on behalf of another record."""
+
+    def seal(self, value: bytes, context: bytes) -> str:
+        return f"sealed {context.decode()}{value.decode()}"
+
+    def open(self, sealed: str, context: bytes) -> bytes:
+        prefix = f"sealed {context.decode()}"
+        if not sealed.startswith(prefix):
+            raise ValueError("another record's")
+        return sealed.removeprefix(prefix).encode()
+
+
+VAULT: Any = Drawer()
+SECRET = replace(SAMPLE, config=replace(SAMPLE.config, environment={"PASSWORD": "hush"}))
+
+
 def edited(edit: Callable[[dict[str, Any]], object]) -> str:
     """The sample's document after an edit."""
     document = orjson.loads(codec.encode(SAMPLE))
@@ -144,7 +161,7 @@ def edited(edit: Callable[[dict[str, Any]], object]) -> str:
 @given(functions)
 def test_function_round_trip(record: FunctionVersion) -> None:
     """Every member of a function version comes back as it was."""
-    assert codec.decode_function(codec.encode(record)) == record
+    assert codec.decode_function(codec.encode(record, VAULT), VAULT) == record
 
 
 @settings(max_examples=300)
@@ -163,7 +180,7 @@ def test_every_kind_of_attachment_is_known() -> None:
 @given(aliases)
 def test_alias_round_trip(record: Alias) -> None:
     """Every member of an alias comes back as it was, weights to the last digit."""
-    assert codec.decode_alias(codec.encode(record)) == record
+    assert codec.decode_alias(codec.encode(record, VAULT), VAULT) == record
 
 
 @given(layer_versions)
@@ -236,3 +253,62 @@ def test_no_document(document: str) -> None:
     """What is no document at all is refused in the same way."""
     with pytest.raises(RecordUnreadable):
         codec.decode_function(document)
+
+
+def plain(record: FunctionVersion) -> str:
+    """As earlier releases wrote it."""
+    return orjson.dumps({"format": codec.FORMAT, "record": record}).decode()
+
+
+def test_variables_are_sealed_and_nothing_else() -> None:
+    """The document is the same but for one member; a function without variables has nothing to seal."""
+    document, before = orjson.loads(codec.encode(SECRET, VAULT)), orjson.loads(plain(SECRET))
+    assert document["record"]["config"].pop("environment").startswith("sealed ")
+    assert before["record"]["config"].pop("environment") == {"PASSWORD": "hush"}
+    assert document == before
+    assert codec.encode(SAMPLE) == plain(SAMPLE)
+
+
+def test_variables_of_aliases_are_sealed() -> None:
+    """They belong to their alias, and to no other of the same name."""
+    alias = Alias(
+        scope=SAMPLE.scope, function="f", name="a", version="1", environment={"A": "hush"}, revision_id=""
+    )
+    document = codec.encode(alias, VAULT)
+    assert orjson.loads(document)["record"]["environment"].startswith("sealed ")
+    assert codec.decode_alias(document, VAULT) == alias
+    moved = orjson.loads(document)
+    moved["record"]["function"] = "g"
+    with pytest.raises(RecordUnreadable, match="another record's"):
+        codec.decode_alias(orjson.dumps(moved).decode(), VAULT)
+
+
+def test_variables_that_lie_open_are_read_and_told() -> None:
+    """Documents of earlier releases; once written again they are sealed."""
+    assert codec.decode_function(plain(SECRET)) == SECRET
+    assert sealing.lies_open(FunctionVersion, plain(SECRET))
+    assert not sealing.lies_open(FunctionVersion, codec.encode(SECRET, VAULT))
+    assert not sealing.lies_open(FunctionVersion, plain(SAMPLE))
+    assert not sealing.lies_open(LayerVersion, "{}")
+
+
+def test_variables_do_not_move_to_another_record() -> None:
+    """Neither to another function, version, account nor region."""
+    for stranger in (
+        replace(SECRET, name="g"),
+        replace(SECRET, version="1"),
+        replace(SECRET, scope=Scope("111122223333", "us-east-1")),
+    ):
+        document = orjson.loads(codec.encode(stranger, VAULT))
+        own = orjson.loads(codec.encode(SECRET, VAULT))
+        document["record"]["config"]["environment"] = own["record"]["config"]["environment"]
+        with pytest.raises(RecordUnreadable, match="another record's"):
+            codec.decode_function(orjson.dumps(document).decode(), VAULT)
+
+
+def test_variables_need_a_vault() -> None:
+    """Forgetting it stores nothing in the open, and reads nothing as empty."""
+    with pytest.raises(TypeError, match="without a vault"):
+        codec.encode(SECRET)
+    with pytest.raises(RecordUnreadable, match="without a vault"):
+        codec.decode_function(codec.encode(SECRET, VAULT))
