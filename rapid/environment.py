@@ -88,6 +88,11 @@ from rapid.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
+MOST_STORIES = 10
+"""Illegal calls of one environment whose stories are logged."""
+STORY_LINES = 30
+"""Of each, the last ones: what came before them is in the stories before, or long past."""
+
 
 class Environment:
     """See the module's text. `on_idle` and `on_ended` may be called from within any call here, as its last act."""
@@ -126,8 +131,8 @@ class Environment:
         self._extension_polls: dict[str, Poll[Notice]] = {}
         #: By identifier.
         self._deadline: TimerHandle | None = None
-        self._has_told = False
-        #: An illegal call's story has been logged: a function must not be able to fill the log with them.
+        self._told = 0
+        #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
         self.memory_peak = 0
         supervisor.observer = self
 
@@ -283,10 +288,10 @@ class Environment:
                 logger.exception("%r could not carry out %r", self, effect)
 
     def _tell(self, refusal: Exception) -> None:
-        """Log how it came to an illegal call, once; `berth story` has the later ones."""
-        if not self._has_told:
-            self._has_told = True
-            told = "\n  ".join(self.story_lines())
+        """Log how it came to an illegal call; `berth story` has what is too much for the log."""
+        self._told += 1
+        if self._told <= MOST_STORIES:
+            told = "\n  ".join(self.story_lines()[-STORY_LINES:])
             logger.warning("%r refused a call: %s; its story:\n  %s", self, refusal, told)
 
     def _perform(self, effect: Effect) -> None:

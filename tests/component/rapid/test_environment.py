@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rapid import processes as processes_module
+from rapid.environment import MOST_STORIES
 from rapid.events import Arm, Timer
 from rapid.exchange import Program
 from rapid.invocation import ExitStatus
@@ -86,6 +87,21 @@ class TestFreezing:
         await house.until(lambda: house.idle == 2 or house.ended)
         assert house.supervisor.calls[3] == "thaw"
         assert house.environment._processes._freezing is None
+
+
+class TestStories:
+    async def test_illegal_calls(self, house: Any, caplog: pytest.LogCaptureFixture) -> None:
+        """Each is logged with what came before it, until there are too many; the story has them all."""
+        await house.delivered()
+        for _ in range(MOST_STORIES + 2):
+            assert (await house.init_error(b"{}")).status == 403
+        told = [each.getMessage() for each in caplog.records if "refused a call" in each.getMessage()]
+        assert len(told) == MOST_STORIES
+        assert "Running to InitError; its story:" in told[0]
+        assert "Began" in told[0]
+        assert "InvokeArrived r1" in told[0]
+        refused = [line for line in house.environment.story_lines() if "REFUSED" in line]
+        assert len(refused) == MOST_STORIES + 2
 
 
 class TestLog:
