@@ -3,6 +3,8 @@
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import PayloadEncodingError
 
+from rapid.connections import is_torn
+
 _BROKEN = (ConnectionError, PayloadEncodingError, web.RequestPayloadError)
 
 
@@ -23,17 +25,23 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise BodyTooLong(limit)
     try:
-        return await _read(request.content, limit)
+        body = await _read(request.content, limit)
     except _BROKEN as error:
         raise BodyBroken from error
+    if is_torn(request):
+        raise BodyBroken
+    return body
 
 
 async def read_piece(request: web.BaseRequest) -> bytes:
     """What has come of a request's body and was not read yet; empty at the end. Raises `BodyBroken`."""
     try:
-        return await request.content.readany()
+        piece = await request.content.readany()
     except _BROKEN as error:
         raise BodyBroken from error
+    if not piece and is_torn(request):
+        raise BodyBroken
+    return piece
 
 
 async def _read(content: StreamReader, limit: int) -> bytes:

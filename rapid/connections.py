@@ -17,7 +17,7 @@ from rapid.trailers import LIMIT
 class Connection(RequestHandler):
     """See the module's text."""
 
-    __slots__ = ("_body", "_kept", "_seen", "_tail")
+    __slots__ = ("_body", "_kept", "_seen", "_tail", "torn")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -27,6 +27,8 @@ class Connection(RequestHandler):
         self._seen = 0
         self._body: StreamReader | None = None
         #: Of the last request.
+        self.torn: StreamReader | None = None
+        #: The body whose sender stopped in the middle of it.
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -45,7 +47,9 @@ class Connection(RequestHandler):
         """
         if self._body is None or self._body.is_eof():
             return False
-        self._body.set_exception(ConnectionResetError("the sender stopped in mid-body"))
+        self.torn = self._body
+        self._body.feed_eof()  # what came before is still to be read, which an exception would prevent
+        self.close()  # when the request that is being worked on has been answered
         return True
 
     def _keep(self, tail: deque[bytes], data: bytes) -> None:
@@ -65,6 +69,12 @@ def tail_of(request: web.BaseRequest) -> bytes | None:
     """The end of a request's body as it was sent, once it is there. None where the request announced no trailers."""
     connection = request.protocol
     return connection.take_tail() if isinstance(connection, Connection) else None
+
+
+def is_torn(request: web.BaseRequest) -> bool:
+    """Whether the end of a request's body is not its end: its sender stopped in the middle."""
+    connection = request.protocol
+    return isinstance(connection, Connection) and connection.torn is request.content
 
 
 def _announces(message: object) -> bool:

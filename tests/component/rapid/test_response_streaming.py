@@ -317,6 +317,23 @@ class TestCutOff:
         assert await stream.read() == b""
         assert caplog.records == []
 
+    async def test_what_came_before_the_end(
+        self, house: Any, post: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A runtime that writes and ends in the same moment: all that it wrote reaches the client."""
+        monkeypatch.setattr("rapid.runtime_api.EXIT_PATIENCE", 0)
+        stream = Stream()
+        ticket = await house.delivered(stream=stream)
+        poster = await post()
+        poster.send(poster.head())
+        for number in range(3):
+            poster.chunk(b"chunk %d" % number)
+        poster.writer.write_eof()
+        assert await all_of(stream) == b"chunk 0chunk 1chunk 2"
+        outcome = await ticket.outcome
+        assert (outcome.error_type, outcome.streamed) == ("Runtime.TruncatedResponse", 21)
+        assert (await poster.answer())[0] == 400
+
     async def test_afterwards(self, house: Any, begun: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """The runtime may not post again, but go on."""
         monkeypatch.setattr("rapid.runtime_api.EXIT_PATIENCE", 0)
