@@ -45,7 +45,11 @@ class Connection(RequestHandler):
 
         Whoever has sent all of it, and hangs up, is gone: that is how the end of a process is noticed.
         """
-        if self._body is None or self._body.is_eof():
+        if self._body is None:
+            return False
+        if self._body is self.torn:  # told again, as uvloop does when reading goes on
+            return True
+        if self._body.is_eof():
             return False
         self.torn = self._body
         self._body.feed_eof()  # what came before is still to be read, which an exception would prevent
