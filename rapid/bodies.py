@@ -46,6 +46,8 @@ async def read_piece(request: web.BaseRequest) -> bytes:
 
 async def _read(content: StreamReader, limit: int) -> bytes:
     first = await content.readany()
+    if len(first) > limit:
+        raise BodyTooLong(limit)
     if content.at_eof():
         return first
     parts = [first]
