@@ -90,6 +90,9 @@ logger = logging.getLogger(__name__)
 
 MOST_STORIES = 10
 """Illegal calls of one environment whose stories are logged."""
+EXIT_TURNS = 32
+"""Turns of the event loop between the word of a runtime's exit and its being heard: what the runtime had sent before
+comes over another connection, is here already, and is to be read first."""
 STORY_LINES = 30
 """Of each, the last ones: what came before them is in the stories before, or long past."""
 
@@ -131,6 +134,8 @@ class Environment:
         self._extension_polls: dict[str, Poll[Notice]] = {}
         #: By identifier.
         self._deadline: TimerHandle | None = None
+        self._exits: list[RuntimeExited | ExtensionExited] = []
+        #: Not heard yet, see `EXIT_TURNS`.
         self._told = 0
         #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
         self.memory_peak = 0
@@ -265,9 +270,29 @@ class Environment:
         self._journal.flush()
         now, generation = time.monotonic(), self._core.generation
         if process == self._processes.runtime(generation):
-            self._handle(RuntimeExited(now, generation, status))
+            self._hear_of_exit(RuntimeExited(now, generation, status))
         elif name := self._processes.extension(process):
-            self._handle(ExtensionExited(now, generation, name, status))
+            self._hear_of_exit(ExtensionExited(now, generation, name, status))
+
+    def _hear_of_exit(self, event: RuntimeExited | ExtensionExited) -> None:
+        """In order, and of a runtime's not before the answer that may be on its way."""
+        if not self._exits and not (isinstance(event, RuntimeExited) and self._may_be_answering()):
+            self._handle(event)
+            return
+        self._exits.append(event)
+        if len(self._exits) == 1:
+            self._hear_of_exits(EXIT_TURNS)
+
+    def _hear_of_exits(self, turns: int) -> None:
+        if turns and self._may_be_answering():
+            self._loop.call_soon(self._hear_of_exits, turns - 1)
+            return
+        exits, self._exits = self._exits, []
+        for event in exits:
+            self._handle(event)
+
+    def _may_be_answering(self) -> bool:
+        return self._core.phase is Phase.INVOKE and self._core.runtime in _ANSWERING
 
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
         self._journal.flush()
@@ -414,3 +439,7 @@ class Environment:
     def _thaw(self) -> None:
         if self._processes.thaw():
             self._telemetry.resume()
+
+
+_ANSWERING = (RuntimeState.RUNNING, RuntimeState.RESPONDING, RuntimeState.ERRING)
+"""The runtime's answer may be on its way."""

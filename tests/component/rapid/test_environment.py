@@ -273,10 +273,10 @@ class TestFaults:
         )
 
     async def test_exit(self, house: Any) -> None:
-        """The client hears of the exit at once, the log says why, the next invocation meets a new process."""
+        """The client hears of the exit, the log says why, the next invocation meets a new process."""
         ticket = await house.delivered()
         house.environment.exited(FIRST, ExitStatus(-9, out_of_memory=True))
-        assert b"signal: killed" in ticket.outcome.result().payload
+        assert b"signal: killed" in (await ticket.outcome).payload
         report = await ticket.completed
         assert report.error_type == "Runtime.OutOfMemory"
         again = house.invoke(request_id="r2")
@@ -284,6 +284,17 @@ class TestFaults:
         assert (await house.next()).status == 200
         await house.respond(b"2", "r2")
         assert again.outcome.result().payload == b"2"
+
+    async def test_an_exit_that_overtakes_the_answer(self, house: Any) -> None:
+        """What the runtime had sent before it ended counts, though the word of its end came first."""
+        ticket = await house.delivered()
+        _, writer = await asyncio.open_connection("127.0.0.1", house.listener.port)
+        head = b"POST /2018-06-01/runtime/invocation/r1/response HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
+        writer.write(head + b"done")
+        house.environment.exited(FIRST, ExitStatus(3))
+        assert (await ticket.outcome).payload == b"done"
+        assert (await ticket.completed).error_type == "Runtime.ExitError"
+        writer.close()
 
     async def test_late_exit(self, house: Any) -> None:
         """The exit of an earlier process is not that of the present one."""
