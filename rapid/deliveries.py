@@ -132,7 +132,6 @@ class _Answer:
 
     def __init__(self) -> None:
         self._data = b""
-        self._body_at = 0
         self._length: int | None = None
         self._read = 0
         self.status: int | None = None

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.paging import page
+from runtime.api.targets import Target, asked_target, exists
 from runtime.errors import LambdaError
 from runtime.model import Attachment, Scope
 from runtime.store.errors import RecordExists, RecordMissing, RevisionMismatch
@@ -91,6 +92,18 @@ def lister(
         return pages(call, member, records, lambda record: record.qualifier, document or row.document)
 
     return list_records
+
+
+def owner_of(missing: Callable[[Target], LambdaError]) -> Callable[[Services, Call], Place]:
+    """For `lister`: the function that the request names, which must exist, whatever the qualifier."""
+
+    def owner(services: Services, call: Call) -> Place:
+        target = asked_target(call).unqualified
+        if not exists(services.store.catalog, target):
+            raise missing(target)
+        return Place(target.scope, target.name)
+
+    return owner
 
 
 def pages(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from runtime.api.attachments import Place, Row, change, deleter, getter, lister
+from runtime.api.attachments import Place, Row, change, deleter, getter, lister, owner_of
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.stamps import new_revision
 from runtime.api.targets import Target, asked_target, existing_target, exists
@@ -128,13 +128,6 @@ def _document(_call: Call, record: EventInvokeConfig) -> Mapping[str, Any]:
     }
 
 
-def _listed_owner(services: Services, call: Call) -> Place:
-    target = asked_target(call).unqualified
-    if not exists(services.store.catalog, target):
-        raise _no_function(target)
-    return Place(target.scope, target.name)
-
-
 _ROW = Row(
     record=EventInvokeConfig,
     place=lambda _services, call: _place(asked_target(call)),
@@ -145,7 +138,7 @@ _ROW = Row(
 OPERATIONS: dict[str, Operation] = {
     "DeleteFunctionEventInvokeConfig": deleter(_ROW),
     "GetFunctionEventInvokeConfig": getter(_ROW),
-    "ListFunctionEventInvokeConfigs": lister(_ROW, "FunctionEventInvokeConfigs", _listed_owner),
+    "ListFunctionEventInvokeConfigs": lister(_ROW, "FunctionEventInvokeConfigs", owner_of(_no_function)),
     "PutFunctionEventInvokeConfig": put_function_event_invoke_config,
     "UpdateFunctionEventInvokeConfig": update_function_event_invoke_config,
 }

@@ -70,8 +70,6 @@ class SourceKind:
     required: tuple[str, ...] = ()
     positions: frozenset[str] = frozenset()
     """Where reading may start; empty where a source has no positions."""
-    most_records: int = 10_000
-    """Of a batch."""
     reason: str = "User action"
     """AWS's `StateTransitionReason` for what the caller asked for."""
     reports_processing: bool = False

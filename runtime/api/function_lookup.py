@@ -32,17 +32,6 @@ def find_version(services: Services, call: Call) -> tuple[FunctionVersion, str |
     return found, asked.qualifier
 
 
-def find_unqualified(services: Services, call: Call) -> FunctionVersion:
-    """`$LATEST`, for operations on the function as a whole."""
-    asked = asked_name(call)
-    if asked.qualifier not in {None, LATEST}:
-        raise invalid_parameter(UNQUALIFIED_ONLY)
-    found = services.store.catalog.function(call.scope, asked.name)
-    if found is None:
-        raise function_missing(call.scope, asked.name)
-    return found
-
-
 def find_latest(services: Services, call: Call) -> FunctionVersion:
     """`$LATEST`, for operations that change it."""
     asked = asked_name(call)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from runtime.api.attachments import Place, Row, change, deleter, getter, lister
+from runtime.api.attachments import Place, Row, change, deleter, getter, lister, owner_of
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.stamps import iso_timestamp, new_revision
-from runtime.api.targets import Target, asked_target, existing_target, exists
+from runtime.api.targets import Target, asked_target, existing_target
 from runtime.errors import LambdaError, conflict, not_found
 from runtime.model import FunctionUrl
 from runtime.store.errors import RecordExists, RecordMissing
@@ -95,13 +95,6 @@ def _url(call: Call, record: FunctionUrl) -> str:
     return f"{base.scheme}://{record.url_id}.lambda-url.{record.scope.region}.localhost{port}/"
 
 
-def _listed_owner(services: Services, call: Call) -> Place:
-    target = asked_target(call).unqualified
-    if not exists(services.store.catalog, target):
-        raise _no_function(target)
-    return Place(target.scope, target.name)
-
-
 _ROW = Row(
     record=FunctionUrl,
     place=lambda _services, call: _place(asked_target(call)),
@@ -113,6 +106,6 @@ OPERATIONS: dict[str, Operation] = {
     "CreateFunctionUrlConfig": create_function_url_config,
     "DeleteFunctionUrlConfig": deleter(_ROW),
     "GetFunctionUrlConfig": getter(_ROW),
-    "ListFunctionUrlConfigs": lister(_ROW, "FunctionUrlConfigs", _listed_owner),
+    "ListFunctionUrlConfigs": lister(_ROW, "FunctionUrlConfigs", owner_of(_no_function)),
     "UpdateFunctionUrlConfig": update_function_url_config,
 }
