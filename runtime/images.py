@@ -12,6 +12,7 @@ import io
 import json
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ Files = Mapping[str, tuple[bytes, int]]
 REPOSITORY = "berth"
 LABEL = "berth.image"
 STAGE = "berth.stage"
+SPARED = 24 * 3600
+"""Seconds that an older image is kept: another version of Berth, or another checkout, may still start sandboxes of it."""
 DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY")
 """What pip and npm say of a certificate by somebody they do not know."""
 
@@ -168,8 +171,11 @@ class RuntimeImages:
         return StepFailed(f"{error}\n{advice}")
 
     async def _prune(self, runtime: str, current: str) -> None:
-        """Remove what the new image replaces. What a sandbox still runs on stays: the engine refuses."""
+        """Remove what the new image replaced. What a sandbox still runs on stays: the engine refuses."""
+        oldest = time.time() - SPARED
         for image in await self._engine.images(f"{LABEL}={runtime}"):
+            if int(image["Created"]) > oldest:
+                continue
             tags = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
             if not any(tag.endswith(current) for tag in tags):  # Podman puts localhost/ before it
                 for name in tags or [image["Id"]]:

@@ -2,6 +2,7 @@ import asyncio
 import io
 import tarfile
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,11 @@ def test_the_command_fails_with_one_clear_text(fake_engine: Any, capsys: pytest.
     """No traceback."""
     assert main(["build", "perl5", "--docker-host", fake_engine.url]) == 1
     assert capsys.readouterr().err.startswith("there is no image for the runtime perl5; there are python3.9")
+
+
+async def test_a_young_image_stays(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
+    """Two checkouts on one engine do not take each other's images away."""
+    fake_engine.add_image("berth/python3.11:young", {"berth.image": "python3.11"})
+    fake_engine.images["berth/python3.11:young"]["Created"] = time.time()
+    reference = await images.ensure("python3.11", quiet)
+    assert {reference, "berth/python3.11:young"} <= set(fake_engine.images)
