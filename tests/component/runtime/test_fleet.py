@@ -23,7 +23,8 @@ from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
-from runtime.core.pool import Place
+from runtime.core.groups import Place
+from runtime.core.room import Bounds
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.fleet import Fleet, Kept
@@ -328,6 +329,8 @@ class World:
         self.logs = Logs()
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
         self.known_aliases: list[Alias] = []
+        self.cold: set[str] = set()
+        #: Functions of which no environment is launched ahead.
         self.launcher = Launcher(
             spawner=self.spawner,
             images=NoImages(),
@@ -339,14 +342,23 @@ class World:
         self.fleet = self.make()
         self.count = 0
 
-    def make(self, *, capacity: int = 10, parallel: int = 4, idle_timeout: float = 600.0) -> Fleet:
+    def make(
+        self,
+        *,
+        capacity: int = 10,
+        memory: int = 10_000,
+        parallel: int = 4,
+        room_wait: float = 100.0,
+        idle_timeout: float = 600.0,
+    ) -> Fleet:
         self.fleet = Fleet(
             launcher=self.launcher,
             spawner=self.spawner,
             catalog=lambda: self,  # type: ignore[arg-type,return-value]
-            capacity=capacity,
-            parallel_launches=parallel,
+            bounds=Bounds(memory=memory, environments=capacity, launches=parallel),
+            room_wait=room_wait,
             idle_timeout=idle_timeout,
+            may_warm=lambda version: version.name not in self.cold,
         )
         return self.fleet
 
@@ -595,18 +607,42 @@ class TestCapacity:
         assert len(world.spawner.launched) == 3
         await world.until(lambda: len(world.spawner.sandboxes) == 1)
 
-    async def test_no_room_in_time(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Who waits too long is told that there are too many requests."""
-        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
-        await world.remake(capacity=1)
-        f = world.put(function())
+    @pytest.mark.parametrize(
+        ("bounds", "text"),
+        [
+            ({"memory": 300}, "all of 300 MB are in use (setting memory_budget)"),
+            ({"capacity": 1}, "all of 1 environments are in use (setting max_environments)"),
+        ],
+    )
+    async def test_no_room_in_time(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, bounds: dict[str, Any], text: str
+    ) -> None:
+        """Who waits for room too long is told that there are too many requests, and which setting bounds them."""
+        monkeypatch.setattr(fleet_module, "EXPIRY_INTERVAL", 0.001)
+        await world.remake(room_wait=0.01, **bounds)
+        f = world.put(function(memory_size=200))
         world.spawner.script = gate = Gate()
-        world.spawner.may_launch.set()
+        busy = await world.start(f)
         with pytest.raises(LambdaError) as caught:
-            await asyncio.gather(*(world.invoke(f) for _ in range(2)))
+            await world.invoke(f)
         assert (caught.value.status, caught.value.reason) == (429, "ConcurrentInvocationLimitExceeded")
+        assert text in caught.value.message
         gate.open.set()
-        await world.fleet.close(1)
+        await busy.completed
+
+    async def test_no_room_ever(self, world: World) -> None:
+        """A function that needs more than there is, is refused at once."""
+        await world.remake(memory=300)
+        with pytest.raises(LambdaError, match=r"does not fit .* 300 MB .*setting memory_budget"):
+            await world.invoke(world.put(function(memory_size=301)))
+        assert world.fleet._pool.keys() == []
+
+    async def test_nobody_gives_an_answer(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A launch that does not come to an end is not waited for without end."""
+        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
+        world.spawner.may_launch.clear()
+        with pytest.raises(LambdaError, match="No execution environment became free"):
+            await world.invoke(world.put(function()))
 
     async def test_bounded_launches(self, world: World, f: FunctionVersion) -> None:
         """No more launches at a time than are good."""
@@ -1024,7 +1060,7 @@ async def test_snapshot(world: World, f: FunctionVersion) -> None:
     assert (seen["function"], seen["version"], seen["state"], seen["phase"]) == ("f", LATEST, "idle", "idle")
     assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
     assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")
-    assert repr(world.fleet) == "<Fleet <Pool 1/10 environments, 0 waiting>>"
+    assert repr(world.fleet) == "<Fleet <Pool 1/10 environments, 128/10000 MB, 0 waiting>>"
 
 
 async def test_stories(world: World, f: FunctionVersion) -> None:
@@ -1070,8 +1106,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_keys_do_not_show_variables(world: World) -> None:
     """A key may get into a log; what is secret in its configuration may not."""
-    key = world.fleet._key(function(environment={"PASSWORD": "hush"}))
-    assert key != world.fleet._key(function(environment={"PASSWORD": "other"}))
+    key = world.fleet._keys.of(function(environment={"PASSWORD": "hush"}))
+    assert key != world.fleet._keys.of(function(environment={"PASSWORD": "other"}))
     assert "hush" not in repr(key)
 
 
@@ -1089,6 +1125,55 @@ def alias(name: str, version: str = "1", *, revision: str = "a", **environment: 
 def published(number: str, **facts: Any) -> FunctionVersion:
     version = function(**facts)
     return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
+
+
+class TestWarmAhead:
+    """An environment before the first invocation."""
+
+    async def test_first_invocation(self, world: World, f: FunctionVersion) -> None:
+        """It is there, and the first report tells of its initialisation all the same, as on AWS."""
+        world.fleet.warm(f)
+        await world.until(lambda: world.states() == ["idle"])
+        assert world.fleet.snapshot()[0]["purpose"] == "warm-ahead"
+        await world.invoke_whole(f)
+        await world.invoke_whole(f)
+        assert len(world.spawner.launched) == 1
+        lines = b"".join(world.logs.lines).decode().splitlines()
+        reports = [line for line in lines if line.startswith("REPORT")]
+        assert ["Init Duration" in line for line in reports] == [True, False]
+
+    async def test_failed_initialisation(self, world: World, f: FunctionVersion) -> None:
+        """It stays; the first invocation initialises it anew and gets the error."""
+
+        async def script(runtime: Runtime) -> int:
+            await runtime.init_error(b'{"errorType":"Oops"}')
+            return 1
+
+        world.spawner.script = script
+        world.fleet.warm(f)
+        await world.until(lambda: world.states() == ["idle"])
+        assert await world.invoke_whole(f) == b'{"errorType":"Oops"}'
+        assert len(world.spawner.launched) == 1
+
+    async def test_not_wanted(self, world: World, f: FunctionVersion) -> None:
+        """Not of functions that may not run, nor of versions that are out of date, nor at the end."""
+        world.cold.add("f")
+        world.fleet.warm(f)
+        world.cold.clear()
+        world.put(function(code="b"))
+        world.fleet.warm(f)
+        assert world.fleet._pool.keys() == []
+        await world.fleet.close(0)
+        world.fleet.warm(function(code="b"))
+        assert world.fleet._pool.keys() == []
+
+    async def test_purposes(self, world: World, f: FunctionVersion) -> None:
+        """What others were launched for can be seen too."""
+        world.fleet.keep(f, 1)
+        await world.invoke_whole(f)
+        await world.until(lambda: world.states() == ["idle"] * 2)
+        assert {each["purpose"] for each in world.fleet.snapshot()} == {"provisioned", "invocation"}
+        assert world.fleet.room() == 10_000 - 2 * 128
 
 
 class TestKeep:
@@ -1150,7 +1235,9 @@ class TestKeep:
         world.spawner.failures = [SpawnerError("no space left")]
         world.fleet.keep(f, 1)
         await world.until(lambda: news)
-        assert news == [(Kept.FAILED, "no space left", None)]
+        [(what, reason, error_type)] = news
+        assert (what, error_type) == (Kept.FAILED, None)
+        assert reason.endswith("could not be launched: no space left")
         world.fleet.keep(f, 0)
 
     async def test_replaced(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
