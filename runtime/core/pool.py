@@ -287,14 +287,20 @@ class Pool:
             member.surplus = True
         return self.idle(environment, now)
 
-    def failed(self, environment: int, now: float) -> Actions:
-        """Its launch failed, so one ticket that waits for a launch fails with it."""
+    def failed(self, environment: int, now: float, *, chances: int = 0) -> Actions:
+        """Its launch failed, so one ticket that waits for a launch fails with it.
+
+        Not so if it has lost no more than `chances` launches before; then it gets another one.
+        """
         member = self._books.members.get(environment)
         if member is None:
             return []
         fails: Actions = []
         if member.place in COMING and member.group.waiting:
-            fails.append(Fail(self._pop_ticket(member.group)))
+            ticket = next(iter(member.group.waiting.values()))
+            ticket.lost += 1
+            if ticket.lost > chances:
+                fails.append(Fail(self._pop_ticket(member.group)))
         return fails + self.gone(environment, now)
 
     def gone(self, environment: int, now: float) -> Actions:

@@ -6,7 +6,9 @@ behaves.
 
 import asyncio
 import logging
+import random
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -674,7 +676,7 @@ class TestLaunchFailures:
     ) -> None:
         """A sandbox that does not come up fails its invocation with a reason, and only that one."""
         monkeypatch.setattr(launcher_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
-        world.spawner.kinds = [kind]
+        world.spawner.kinds = [kind] * (1 + (kind is Fragile) * fleet_module.MOST_RETURNS)
         with pytest.raises(LambdaError, match=text) as caught:
             await world.invoke(f)
         assert caught.value.code == "ServiceException"
@@ -1125,6 +1127,128 @@ def alias(name: str, version: str = "1", *, revision: str = "a", **environment: 
 def published(number: str, **facts: Any) -> FunctionVersion:
     version = function(**facts)
     return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
+
+
+class TestGivenBack:
+    """A dead sandbox costs nobody an invocation of which its runtime has heard nothing."""
+
+    async def test_lost_before_the_event_was_written(self, world: World, f: FunctionVersion) -> None:
+        """
+        1. An environment gets an invocation; before the loop turns, its sandbox is lost.
+        Result: another one answers, and the first one's log is whole.
+        """
+        await world.invoke_whole(f)
+        ticket = await world.start(f, b"2")
+        [hosted] = world.fleet._hosted.values()
+        hosted.link.cut("gone")
+        assert (await ticket.outcome).payload == b"2"
+        await ticket.completed
+        assert ticket.tail.content().startswith(b"START RequestId: r2")
+        assert len(world.spawner.launched) == 2
+        lines = [line for line in b"".join(world.logs.lines).decode().splitlines() if "r2" in line]
+        assert [line.partition(" ")[0] for line in lines] == ["START", "END", "REPORT"] * 2
+        assert "Sandbox.Failure" in lines[2]
+
+    async def test_lost_after_it(self, world: World, f: FunctionVersion) -> None:
+        """What the runtime may have begun is not done twice."""
+        world.spawner.script = gate = Gate()
+        ticket = await world.start(f)
+        await world.until(lambda: gate.arrived)
+        world.spawner.launched[0].vanish()
+        assert b"Sandbox.Failure" in (await ticket.outcome).payload
+        assert len(world.spawner.launched) == 1
+
+    async def test_lost_while_the_runtime_starts_anew(self, world: World, f: FunctionVersion) -> None:
+        """A runtime that is started inside the invocation has heard nothing of it until it asks."""
+        starts = 0
+
+        async def script(runtime: Runtime) -> int:
+            nonlocal starts
+            starts += 1
+            if starts == 1:
+                await runtime.init_error(b"{}")
+                return 1
+            if starts == 2:
+                runtime.sandbox.vanish()
+                return 1
+            return await echo(runtime)
+
+        world.spawner.script = script
+        assert await world.invoke(f, b"1") == b"1"
+        assert (starts, len(world.spawner.launched)) == (3, 2)
+
+    async def test_again_and_again(self, world: World, f: FunctionVersion) -> None:
+        """Where one environment after the other is lost, the client is told in the end."""
+
+        async def script(runtime: Runtime) -> int:
+            if runtime.sandbox.heard.count(Kind.START) == 1:
+                await runtime.init_error(b"{}")
+            else:
+                runtime.sandbox.vanish()
+            return 1
+
+        world.spawner.script = script
+        with pytest.raises(LambdaError, match="lost before the function began"):
+            await world.invoke(f)
+        assert len(world.spawner.launched) == 1 + fleet_module.MOST_RETURNS
+
+    async def test_at_the_end(self, world: World, f: FunctionVersion) -> None:
+        """One that is given back while everything ends is refused."""
+        await world.invoke_whole(f)
+        ticket = await world.start(f, b"2")
+        [hosted] = world.fleet._hosted.values()
+        world.spawner.may_launch.clear()
+        hosted.link.cut("gone")
+        await world.fleet.close(0)
+        with pytest.raises(LambdaError, match="shutting down"):
+            await ticket.outcome
+        assert ticket.completed.cancelled()
+
+    async def test_lost_while_it_initialises(self, world: World, f: FunctionVersion) -> None:
+        """Who waits for an environment that is lost before it is ready gets another one."""
+        world.spawner.kinds = [Fragile]
+        assert await world.invoke(f, b"1") == b"1"
+        assert len(world.spawner.launched) == 2
+
+    async def test_under_load(self, world: World, f: FunctionVersion) -> None:
+        """
+        1. Eight clients invoke in tight loops; a sandbox is lost at random every few turns of the loop.
+        Result: every invocation is answered, rightly or, where its runtime had heard of it, as lost; none twice.
+        """
+        draw = random.Random(7)  # noqa: S311  a test must be repeatable
+        begun: Counter[bytes] = Counter()
+
+        async def script(runtime: Runtime) -> int:
+            while True:
+                payload = await runtime.next()
+                begun[payload] += 1
+                await runtime.respond(payload)
+
+        world.spawner.script = script
+        lost = 0
+
+        async def client(number: int) -> None:
+            nonlocal lost
+            for turn in range(40):
+                payload = b'"%d.%d"' % (number, turn)
+                answer = await world.invoke(f, payload)
+                assert begun[payload] <= 1
+                if answer != payload:
+                    assert b"Sandbox.Failure" in answer
+                    lost += 1
+
+        async def death() -> None:
+            while True:
+                for _ in range(draw.randrange(200)):
+                    await asyncio.sleep(0)
+                if alive := [each for each in world.spawner.sandboxes.values() if each.heard]:
+                    draw.choice(alive).vanish()
+
+        reaper = asyncio.create_task(death())
+        await asyncio.gather(*(client(number) for number in range(8)))
+        reaper.cancel()
+        assert lost < 320
+        assert len(world.spawner.launched) > 8
 
 
 class TestWarmAhead:
