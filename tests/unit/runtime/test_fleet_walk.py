@@ -20,9 +20,11 @@ from rapid.records import Report
 from rapid.states import Phase
 from rapid.streams import Stream
 from runtime import fleet as fleet_module
+from runtime.core.groups import Place
 from runtime.core.room import Bounds
 from runtime.errors import LambdaError
 from runtime.fleet import Fleet
+from runtime.keys import Key
 from runtime.launcher import Hosted
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.spawners.base import SandboxHandle, SpawnerError, SpawnerFacts
@@ -282,8 +284,16 @@ class Walk:
 
     async def checks(self) -> None:
         while True:
-            self.fleet._pool.check()
+            self.check()
             await self.turns(30)
+
+    def check(self) -> None:
+        """The books are right, and nothing that is idle is out of date."""
+        pool = self.fleet._pool
+        pool.check()
+        for number in self.fleet._hosted:
+            if pool.place(number) is Place.IDLE:
+                assert self.fleet._keys.is_current(cast("Key", pool.key(number)))
 
 
 def code_of(version: FunctionVersion) -> str:
@@ -305,6 +315,7 @@ async def test_walk(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each for each in world if each.done()] == []
     for each in world:
         each.cancel()
+    walk.check()
     for name in NAMES:
         walk.fleet.keep(walk.functions[name, LATEST], 0)
         version = walk.functions[name, LATEST]
