@@ -31,6 +31,7 @@ from runtime.api import (
     layer_permissions,
     layers,
     permissions,
+    resource_policies,
     sts,
     tags,
     versions,
@@ -72,6 +73,7 @@ OPERATIONS: dict[str, Operation] = {
     **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
     **permissions.OPERATIONS,
+    **resource_policies.OPERATIONS,
     **tags.OPERATIONS,
     **versions.OPERATIONS,
 }

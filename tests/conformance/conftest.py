@@ -65,7 +65,7 @@ class Exercise:
 
     def _berth(self, command: str, *arguments: str) -> None:
         """The `berth` command about the data directory."""
-        line = [BIN / "berth", command, "--data-dir", self._data_dir, *arguments]
+        line = [str(BIN / "berth"), command, "--data-dir", str(self._data_dir), *arguments]
         subprocess.run(line, check=True, env=self._outside, capture_output=True, timeout=120)
 
     def write(self, name: str, source: str) -> None:
