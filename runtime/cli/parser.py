@@ -147,6 +147,12 @@ def _deploy(parser: Parser) -> None:
         action="store_true",
         help="delete functions and aliases of the stack that left the template",
     )
+    parser.add_argument(
+        "--no-rollback",
+        action="store_false",
+        dest="roll_back",
+        help="let what was done stay where a run fails (default: it is taken back)",
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
         "-w", "--watch", action="store_true", help="deploy again whenever template or code changes"
