@@ -187,6 +187,10 @@ def _story(parser: Parser) -> None:
     _client(parser)
 
 
+def _rekey(parser: Parser) -> None:
+    add_flags(parser, only=["data_dir", "key_file"])
+
+
 def _doctor(parser: Parser) -> None:
     _json(parser)
     add_flags(parser)
@@ -284,6 +288,12 @@ COMMANDS: tuple[Command, ...] = (
         "Show what an execution environment has been through; the last hundred that have ended are remembered.",
         _story,
         "berth story 3f9a\nberth story 3f9a --json | jq -r '.lines[]'",
+    ),
+    Command(
+        "rekey",
+        "Encrypt functions' environment variables with another key: now, or when a running Berth starts next.",
+        _rekey,
+        "berth down\nberth rekey\nberth rekey --key-file /run/secrets/berth.key",
     ),
     Command(
         "doctor",
