@@ -47,6 +47,8 @@ class Key:
     version: str
     code: str
     config: str = field(repr=False)
+    tenant: str | None
+    """The only one that it may serve, where the function isolates tenants."""
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
 
@@ -77,8 +79,8 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._keys: dict[tuple[str, str], Key] = {}
-        #: By revision and version: keys that have been computed.
+        self._keys: dict[tuple[str, str, str | None], Key] = {}
+        #: By revision, version and tenant: keys that have been computed.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
@@ -120,9 +122,10 @@ class Fleet:
 
         A streamed response goes to `stream`, if there is one.
         """
-        hosted = await self._claim(version)
+        key = self._key(version, invocation.tenant_id)
+        hosted = await self._claim(key)
         while hosted.environment.is_over:  # between the claim and now
-            hosted = await self._claim(version)
+            hosted = await self._claim(key)
         hosted.invocations += 1
         ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
         number = hosted.number
@@ -131,7 +134,7 @@ class Fleet:
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
-    async def _claim(self, version: FunctionVersion) -> Hosted:
+    async def _claim(self, key: Key) -> Hosted:
         if self._closing:
             raise _shutting_down()
         self._last_ticket = number = self._last_ticket + 1
@@ -139,7 +142,7 @@ class Fleet:
         self._wanted[number] = future
         hosted: Hosted | None = None
         try:
-            self._act(self._pool.ask(number, self._key(version), self._loop.time()))
+            self._act(self._pool.ask(number, key, self._loop.time()))
             hosted = future.result() if future.done() else await _in_time(future)
             return hosted
         finally:
@@ -159,9 +162,9 @@ class Fleet:
         if not outcome.cancelled():  # that is a client that left: the function still works
             self._pool.responded(number, self._loop.time())
 
-    def _key(self, version: FunctionVersion) -> Key:
-        """The version's key; computed once for each of its revisions."""
-        revision = (version.revision_id, version.version)
+    def _key(self, version: FunctionVersion, tenant: str | None) -> Key:
+        """The version's key for the tenant; computed once for each of its revisions."""
+        revision = (version.revision_id, version.version, tenant)
         key = self._keys.get(revision)
         if key is None:
             if len(self._keys) >= KEYS:
@@ -172,6 +175,7 @@ class Fleet:
                 version.version,
                 version.code.digest,
                 repr(version.config),
+                tenant,
                 version,
             )
             self._keys[revision] = key
@@ -184,7 +188,7 @@ class Fleet:
         if current is None:
             return False
         aliases = catalog.aliases(key.scope, key.name)
-        return any(self._key(way) == key for way in ways_to_run(current, aliases))
+        return any(self._key(way, key.tenant) == key for way in ways_to_run(current, aliases))
 
     # What the API is to call
 
@@ -219,6 +223,7 @@ class Fleet:
             "version": hosted.version.version,
             "account": hosted.version.scope.account,
             "region": hosted.version.scope.region,
+            "tenant": cast("Key", self._pool.key(hosted.number)).tenant if place else None,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
             "phase": hosted.environment.phase.value,

@@ -145,6 +145,10 @@ class Pool:
         member = self._members.get(environment)
         return member.place if member else None
 
+    def key(self, environment: int) -> Key:
+        """What all invocations have in common that the environment serves."""
+        return self._members[environment].group.key
+
     def since(self, environment: int) -> float:
         """When the environment got to its place."""
         return self._members[environment].since
