@@ -16,7 +16,7 @@ def key(tenant: str | None) -> Key:
     record = FunctionVersion(
         scope=SCOPE, name="f", config=config, code=Code("a", 1, 1), revision_id="r", last_modified=""
     )
-    return Key(SCOPE, "f", "$LATEST", "a", "", tenant, record)
+    return Key(SCOPE, "f", "$LATEST", "a", "", "on-demand", tenant, record)
 
 
 class Walk:
