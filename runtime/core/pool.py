@@ -19,8 +19,8 @@ from failure to failure.
 Every method returns what is to be done, in order. Running counts only; `check` recounts for tests.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -182,6 +182,10 @@ class Pool:
     def keys(self) -> list[Key]:
         """The keys of all environments and tickets."""
         return list(self._groups)
+
+    def census(self) -> Mapping[tuple[Key, Place], int]:
+        """How many environments of each key are where."""
+        return Counter((member.group.key, member.place) for member in self._members.values())
 
     # Tickets
 
