@@ -94,12 +94,19 @@ class FunctionConfig:
     package_type: str = "Zip"
     tracing_mode: str = "PassThrough"
     logging: LoggingConfig = LoggingConfig()
+    tenant_isolation: str | None = None
+    """`PER_TENANT`, or None; never changes in a function's life."""
     declared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def snap_starts(self) -> bool:
         """Whether published versions of this configuration are to start from a snapshot."""
         return (self.declared.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
+
+    @property
+    def isolates_tenants(self) -> bool:
+        """Whether an environment serves invocations of one tenant only."""
+        return self.tenant_isolation is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
