@@ -185,12 +185,14 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         *,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> AsyncIterator[Hosted]:
         """An environment for the version, not yet begun; what it holds is released when the context ends.
 
+        `kind` is its initialization type.
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
         facts = await self.prepare()
@@ -216,7 +218,14 @@ class Launcher:
                 ),
             )
             hosted = self._hosted(
-                number, version, handle=handle, link=link, outside=outside, on_idle=on_idle, on_ended=on_ended
+                number,
+                version,
+                kind,
+                handle=handle,
+                link=link,
+                outside=outside,
+                on_idle=on_idle,
+                on_ended=on_ended,
             )
             held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
@@ -297,6 +306,7 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         *,
         handle: SandboxHandle,
         link: Link,
@@ -308,8 +318,8 @@ class Launcher:
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=lifecycle_settings(version, timeouts=self._timeouts),
-            program=program(version, handle.layout, stream, outside),
+            settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
+            program=program(version, handle.layout, stream, outside, kind),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),

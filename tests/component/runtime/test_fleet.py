@@ -26,7 +26,7 @@ from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
-from runtime.fleet import Fleet
+from runtime.fleet import Fleet, Kept
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.sessions import Sessions
@@ -374,19 +374,23 @@ class World:
         self.fleet.retired(version.scope, version.name)
         return version
 
-    async def start(self, version: FunctionVersion, payload: bytes = b"{}") -> Ticket:
+    async def start(
+        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+    ) -> Ticket:
         self.count += 1
         invocation = Invocation(
             request_id=f"r{self.count}", arn=version.arn, payload=payload, trace_id="Root=1"
         )
-        return await self.fleet.run(version, invocation)
+        return await self.fleet.run(version, invocation, provisioned=provisioned)
 
     async def invoke(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
         return (await (await self.start(version, payload)).outcome).payload
 
-    async def invoke_whole(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
+    async def invoke_whole(
+        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+    ) -> bytes:
         """Until the environment is free again."""
-        ticket = await self.start(version, payload)
+        ticket = await self.start(version, payload, provisioned=provisioned)
         await ticket.completed
         return ticket.outcome.result().payload
 
@@ -1085,6 +1089,101 @@ def alias(name: str, version: str = "1", *, revision: str = "a", **environment: 
 def published(number: str, **facts: Any) -> FunctionVersion:
     version = function(**facts)
     return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
+
+
+class TestKeep:
+    """Environments of provisioned concurrency."""
+
+    @pytest.fixture
+    def news(self, world: World) -> list[tuple[Kept, str, str | None]]:
+        news: list[tuple[Kept, str, str | None]] = []
+        world.fleet.on_kept = lambda each: news.append((each.what, each.reason, each.error_type))
+        return news
+
+    async def test_ready_before_they_are_asked_for(
+        self, world: World, f: FunctionVersion, news: list[Any]
+    ) -> None:
+        """They initialise ahead, under their own type, and serve who asks for them, and nobody else."""
+        seen: list[str] = []
+
+        async def tell(runtime: Runtime) -> int:
+            seen.append(runtime.env["AWS_LAMBDA_INITIALIZATION_TYPE"])
+            return await echo(runtime)
+
+        world.spawner.script = tell
+        world.fleet.keep(f, 2)
+        await world.until(lambda: len(news) == 2)
+        assert news == [(Kept.READY, "", None)] * 2
+        assert world.fleet.kept(f) == (2, 2)
+        assert await world.invoke_whole(f, provisioned=True) == b"{}"
+        await world.invoke_whole(f)
+        assert seen == ["provisioned-concurrency", "provisioned-concurrency", "on-demand"]
+        lines = b"".join(world.logs.lines).decode().splitlines()
+        reports = [line for line in lines if line.startswith("REPORT")]
+        assert ["Init Duration" in line for line in reports] == [False, True]
+        world.fleet.keep(f, 0)
+        await world.until(lambda: len(world.spawner.sandboxes) == 1)
+        assert world.fleet.kept(f) == (0, 0)
+
+    async def test_failed_initialisation(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """The owner hears of what; the next try comes after a pause, and its success is heard of too."""
+
+        async def script(runtime: Runtime) -> int:
+            await runtime.init_error(b'{"errorMessage":"no","errorType":"Oops"}')
+            return 1
+
+        world.spawner.script = script
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news and not world.spawner.sandboxes)
+        [(what, _, error_type)] = news
+        assert (what, error_type) == (Kept.FAILED, "Runtime.Unknown")
+        assert world.fleet.kept(f) == (1, 0)
+        assert len(world.spawner.launched) == 1
+        world.spawner.script = echo
+        world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
+        await world.until(lambda: world.fleet.kept(f) == (1, 1))
+        assert [each[0] for each in news] == [Kept.FAILED, Kept.READY]
+        world.fleet.keep(f, 0)
+
+    async def test_failed_launch(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """What the surroundings refuse is no error of the function's."""
+        world.spawner.failures = [SpawnerError("no space left")]
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        assert news == [(Kept.FAILED, "no space left", None)]
+        world.fleet.keep(f, 0)
+
+    async def test_replaced(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """One that dies is heard of and launched anew."""
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        world.spawner.launched[0].vanish()
+        await world.until(lambda: len(news) == 2)
+        assert news[1][0] is Kept.ENDED
+        world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
+        await world.until(lambda: world.fleet.kept(f) == (1, 1))
+        world.fleet.keep(f, 0)
+
+    async def test_updated(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """Those of a version that is out of date end, and none can be had any more."""
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        world.put(function(code="b"))
+        await world.until(lambda: not world.spawner.sandboxes)
+        world.fleet.keep(f, 1)
+        await world.until(lambda: not world.fleet._wishes)
+        assert world.fleet.kept(f) == (0, 0)
+        assert len(world.spawner.launched) == 1
+
+    async def test_taken_back(self, world: World, f: FunctionVersion) -> None:
+        """A wish that is withdrawn before anything could be launched leaves nothing; nor does one at the end."""
+        world.fleet.keep(f, 1)
+        world.fleet.keep(f, 0)
+        assert world.fleet._wishes == {}
+        world.fleet.keep(f, 1)
+        await world.fleet.close(0)
+        world.fleet.keep(f, 1)
+        assert not world.spawner.launched
 
 
 async def test_versions_have_environments_of_their_own(world: World, f: FunctionVersion) -> None:
