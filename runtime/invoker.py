@@ -1,7 +1,7 @@
 """The one way to run a function: every door (REST, later queues, URLs, schedules) hands its requests in here.
 
-Decides which version a request means and whether it may run, takes an environment from the fleet, and reports what
-the runtime answered. Knows nothing of HTTP, containers or the life inside an environment.
+Decides which version a request means, gets a lease for it and an environment from the fleet, and reports what the
+runtime answered. Knows nothing of HTTP, containers or the life inside an environment.
 """
 
 import asyncio
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.streams import Stream
+from runtime.admission import Admission
+from runtime.core.leases import Lease
 from runtime.core.routing import as_run_by, choose
 from runtime.core.token_bucket import BURST, TokenBucket
 from runtime.errors import unfit_state
@@ -41,6 +43,8 @@ class InvokeRequest:
     """The `X-Amzn-Trace-Id` that came with the request."""
     tail: bool = False
     """Wait for the end of the invocation's log and give its last 4 KB."""
+    is_awaited: bool = True
+    """Whether a client waits for the answer. Where none does there is no limit to the rate of requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +64,14 @@ class Invoker:
         self,
         catalog: Callable[[], Catalog],
         fleet: Fleet,
+        admission: Admission,
         stream_rate: int = 0,
         *,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
         self._fleet = fleet
+        self._admission = admission
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
         self._draw = draw
@@ -101,8 +107,10 @@ class Invoker:
         """
         version = self.check(request)
         invocation = _invocation(request)
-        ticket = await self._fleet.run(version, invocation)
+        lease = await self._lease(version, request)
+        ticket = await self._run(version, invocation, lease)
         outcome = await ticket.outcome
+        self._admission.responded(lease)
         return InvokeResult(
             payload=outcome.payload,
             executed_version=version.version,
@@ -116,7 +124,9 @@ class Invoker:
         version = self.check(request)
         invocation = _invocation(request)
         stream = Stream()
-        ticket = await self._fleet.run(version, invocation, stream)
+        lease = await self._lease(version, request)
+        ticket = await self._run(version, invocation, lease, stream)
+        ticket.outcome.add_done_callback(lambda _: self._admission.responded(lease))
         rate = self._stream_rate
         return Streamed(
             ticket,
@@ -125,6 +135,33 @@ class Invoker:
             trace_id=invocation.trace_id,
             bucket=TokenBucket(rate, BURST, time.monotonic()) if rate else None,
         )
+
+    async def _lease(self, version: FunctionVersion, request: InvokeRequest) -> Lease:
+        """The right to run the version now."""
+        limits = self._admission.limits(version.scope)
+        provisioned = version.name in limits.provisioned and version.version != LATEST
+        lease = Lease(
+            version.scope,
+            version.name,
+            version.version,
+            provisioned=self._fleet.provisioned_key(version) if provisioned else None,
+            grows=not self._fleet.has_free(version),
+            is_awaited=request.is_awaited,
+        )
+        await self._admission.take(lease, limits)
+        return lease
+
+    async def _run(
+        self, version: FunctionVersion, invocation: Invocation, lease: Lease, stream: Stream | None = None
+    ) -> Ticket:
+        """In an environment of the kind that the lease is for; it ends when that is free again."""
+        try:
+            ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
+        except BaseException:
+            self._admission.end(lease)
+            raise
+        ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
+        return ticket
 
 
 def _invocation(request: InvokeRequest) -> Invocation:
