@@ -37,7 +37,3 @@ class Allowance:
         if missing <= 0.0:
             return 0.0
         return missing / rate if rate and size >= 1.0 else math.inf
-
-    def is_full(self, rate: float, now: float) -> bool:
-        """Whether it is as good as a new one."""
-        return self._taken <= (now - self._at) * rate
