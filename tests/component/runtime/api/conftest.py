@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import random
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -56,14 +57,15 @@ class EchoInvoker:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     script: Script | None = None
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    draw: Callable[[], float] = random.random
+    """Decides for weighted aliases."""
 
     def __post_init__(self) -> None:
         self.finish.set()
 
     def check(self, request: InvokeRequest) -> FunctionVersion:
-        return Invoker(lambda: self.store.catalog, cast("Fleet", None), cast("Admission", None)).check(
-            request
-        )
+        nobody = cast("Fleet", None), cast("Admission", None)
+        return Invoker(lambda: self.store.catalog, *nobody, draw=self.draw).check(request)
 
     async def invoke(self, request: InvokeRequest) -> InvokeResult:
         version = self.check(request)
