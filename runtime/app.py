@@ -28,6 +28,7 @@ from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
+from runtime.metrics import Metrics
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.provisioning import Provisioner
@@ -142,9 +143,12 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
+    metrics = Metrics(lambda: store.catalog)
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet, admission, settings.response_stream_rate),
+        invoker=Invoker(
+            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+        ),
         readiness=fleet,
         retired=changed,
         limits=admission.limits,
@@ -159,6 +163,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             catalog=lambda: store.catalog,
             logs=logs,
             stories=fleet.stories,
+            metrics=metrics,
             about=launcher.about,
         ),
         sessions=sessions,

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +22,7 @@ from runtime.briefing import initialization_type
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.core.routing import ways_to_run
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
 from runtime.spawners.base import Spawner, SpawnerError
@@ -51,6 +52,8 @@ class Key:
     config: str = field(repr=False)
     initialization: str
     """The initialization type: provisioned environments are apart from others of their version."""
+    tenant: str | None
+    """The only one that it may serve, where the function isolates tenants."""
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
 
@@ -103,8 +106,8 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._keys: dict[tuple[str, str, bool], Key] = {}
-        #: By revision, version and whether provisioned: keys that have been computed.
+        self._keys: dict[tuple[str, str, bool, str | None], Key] = {}
+        #: By revision, version, whether provisioned, and tenant: keys that have been computed.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
@@ -160,7 +163,7 @@ class Fleet:
 
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        key = self._key(version, provisioned=provisioned)
+        key = self._key(version, provisioned=provisioned, tenant=invocation.tenant_id)
         hosted = await self._claim(key)
         while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim(key)
@@ -200,9 +203,9 @@ class Fleet:
         if not outcome.cancelled():  # that is a client that left: the function still works
             self._pool.responded(number, self._loop.time())
 
-    def _key(self, version: FunctionVersion, *, provisioned: bool = False) -> Key:
-        """The version's key; computed once for each of its revisions."""
-        revision = (version.revision_id, version.version, provisioned)
+    def _key(self, version: FunctionVersion, *, provisioned: bool = False, tenant: str | None = None) -> Key:
+        """The version's key; computed once for each of its revisions and tenants."""
+        revision = (version.revision_id, version.version, provisioned, tenant)
         key = self._keys.get(revision)
         if key is None:
             if len(self._keys) >= KEYS:
@@ -214,6 +217,7 @@ class Fleet:
                 version.code.digest,
                 repr(version.config),
                 PROVISIONED if provisioned else initialization_type(version),
+                tenant,
                 version,
             )
             self._keys[revision] = key
@@ -227,7 +231,10 @@ class Fleet:
             return False
         aliases = catalog.aliases(key.scope, key.name)
         provisioned = key.initialization == PROVISIONED
-        return any(self._key(way, provisioned=provisioned) == key for way in ways_to_run(current, aliases))
+        return any(
+            self._key(way, provisioned=provisioned, tenant=key.tenant) == key
+            for way in ways_to_run(current, aliases)
+        )
 
     # What is kept ready
 
@@ -265,9 +272,9 @@ class Fleet:
         """What provisioned environments of the version are known by."""
         return self._key(version, provisioned=True)
 
-    def has_free(self, version: FunctionVersion) -> bool:
+    def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
         """Whether an environment on demand is idle, or about to be, so that none need be added."""
-        return self._pool.has_free(self._key(version))
+        return self._pool.has_free(self._key(version, tenant=tenant))
 
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         """How many environments of the version are to be kept, and how many of those are ready."""
@@ -297,6 +304,14 @@ class Fleet:
         now, clock = time.time(), self._loop.time()
         return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
 
+    def census(self) -> list[Census]:
+        """How many environments of each version are where in their use."""
+        counted = cast("Mapping[tuple[Key, Place], int]", self._pool.census())
+        return [
+            Census(key.scope, key.name, key.version, place.value, count)
+            for (key, place), count in counted.items()
+        ]
+
     def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
         place = self._pool.place(hosted.number)
         idle = clock - self._pool.since(hosted.number) if place is Place.IDLE else None
@@ -306,6 +321,7 @@ class Fleet:
             "version": hosted.version.version,
             "account": hosted.version.scope.account,
             "region": hosted.version.scope.region,
+            "tenant": cast("Key", self._pool.key(hosted.number)).tenant if place else None,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
             "phase": hosted.environment.phase.value,

@@ -18,12 +18,14 @@ from runtime.admission import Admission
 from runtime.core.leases import Lease
 from runtime.core.routing import as_run_by, choose
 from runtime.core.token_bucket import BURST, TokenBucket
-from runtime.errors import unfit_state
+from runtime.errors import LambdaError, unfit_state
 from runtime.fleet import Fleet
+from runtime.metrics import Metrics, ran, refused
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.names import function_arn, function_missing, names_alias
 from runtime.store.catalog import Catalog
 from runtime.streamed import Streamed
+from runtime.tenancy import check_tenant
 
 _TRACE_ROOT = re.compile(r"Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 
@@ -41,6 +43,8 @@ class InvokeRequest:
     client_context: str | None = None
     trace_id: str | None = None
     """The `X-Amzn-Trace-Id` that came with the request."""
+    tenant_id: str | None = None
+    """Whom the invocation is for, where the function isolates tenants."""
     tail: bool = False
     """Wait for the end of the invocation's log and give its last 4 KB."""
     is_awaited: bool = True
@@ -67,6 +71,7 @@ class Invoker:
         admission: Admission,
         stream_rate: int = 0,
         *,
+        metrics: Metrics | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
@@ -74,6 +79,7 @@ class Invoker:
         self._admission = admission
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
+        self._metrics = metrics or Metrics(catalog)
         self._draw = draw
         #: Decides for weighted aliases: a number from 0 up to 1, anew for each invocation.
 
@@ -87,6 +93,7 @@ class Invoker:
             raise function_missing(request.scope, request.function, request.qualifier)
         if version.state is not State.ACTIVE:
             raise unfit_state(version.state)
+        check_tenant(version.config, request.tenant_id)
         return version
 
     def _find(self, scope: Scope, function: str, qualifier: str) -> FunctionVersion | None:
@@ -107,8 +114,7 @@ class Invoker:
         """
         version = self.check(request)
         invocation = _invocation(request)
-        lease = await self._lease(version, request)
-        ticket = await self._run(version, invocation, lease)
+        ticket, lease = await self._run(request, version, invocation)
         outcome = await ticket.outcome
         self._admission.responded(lease)
         return InvokeResult(
@@ -124,8 +130,7 @@ class Invoker:
         version = self.check(request)
         invocation = _invocation(request)
         stream = Stream()
-        lease = await self._lease(version, request)
-        ticket = await self._run(version, invocation, lease, stream)
+        ticket, lease = await self._run(request, version, invocation, stream)
         ticket.outcome.add_done_callback(lambda _: self._admission.responded(lease))
         rate = self._stream_rate
         return Streamed(
@@ -136,8 +141,28 @@ class Invoker:
             bucket=TokenBucket(rate, BURST, time.monotonic()) if rate else None,
         )
 
+    async def _run(
+        self,
+        request: InvokeRequest,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+    ) -> tuple[Ticket, Lease]:
+        """Have it run, and counted, in an environment of the kind that its lease is for."""
+        lease = await self._lease(version, request)
+        tally = self._metrics.admitted(version, request.qualifier)
+        try:
+            ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
+        except BaseException as reason:
+            self._admission.end(lease)
+            refused(tally, reason)
+            raise
+        ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
+        ran(tally, ticket, lease.use)
+        return ticket, lease
+
     async def _lease(self, version: FunctionVersion, request: InvokeRequest) -> Lease:
-        """The right to run the version now."""
+        """The right to run the version now. It ends when an environment is free again, or there was none."""
         limits = self._admission.limits(version.scope)
         provisioned = version.name in limits.provisioned and version.version != LATEST
         lease = Lease(
@@ -145,23 +170,15 @@ class Invoker:
             version.name,
             version.version,
             provisioned=self._fleet.provisioned_key(version) if provisioned else None,
-            grows=not self._fleet.has_free(version),
+            grows=not self._fleet.has_free(version, request.tenant_id),
             is_awaited=request.is_awaited,
         )
-        await self._admission.take(lease, limits)
-        return lease
-
-    async def _run(
-        self, version: FunctionVersion, invocation: Invocation, lease: Lease, stream: Stream | None = None
-    ) -> Ticket:
-        """In an environment of the kind that the lease is for; it ends when that is free again."""
         try:
-            ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
-        except BaseException:
-            self._admission.end(lease)
+            await self._admission.take(lease, limits)
+        except LambdaError:
+            self._metrics.throttled(version, request.qualifier)
             raise
-        ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
-        return ticket
+        return lease
 
 
 def _invocation(request: InvokeRequest) -> Invocation:
@@ -172,6 +189,7 @@ def _invocation(request: InvokeRequest) -> Invocation:
         trace_id=trace_header(request.trace_id),
         content_type=request.content_type or "application/json",
         client_context=request.client_context,
+        tenant_id=request.tenant_id,
     )
 
 

@@ -10,7 +10,15 @@ from runtime.api.attachments import Place, pages
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.concurrency import untyped
 from runtime.api.stamps import new_revision, timestamp
-from runtime.api.targets import Target, asked_target, existing_target, exists, subject, target_missing
+from runtime.api.targets import (
+    Target,
+    asked_target,
+    existing_target,
+    exists,
+    shared_target,
+    subject,
+    target_missing,
+)
 from runtime.core.limits import Limits
 from runtime.core.provisioning import Progress
 from runtime.errors import LambdaError, conflict, invalid_parameter
@@ -25,7 +33,7 @@ _UNPUBLISHED = "Provisioned Concurrency Configs cannot be applied to unpublished
 async def put_provisioned_concurrency_config(services: Services, call: Call) -> Mapping[str, Any]:
     if asked_target(call).qualifier == LATEST:
         raise invalid_parameter(_UNPUBLISHED)
-    target = existing_target(services, call)
+    target = shared_target(services, call, "Provisioned Concurrency")
     executions: int = call.params["ProvisionedConcurrentExecutions"]
     async with services.deciding:
         _refuse_overlap(services.store.catalog, target)

@@ -40,6 +40,7 @@ from runtime.core.leases import (
 )
 from runtime.core.limits import Limits
 from runtime.core.scaling import BURST_RATE, CURRENT_RATE, CURRENT_SIZE, Scaling, burst_size
+from runtime.core.tallies import Use
 from runtime.model import Scope
 
 SPILL_PATIENCE = 0.02
@@ -185,7 +186,7 @@ class Ledger:
         slots = None if lease.provisioned is None else lease.region.slots.get(lease.provisioned)
         if slots is not None:
             if slots.held < slots.ready and not self._pause(lease, slots, slots.ready, now):
-                self._admit(lease, slots)
+                self._admit(lease, Use.PROVISIONED, slots)
                 return None
             if lease.stage in _MAY_SPILL and lease.may_wait(slots):
                 return _hold(lease, slots, Stage.SPILLING)
@@ -195,8 +196,7 @@ class Ledger:
             return _full(lease, counter, slots)
         refusal = self._too_fast(lease, counter, limit, now)
         if refusal is None:
-            lease.function.figures.spillovers += slots is not None
-            self._admit(lease, None)
+            self._admit(lease, Use.ON_DEMAND if slots is None else Use.SPILLOVER)
         return refusal
 
     def _too_fast(self, lease: Lease, counter: Counter, limit: int, now: float) -> Refusal | None:
@@ -206,14 +206,17 @@ class Ledger:
             return _refuse(lease.function, Reason.CONCURRENCY, pause)
         return None
 
-    def _admit(self, lease: Lease, slots: Slots | None) -> None:
-        lease.hold(slots)
+    def _admit(self, lease: Lease, use: Use, slots: Slots | None = None) -> None:
+        lease.hold(use, slots)
         if self._limits_requests and lease.is_awaited:
             lease.limited_by.rate.take()
-        if slots is not None:
-            lease.function.figures.provisioned += 1
-        elif lease.grows:
+        if slots is None and lease.grows:
             self._growth(lease).take()
+        figures = lease.function.figures
+        if use is Use.PROVISIONED:
+            figures.provisioned += 1
+        elif use is Use.SPILLOVER:
+            figures.spillovers += 1
 
     def _pause(self, lease: Lease, counter: Counter, units: int, now: float) -> float:
         """Seconds until requests of these units of concurrency are slow enough for another one."""

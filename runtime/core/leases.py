@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 
 from runtime.core.allowance import Allowance
 from runtime.core.limits import Limits
+from runtime.core.tallies import Use
 from runtime.model import Scope
 
 
@@ -157,7 +158,7 @@ class Lease:
 
     __slots__ = (
         *("scope", "name", "version", "provisioned", "grows", "is_awaited"),
-        *("arrived", "function", "region", "slots", "stage", "waits_in"),
+        *("arrived", "function", "region", "slots", "stage", "use", "waits_in"),
     )
 
     def __init__(
@@ -180,6 +181,8 @@ class Lease:
         self.is_awaited = is_awaited
         #: Whether somebody waits for the answer: the rate of requests is for these.
         self.stage = Stage.NEW
+        self.use = Use.ON_DEMAND
+        #: What it was admitted to.
         self.slots: Slots | None = None
         #: Where it is for a provisioned environment.
         self.waits_in: Counter | None = None
@@ -227,10 +230,11 @@ class Lease:
             del self.waits_in.waiting[self]
             self.waits_in = None
 
-    def hold(self, slots: Slots | None) -> None:
+    def hold(self, use: Use, slots: Slots | None = None) -> None:
         """It is admitted."""
         self.leave()
         self.stage = Stage.RUNNING
+        self.use = use
         self.slots = slots
         self._count(1)
         running = self.function.figures.running

@@ -19,8 +19,8 @@ from failure to failure.
 Every method returns what is to be done, in order. Running counts only; `check` recounts for tests.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -172,7 +172,7 @@ class Pool:
         return member.place if member else None
 
     def key(self, environment: int) -> Key:
-        """Of an environment that there is."""
+        """What all invocations have in common that the environment serves."""
         return self._members[environment].group.key
 
     def since(self, environment: int) -> float:
@@ -187,6 +187,10 @@ class Pool:
         """Whether a ticket would get an environment that is there: an idle one, or one about to be that nobody awaits."""
         group = self._groups.get(key)
         return group is not None and (bool(group.idle) or group.finishing > len(group.held))
+
+    def census(self) -> Mapping[tuple[Key, Place], int]:
+        """How many environments of each key are where."""
+        return Counter((member.group.key, member.place) for member in self._members.values())
 
     # Tickets
 

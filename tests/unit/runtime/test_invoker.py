@@ -83,7 +83,7 @@ class Around:
     def provisioned_key(self, version: FunctionVersion) -> object:
         return version.version
 
-    def has_free(self, _: FunctionVersion) -> bool:
+    def has_free(self, _: FunctionVersion, tenant: str | None) -> bool:
         return False
 
     async def run(

@@ -48,6 +48,7 @@ class Fleet:
             version.code.digest,
             repr(version.config),
             PROVISIONED,
+            None,
             version,
         )
 
