@@ -24,9 +24,12 @@ def handler(event, context):
 
 @dataclass
 class Gate:
-    """`url` is answered once `open` has been called; `arrived` counts those who came."""
+    """`url` is answered once `open` has been called; `arrived` counts those who came, `most` who were here at once."""
 
     url: str = ""
+    inside: int = 0
+    most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
     arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     opened: threading.Event = field(default_factory=threading.Event)
 
@@ -45,8 +48,13 @@ def gate(host: str) -> Iterator[Gate]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            with made.lock:
+                made.inside += 1
+                made.most = max(made.most, made.inside)
             made.arrived.release()
             made.opened.wait(100)
+            with made.lock:
+                made.inside -= 1
             self.send_response(200)
             self.end_headers()
 

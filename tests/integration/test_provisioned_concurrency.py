@@ -1,5 +1,6 @@
 """Provisioned concurrency for real: environments that are there before anybody invokes."""
 
+import json
 import os
 import signal
 from collections import Counter
@@ -88,6 +89,18 @@ def test_log(berth: Any, name: str) -> None:
     assert "Init Duration:" in report
     assert "Phase: init" in report
     assert "Status" not in report
+
+
+def test_log_as_json(berth: Any, name: str) -> None:
+    """Both events of the initialisation name its kind, and the report of it shows at the ordinary level."""
+    berth.deploy(name, PASSES_GATE, Publish=True, LoggingConfig={"LogFormat": "JSON"})
+    provision(berth, name, "1", 1)
+    await_status(berth, name, "1")
+    berth.invoke(f"{name}:1")
+    said = berth.run("logs", name, "--data-dir", str(berth.data_dir)).stdout
+    events = [json.loads(line[line.index("{") :]) for line in said.splitlines() if '"platform.init' in line]
+    assert [each["type"] for each in events] == ["platform.initStart", "platform.initReport"]
+    assert {each["record"]["initializationType"] for each in events} == {AHEAD}
 
 
 def test_all_of_the_reservation(berth: Any, name: str) -> None:

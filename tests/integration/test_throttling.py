@@ -128,6 +128,31 @@ def test_sequential_client(new_berth: Callable[..., Any], name: str) -> None:
     assert len(streams) == 1
 
 
+def test_many_clients(new_berth: Callable[..., Any], name: str) -> None:
+    """Eight clients that never rest, three reserved: no more than three run at a time, every refusal is that limit's."""
+    berth = new_berth("process", "--no-limit-request-rate")
+    berth.start()
+    berth.deploy(name, PASSES_GATE)
+    reserve(berth, name, 3)
+    with gate(berth.function_host) as opened, ThreadPoolExecutor(8) as threads:
+        opened.open()
+
+        def client(_: int) -> Counter[str | None]:
+            answers: Counter[str | None] = Counter()
+            while answers[None] < 20:
+                try:
+                    answers[berth.invoke(name, {"gate": opened.url}).error] += 1
+                except ClientError as error:
+                    answers[error.response["Reason"]] += 1
+            return answers
+
+        total = sum(threads.map(client, range(8)), Counter[str | None]())
+    assert opened.most <= 3
+    assert set(total) <= {None, REFUSAL["Reason"]}
+    assert total[None] == 160
+    assert len(berth.environments(name)) <= 3
+
+
 def test_request_rate(berth: Any, name: str) -> None:
     """Ten requests a second for each unit of concurrency, however short: one more is refused, for that reason."""
     berth.deploy(name, PASSES_GATE)
