@@ -42,6 +42,7 @@ from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
+from runtime.api.image_uris import Images
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.parsing import RawRequest
@@ -51,6 +52,7 @@ from runtime.api.serialisation import Answer
 from runtime.api.workshop import Readiness, Workshop
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
+from runtime.function_images import NoFunctionImages
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.sessions import Sessions
@@ -236,6 +238,7 @@ def build_api(
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
     objects: Objects | None = None,
+    images: Images | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
@@ -244,6 +247,7 @@ def build_api(
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
+        images=images or NoFunctionImages(),
         retired=retired,
         now=now,
         lenient_routing=lenient_routing,
