@@ -72,7 +72,7 @@ class Grounds:
         if isinstance(version.code, ImageCode):
             own = await self._function_images.pinned(version.code)
             agent = await self._agent_bundle.ensure(delivery, progress)
-            foreign = ForeignImage(agent=agent, variables=tuple(own.environment), volumes=own.volumes)
+            foreign = ForeignImage(agent=agent, variables=tuple(own.environment))
             return Ground(own.identifier, own=own, foreign=foreign)
         image = await self._images.ensure(version.config.runtime or "", progress)
         layers = [layer.code for layer in version.config.layers]

@@ -29,8 +29,6 @@ class Image:
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
-    volumes: tuple[str, ...] = ()
-    """Directories that it declares as volumes."""
 
     def pinned(self, uri: str) -> ImageCode:
         """What a function's record holds of it that asked for `uri`."""
@@ -55,5 +53,4 @@ def read_image(document: Mapping[str, Any]) -> Image:
         command=tuple(config.get("Cmd") or ()),
         environment={name: value for name, _, value in variables},
         working_directory=config.get("WorkingDir") or "",
-        volumes=tuple(config.get("Volumes") or ()),
     )

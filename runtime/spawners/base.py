@@ -55,8 +55,6 @@ class ForeignImage:
     """The agent's bundle: a directory that the engine sees, or the name of a volume of its own."""
     variables: tuple[str, ...] = ()
     """Names of variables that the image sets. They are meant for the function, and kept from the agent."""
-    volumes: tuple[str, ...] = ()
-    """Directories that the image declares as volumes; they are as read-only as the rest of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ the image's mode (1777; the agent gives it that mode where the image is not ours
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from rapid.subscriptions import HOSTS
@@ -155,15 +155,9 @@ def _mounts(spec: SandboxSpec) -> list[Document]:
     if spec.foreign is None:
         return [_volume(TMP), _tree("/var/task", spec.task_root), _tree("/opt", spec.opt)]
     agent = spec.foreign.agent
-    ours = (TMP, AGENT_PLACE)
     return [
         {**_volume(TMP), "VolumeOptions": {"NoCopy": True}},  # empty, whatever the image has there
         bind(agent, AGENT_PLACE) if isinstance(agent, Path) else _filled_volume(agent, AGENT_PLACE),
-        *(
-            {**_volume(place), "ReadOnly": True}
-            for place in spec.foreign.volumes
-            if not any(PurePosixPath(place).is_relative_to(each) for each in ours)
-        ),
     ]
 
 
