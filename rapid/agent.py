@@ -401,11 +401,12 @@ class NotStarted(Exception):
 
 
 def spawn(
-    argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None
+    argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None, *, demote: bool = True
 ) -> tuple[int, dict[int, int]]:
     """Start a process in a session of its own; its pid, and the read ends of its stdout and stderr.
 
-    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order.
+    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order. Root becomes the
+    function's user (`demote`).
 
     Plain fork and exec: the agent has one thread, and `subprocess` would cost every cold start its import.
     Raises `NotStarted`.
@@ -421,7 +422,7 @@ def spawn(
         raise NotStarted("fork", str(error)) from None
     if not pid:
         copies = [(out_end, 1), (err_end, 2)] + ([] if log_fd is None else [(1, log_fd)])
-        _become(argv, env, cwd, copies, tell)
+        _become(argv, env, cwd, copies, tell, demote=demote)
     for fd in (out_end, err_end, tell):
         os.close(fd)
     with os.fdopen(told, "rb") as report:
@@ -437,7 +438,13 @@ def spawn(
 
 
 def _become(
-    argv: list[str], env: dict[str, str], cwd: str, copies: list[tuple[int, int]], tell: int
+    argv: list[str],
+    env: dict[str, str],
+    cwd: str,
+    copies: list[tuple[int, int]],
+    tell: int,
+    *,
+    demote: bool,
 ) -> NoReturn:
     """In the child: drop privileges and execute. What fails is told through the pipe `tell`.
 
@@ -455,7 +462,7 @@ def _become(
                 tell = os.dup(tell)  # to be closed by the execution, as it was
             os.dup2(fd, target)
         _prefer_as_victim()
-        if os.geteuid() == 0:
+        if demote and os.geteuid() == 0:
             os.setgroups([])
             os.setgid(GROUP)
             os.setuid(USER)

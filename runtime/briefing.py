@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rapid.exchange import FetchedCredentials, Program
+from rapid.extension_variables import extension_variables
 from rapid.log_format import Level, LogFormat
 from rapid.platform_events import Identity
 from rapid.records import ON_DEMAND, SNAP_START
@@ -18,7 +19,7 @@ from runtime.image_facts import Image
 from runtime.model import LATEST, FunctionVersion, ImageConfig
 from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import Layout
-from runtime.variables import Credentials, extension_variables, log_fd, runtime_variables
+from runtime.variables import Credentials, log_fd, runtime_variables
 
 NEVER = "2099-12-31T23:59:59Z"
 """When credentials expire that end with their sandbox."""

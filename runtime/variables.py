@@ -26,16 +26,6 @@ LOG_FD_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 XRAY_HOST, XRAY_PORT = "169.254.100.1", "2000"
 """Where X-Ray's clients send their datagrams on AWS. Nobody hears them here; clients do not expect an answer."""
 
-HIDDEN_FROM_EXTENSIONS = {
-    "AWS_EXECUTION_ENV",
-    "AWS_LAMBDA_LOG_GROUP_NAME",
-    "AWS_LAMBDA_LOG_STREAM_NAME",
-    "AWS_XRAY_CONTEXT_MISSING",
-    "AWS_XRAY_DAEMON_ADDRESS",
-    "LAMBDA_RUNTIME_DIR",
-    "LAMBDA_TASK_ROOT",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -84,15 +74,6 @@ def runtime_variables(
         **(version.config.environment or {}),
         **_credentials(credentials, runtime_api, initialization_type),
         **_reserved(version, layout, runtime_api, log_stream, initialization_type),
-    }
-
-
-def extension_variables(runtime: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an external extension: the runtime's without what is meant for the runtime alone."""
-    return {
-        name: value
-        for name, value in runtime.items()
-        if not name.startswith("_") and name not in HIDDEN_FROM_EXTENSIONS
     }
 
 

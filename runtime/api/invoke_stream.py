@@ -11,13 +11,13 @@ from typing import Protocol as Interface
 from aiohttp import web
 from multidict import MultiMapping
 
+from rapid.event_stream import invoke_complete, payload_chunks
+from rapid.streamed import Ending, Streamed
 from runtime.api import invoke
-from runtime.api.event_stream import invoke_complete, payload_chunks
 from runtime.api.invoke import RequestReader, dry_run
 from runtime.api.protocol import Protocol
 from runtime.invoker import InvokeRequest
 from runtime.model import Scope
-from runtime.streamed import Ending, Streamed
 
 PREFIX = "/2021-11-15/functions/"
 _REST = ("response-streaming-invocations", "response-streaming-invocations/")

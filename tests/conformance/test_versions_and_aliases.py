@@ -17,12 +17,12 @@ from typing import Any, cast
 
 import pytest
 
+from rapid.streamed import Streamed
 from runtime.api.server import build_api
 from runtime.fleet import Fleet
 from runtime.invoker import Invoker, InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion
 from runtime.store import Store
-from runtime.streamed import Streamed
 
 AWS = Path(sys.executable).parent / "aws"
 Aws = Callable[..., Awaitable[Any]]

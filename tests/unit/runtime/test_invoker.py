@@ -11,8 +11,9 @@ from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
+from rapid.traces import trace_header
 from runtime.errors import LambdaError
-from runtime.invoker import Invoker, InvokeRequest, trace_header
+from runtime.invoker import Invoker, InvokeRequest
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 
 SCOPE = Scope("123456789012", "us-east-1")

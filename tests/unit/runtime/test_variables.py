@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from rapid.extension_variables import extension_variables
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
 from runtime.spawners.base import Layout
-from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
+from runtime.variables import Credentials, log_fd, log_group, runtime_variables
 
 LAYOUT = Layout()
 

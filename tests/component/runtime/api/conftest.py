@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 from rapid.exchange import Ticket
 from rapid.invocation import Outcome
 from rapid.records import Report
+from rapid.streamed import Streamed
 from rapid.streams import Stream
 from runtime.api.server import Api, build_api
 from runtime.errors import PreparationFailed
@@ -29,7 +30,6 @@ from runtime.fleet import Fleet
 from runtime.invoker import Invoker, InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion, Scope
 from runtime.store import Store
-from runtime.streamed import Streamed
 
 T = TypeVar("T")
 ROLE = "arn:aws:iam::123456789012:role/lambda-role"
