@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rapid.subscriptions import HOSTS
-from runtime.spawners.base import SandboxSpec
+from runtime.spawners.base import ForeignImage, SandboxSpec
 from runtime.spawners.common import (
     AGENT_PLACE,
     MAX_FILES,
@@ -40,6 +40,11 @@ PROCESS = "berth.process"
 TMP = "/tmp"  # noqa: S108  a place in the sandbox
 PYTHON = "/usr/bin/python3"
 """The interpreter of runtime images that the agent runs on."""
+
+FOREIGN_AGENT = f"{AGENT_PLACE}/bin/agent"
+"""The agent's program where its bundle was mounted into an image that is not ours."""
+FOREIGN_PLACES = (AGENT_PLACE, TMP)
+"""What is mounted there."""
 
 FULL_CORE_MB = 1769
 """Memory at which Lambda gives one whole core."""
@@ -116,7 +121,7 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
     return {
         "Image": spec.image,
         "Entrypoint": [],
-        "Cmd": agent_command(PYTHON) if spec.foreign is None else [f"{AGENT_PLACE}/bin/agent"],
+        "Cmd": agent_command(PYTHON) if spec.foreign is None else [FOREIGN_AGENT],
         "Env": _environment(spec),
         "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the function
         "User": "0:0",
@@ -154,10 +159,9 @@ def _environment(spec: SandboxSpec) -> list[str]:
 def _mounts(spec: SandboxSpec) -> list[Document]:
     if spec.foreign is None:
         return [_volume(TMP), _tree("/var/task", spec.task_root), _tree("/opt", spec.opt)]
-    agent = spec.foreign.agent
     return [
         {**_volume(TMP), "VolumeOptions": {"NoCopy": True}},  # empty, whatever the image has there
-        bind(agent, AGENT_PLACE) if isinstance(agent, Path) else _filled_volume(agent, AGENT_PLACE),
+        _agent(spec.foreign),
     ]
 
 
@@ -170,14 +174,20 @@ def hardening(memory_mb: int, left_out: Collection[str]) -> Document:
     return members
 
 
-def probe(image: str, owner: str, members: Mapping[str, Any]) -> Document:
-    """A container that does nothing, to learn whether the engine takes these members of `HostConfig`."""
+def probe(
+    image: str, owner: str, members: Mapping[str, Any], foreign: ForeignImage | None = None
+) -> Document:
+    """A container that does nothing, to learn whether the engine takes these members of `HostConfig`.
+
+    What a foreign image has to run is not known: there it is an agent, which ends because nobody told it whom to dial.
+    """
+    mounts = {} if foreign is None else {"Mounts": [_agent(foreign)]}
     return {
         "Image": image,
         "Entrypoint": [],
-        "Cmd": ["/bin/true"],
+        "Cmd": ["/bin/true"] if foreign is None else [FOREIGN_AGENT],
         "Labels": {OWNER: owner, PROBE: "1"},
-        "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}, **members},
+        "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}, **mounts, **members},
     }
 
 
@@ -190,9 +200,12 @@ def _volume(target: str) -> Document:
     return {"Type": "volume", "Target": target}
 
 
-def _filled_volume(name: str, target: str) -> Document:
-    """A volume that was filled before. `NoCopy`: it is not filled from the image at hand."""
-    return {**_volume(target), "Source": name, "ReadOnly": True, "VolumeOptions": {"NoCopy": True}}
+def _agent(foreign: ForeignImage) -> Document:
+    """The bundle, read-only. `NoCopy`: its volume was filled before, and not from the image at hand."""
+    if isinstance(foreign.agent, Path):
+        return bind(foreign.agent, AGENT_PLACE)
+    options = {"VolumeOptions": {"NoCopy": True}, "ReadOnly": True}
+    return {**_volume(AGENT_PLACE), "Source": foreign.agent, **options}
 
 
 def _tree(target: str, source: Path | None) -> Document:

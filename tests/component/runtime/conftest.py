@@ -89,7 +89,7 @@ class FakeEngine:
         raise Refusal(404, f"page not found: {method} {path}")
 
     def create(self, query: dict[str, str], body: Any) -> Document:
-        name = query["name"] or self.new_id()
+        name = query.get("name") or self.new_id()
         if any(each["Name"] == f"/{name}" for each in self.containers.values()):
             raise Refusal(409, f'Conflict. The container name "/{name}" is already in use')
         self.inspect_image(query, body, body["Image"])
