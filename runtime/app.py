@@ -28,6 +28,7 @@ from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
 from runtime.launcher import Launcher
 from runtime.logs import LogStore
+from runtime.metrics import Metrics
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.sessions import Sessions
@@ -143,9 +144,10 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
+    metrics = Metrics(lambda: store.catalog)
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
+        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate, metrics=metrics),
         readiness=fleet,
         retired=retired,
         account_id=settings.account_id,
@@ -158,6 +160,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             catalog=lambda: store.catalog,
             logs=logs,
             stories=fleet.stories,
+            metrics=metrics,
             about=launcher.about,
         ),
         sessions=sessions,

@@ -37,13 +37,13 @@ class Outside:
 
 
 def initialization_type(version: FunctionVersion) -> str:
-    """How environments of the version come to be. Snapshots are of published versions only, as on AWS."""
+    """How environments of the version come to be, unless they are provisioned. Snapshots are of published versions only, as on AWS."""
     return SNAP_START if version.config.snap_starts and version.version != LATEST else ON_DEMAND
 
 
-def lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> Settings:
+def lifecycle_settings(version: FunctionVersion, kind: str, *, timeouts: bool) -> Settings:
+    """`kind` is the initialization type."""
     runtime = version.config.runtime
-    kind = initialization_type(version)
     return Settings(
         version=version.version,
         memory_size=version.config.memory_size,
@@ -56,9 +56,18 @@ def lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> Settings:
 
 
 def program(
-    version: FunctionVersion, layout: Layout, stream: str, outside: Outside, image: Image | None = None
+    version: FunctionVersion,
+    layout: Layout,
+    stream: str,
+    outside: Outside,
+    kind: str = ON_DEMAND,
+    *,
+    image: Image | None = None,
 ) -> Program:
-    """The runtime's process and where extensions are; `image` is the function's own, if it has one."""
+    """The runtime's process and where extensions are.
+
+    `kind` is the initialization type, `image` the function's own image, if it has one.
+    """
     variables = runtime_variables(
         version,
         layout=layout,
@@ -66,7 +75,7 @@ def program(
         log_stream=stream,
         credentials=outside.credentials,
         endpoints=outside.endpoints,
-        initialization_type=initialization_type(version),
+        initialization_type=kind,
         image=None if image is None else image.environment,
     )
     argv, cwd = [_bootstrap(version.config.runtime or "", layout)], layout.task_root

@@ -19,9 +19,11 @@ from runtime.core.routing import as_run_by, choose
 from runtime.core.token_bucket import BURST, TokenBucket
 from runtime.errors import unfit_state
 from runtime.fleet import Fleet
+from runtime.metrics import Metrics, ran, refused
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.names import function_arn, function_missing, names_alias
 from runtime.store.catalog import Catalog
+from runtime.tenancy import check_tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class InvokeRequest:
     client_context: str | None = None
     trace_id: str | None = None
     """The `X-Amzn-Trace-Id` that came with the request."""
+    tenant_id: str | None = None
+    """Whom the invocation is for, where the function isolates tenants."""
     tail: bool = False
     """Wait for the end of the invocation's log and give its last 4 KB."""
 
@@ -60,12 +64,14 @@ class Invoker:
         fleet: Fleet,
         stream_rate: int = 0,
         *,
+        metrics: Metrics | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
         self._fleet = fleet
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
+        self._metrics = metrics or Metrics(catalog)
         self._draw = draw
         #: Decides for weighted aliases: a number from 0 up to 1, anew for each invocation.
 
@@ -79,6 +85,7 @@ class Invoker:
             raise function_missing(request.scope, request.function, request.qualifier)
         if version.state is not State.ACTIVE:
             raise unfit_state(version.state)
+        check_tenant(version.config, request.tenant_id)
         return version
 
     def _find(self, scope: Scope, function: str, qualifier: str) -> FunctionVersion | None:
@@ -99,7 +106,7 @@ class Invoker:
         """
         version = self.check(request)
         invocation = _invocation(request)
-        ticket = await self._fleet.run(version, invocation)
+        ticket = await self._run(request, version, invocation)
         outcome = await ticket.outcome
         return InvokeResult(
             payload=outcome.payload,
@@ -114,7 +121,7 @@ class Invoker:
         version = self.check(request)
         invocation = _invocation(request)
         stream = Stream()
-        ticket = await self._fleet.run(version, invocation, stream)
+        ticket = await self._run(request, version, invocation, stream)
         rate = self._stream_rate
         return Streamed(
             ticket,
@@ -123,6 +130,23 @@ class Invoker:
             trace_id=invocation.trace_id,
             bucket=TokenBucket(rate, BURST, time.monotonic()) if rate else None,
         )
+
+    async def _run(
+        self,
+        request: InvokeRequest,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+    ) -> Ticket:
+        """Have it run, and counted."""
+        tally = self._metrics.admitted(version, request.qualifier)
+        try:
+            ticket = await self._fleet.run(version, invocation, stream)
+        except BaseException as reason:
+            refused(tally, reason)
+            raise
+        ran(tally, ticket)
+        return ticket
 
 
 def _invocation(request: InvokeRequest) -> Invocation:
@@ -133,6 +157,7 @@ def _invocation(request: InvokeRequest) -> Invocation:
         trace_id=trace_header(request.trace_id),
         content_type=request.content_type or "application/json",
         client_context=request.client_context,
+        tenant_id=request.tenant_id,
     )
 
 

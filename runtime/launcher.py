@@ -182,12 +182,14 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         *,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> AsyncIterator[Hosted]:
         """An environment for the version, not yet begun; what it holds is released when the context ends.
 
+        `kind` is its initialization type.
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
         facts = await self.prepare()
@@ -214,6 +216,7 @@ class Launcher:
             hosted = self._hosted(
                 number,
                 version,
+                kind,
                 handle=handle,
                 link=link,
                 outside=outside,
@@ -293,6 +296,7 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         *,
         handle: SandboxHandle,
         link: Link,
@@ -305,8 +309,8 @@ class Launcher:
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=lifecycle_settings(version, timeouts=self._timeouts),
-            program=program(version, handle.layout, stream, outside, image),
+            settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
+            program=program(version, handle.layout, stream, outside, kind, image=image),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),

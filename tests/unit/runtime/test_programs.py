@@ -39,7 +39,7 @@ def version(code: Code | ImageCode, **config: Any) -> FunctionVersion:
 
 def of_image(config: ImageConfig | None = None, image: Image = IMAGE) -> Program:
     made = version(ImageCode("app", "0" * 64, "sha256:1"), package_type="Image", image_config=config)
-    return program(made, Layout(), "stream", OUTSIDE, image)
+    return program(made, Layout(), "stream", OUTSIDE, image=image)
 
 
 def test_an_image_says_what_runs() -> None:
@@ -90,5 +90,5 @@ def test_a_package_runs_the_bootstrap_of_its_runtime() -> None:
 def test_an_image_has_no_runtime_version() -> None:
     """Its runtime is its own affair."""
     image = version(ImageCode("app", "0" * 64, "sha256:1"), package_type="Image")
-    settings = lifecycle_settings(image, timeouts=True)
+    settings = lifecycle_settings(image, "on-demand", timeouts=True)
     assert (settings.runtime_version, settings.runtime_version_arn) == ("", "")
