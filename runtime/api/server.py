@@ -45,6 +45,7 @@ from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
+from runtime.api.image_uris import Images
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.other_services import OURS, refuse_other
@@ -56,6 +57,7 @@ from runtime.api.workshop import Readiness, Workshop
 from runtime.core.limits import Limits
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
+from runtime.function_images import NoFunctionImages
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.sessions import Sessions
@@ -254,6 +256,7 @@ def build_api(
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
     objects: Objects | None = None,
+    images: Images | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
@@ -262,6 +265,7 @@ def build_api(
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
+        images=images or NoFunctionImages(),
         retired=retired,
         limits=limits,
         provisioning=provisioning,
