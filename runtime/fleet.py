@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +23,7 @@ from runtime.core.groups import Place
 from runtime.core.pool import Pool
 from runtime.core.room import Bound, Bounds, share
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
@@ -172,7 +173,7 @@ class Fleet:
 
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        key = self._keys.of(version, provisioned=provisioned)
+        key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
         ticket = self._begin(await self._claim(key), invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
@@ -286,6 +287,14 @@ class Fleet:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
 
+    def provisioned_key(self, version: FunctionVersion) -> Key:
+        """What provisioned environments of the version are known by."""
+        return self._keys.of(version, provisioned=True)
+
+    def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
+        """Whether an environment on demand is idle, or about to be, so that none need be added."""
+        return self._pool.has_free(self._keys.of(version, tenant=tenant))
+
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         """How many environments of the version are to be kept, and how many of those are ready."""
         return self._pool.kept(self._keys.of(version, provisioned=True))
@@ -295,6 +304,7 @@ class Fleet:
     async def prepare(self, version: FunctionVersion) -> None:
         """Have at hand what the version needs. Raises `PreparationFailed`."""
         try:
+            await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
         except SpawnerError as error:
             raise PreparationFailed("InternalError", str(error)) from error
@@ -322,6 +332,14 @@ class Fleet:
         now, clock = time.time(), self._loop.time()
         return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
 
+    def census(self) -> list[Census]:
+        """How many environments of each version are where in their use."""
+        counted = cast("Mapping[tuple[Key, Place], int]", self._pool.census())
+        return [
+            Census(key.scope, key.name, key.version, place.value, count)
+            for (key, place), count in counted.items()
+        ]
+
     def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
         place = self._pool.place(hosted.number)
         idle = clock - self._pool.since(hosted.number) if place is Place.IDLE else None
@@ -331,6 +349,7 @@ class Fleet:
             "version": hosted.version.version,
             "account": hosted.version.scope.account,
             "region": hosted.version.scope.region,
+            "tenant": self._key_of(hosted.number).tenant if place else None,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
             "purpose": self._pool.purpose(hosted.number).value if place else None,

@@ -38,10 +38,11 @@ PURE = [
             *("properties", "report", "template", "wanted"),
         )
     ),
-    ROOT / "runtime" / "api" / "event_stream.py",
+    ROOT / "rapid" / "event_stream.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "neighbours.py",
+    ROOT / "runtime" / "tenancy.py",
     ROOT / "runtime" / "variables.py",
 ]
 IMPURE = {

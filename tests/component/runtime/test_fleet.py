@@ -23,13 +23,17 @@ from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
+from runtime.agent_bundle import NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.groups import Place
 from runtime.core.room import Bounds
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.fleet import Fleet, Kept
+from runtime.function_images import NoFunctionImages
+from runtime.grounds import Grounds
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.sessions import Sessions
@@ -67,11 +71,13 @@ class Runtime:
         self._base = f"http://{env['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime"
         self._session = session
         self.request_id = ""
+        self.tenant: str | None = None
 
     async def next(self) -> bytes:
         async with self._session.get(f"{self._base}/invocation/next") as answer:
             assert answer.status == 200
             self.request_id = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+            self.tenant = answer.headers.get("Lambda-Runtime-Aws-Tenant-Id")
             return await answer.read()
 
     async def respond(self, payload: bytes) -> int:
@@ -333,10 +339,16 @@ class World:
         self.known_aliases: list[Alias] = []
         self.cold: set[str] = set()
         #: Functions of which no environment is launched ahead.
+        bundles = Files(path)
         self.launcher = Launcher(
             spawner=self.spawner,
-            images=NoImages(),
-            bundles=Files(path),  # type: ignore[arg-type]
+            grounds=Grounds(
+                images=NoImages(),
+                function_images=NoFunctionImages(),
+                agent_bundle=NoBundle(),
+                bundles=bundles,  # type: ignore[arg-type]
+            ),
+            bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
             calls=FunctionDoor(Sessions()),
             freeze=True,
@@ -389,11 +401,20 @@ class World:
         return version
 
     async def start(
-        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+        self,
+        version: FunctionVersion,
+        payload: bytes = b"{}",
+        *,
+        provisioned: bool = False,
+        tenant: str | None = None,
     ) -> Ticket:
         self.count += 1
         invocation = Invocation(
-            request_id=f"r{self.count}", arn=version.arn, payload=payload, trace_id="Root=1"
+            request_id=f"r{self.count}",
+            arn=version.arn,
+            payload=payload,
+            trace_id="Root=1",
+            tenant_id=tenant,
         )
         return await self.fleet.run(version, invocation, provisioned=provisioned)
 
@@ -1056,9 +1077,10 @@ async def test_freeze(world: World, f: FunctionVersion) -> None:
 
 
 async def test_snapshot(world: World, f: FunctionVersion) -> None:
-    """What `berth ps` shows."""
+    """What `berth ps` and metrics show."""
     await world.invoke_whole(f)
     [seen] = world.fleet.snapshot()
+    assert world.fleet.census() == [Census(SCOPE, "f", LATEST, "idle", 1)]
     assert (seen["function"], seen["version"], seen["state"], seen["phase"]) == ("f", LATEST, "idle", "idle")
     assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
     assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")
@@ -1460,3 +1482,54 @@ async def test_an_alias_moves_on(world: World, f: FunctionVersion) -> None:
     await world.invoke_whole(as_run_by(moved, two))
     await world.invoke_whole(one)
     assert len(world.spawner.launched) == 3
+
+
+class Witness:
+    """A script that answers with the tenants that its environment has served."""
+
+    def __init__(self) -> None:
+        self.served: dict[Runtime, set[str | None]] = {}
+
+    async def __call__(self, runtime: Runtime) -> int:
+        seen = self.served[runtime] = set()
+        while True:
+            payload = await runtime.next()
+            seen.add(runtime.tenant)
+            assert payload == str(runtime.tenant).encode()
+            await runtime.respond(payload)
+
+
+async def test_tenants_never_share_an_environment(world: World) -> None:
+    """
+    1. Room for three environments; five tenants and those without one, of two functions, invoke in random order, up to
+       eight at a time.
+    Result: all are answered, and no environment has served two tenants; one may serve its tenant many times.
+    """
+    await world.remake(capacity=3)
+    world.spawner.script = witness = Witness()
+    isolated = world.put(function("isolated", tenant_isolation="PER_TENANT"))
+    shared = world.put(function("shared"))
+    chance = random.Random(7)  # noqa: S311
+    doors = asyncio.Semaphore(8)
+
+    async def invoke() -> None:
+        tenant = chance.choice([None, "blue", "green", "red", "a b", "blue/"])
+        async with doors:
+            version = shared if tenant is None else isolated
+            ticket = await world.start(version, str(tenant).encode(), tenant=tenant)
+            assert (await ticket.outcome).payload == str(tenant).encode()
+
+    await asyncio.gather(*(invoke() for _ in range(150)))
+    assert {len(seen) for seen in witness.served.values()} <= {0, 1}
+    assert set.union(*witness.served.values()) == {None, "blue", "green", "red", "a b", "blue/"}
+    assert len(witness.served) < 150
+
+
+async def test_a_change_ends_environments_of_all_tenants(world: World) -> None:
+    """And who they serve is shown until then."""
+    before = world.put(function(tenant_isolation="PER_TENANT"))
+    for tenant in ("blue", "green"):
+        await (await world.start(before, tenant=tenant)).completed
+    assert {each["tenant"] for each in world.fleet.snapshot()} == {"blue", "green"}
+    world.put(function(code="b", tenant_isolation="PER_TENANT"))
+    await world.until(lambda: not world.spawner.sandboxes)
