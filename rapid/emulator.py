@@ -57,7 +57,9 @@ class Emulator:
         self._options = options
         self._variables = variables(options, environ)
         self._reaper = Reaper()
-        self._crew = Crew(self._launch, most=options.most or _most(), room=self._has_room)
+        processors = len(os.sched_getaffinity(0))
+        most = options.most or max(2, PER_PROCESSOR * processors)
+        self._crew = Crew(self._launch, most=most, room=self._has_room, at_once=processors)
         self._door = InvokeDoor(
             self,
             name=options.name,
@@ -94,6 +96,7 @@ class Emulator:
         except OSError as error:
             raise Misused(f"cannot listen: {error.strerror or error}", 1) from error
         self.port = self._server.sockets[0].getsockname()[1]
+        logger.debug("taking invocations at %s:%d", self._options.door[0], self.port)
         command = " ".join(self._options.argv)
         logger.info("exec '%s' (cwd=%s, handler=%s)", command, self._options.cwd, self._options.handler)
 
@@ -239,9 +242,9 @@ def own_variables() -> dict[str, str]:
     return {f"L{name[1:]}" if hidden and name.startswith("_D_") else name: value for name, _, value in pairs}
 
 
-def name_ourselves(opt: str = OPT, hosts: Path = HOSTS_FILE) -> None:
+def name_ourselves(hosts: Path = HOSTS_FILE) -> None:
     """Let listeners of telemetry know where they are, as far as we may: they listen on a name that only Lambda has."""
-    if not names_in(f"{opt}/extensions"):
+    if not names_in(f"{OPT}/extensions"):
         return
     try:
         if HOSTS[0] not in hosts.read_text():
@@ -249,7 +252,3 @@ def name_ourselves(opt: str = OPT, hosts: Path = HOSTS_FILE) -> None:
                 file.write("".join(f"127.0.0.1\t{name}\n" for name in HOSTS))
     except OSError as error:
         logger.debug("%s does not resolve for extensions: %s", HOSTS[0], error)
-
-
-def _most() -> int:
-    return max(2, PER_PROCESSOR * len(os.sched_getaffinity(0)))
