@@ -105,7 +105,7 @@ class Answer:
         return json.loads(self.body)
 
 
-RUNNER = "import sys; from rapid import emulator; emulator.OPT = sys.argv.pop(1); sys.exit(emulator.main())"
+RUNNER = "import sys; from rapid import __main__, emulator; emulator.OPT = sys.argv.pop(1); __main__.main()"
 """The emulator with another place for extensions."""
 
 
