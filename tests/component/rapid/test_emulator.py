@@ -93,6 +93,34 @@ while True:
         sys.exit(0)
 """
 
+LISTENER = """#!{python}
+import http.client, http.server, json, os, sys, threading
+told = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        told.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *_): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+def call(method, path, body=None, **headers):
+    api.request(method, path, body and json.dumps(body), headers)
+    answer = api.getresponse()
+    return answer.headers, json.loads(answer.read())
+name = {{"Lambda-Extension-Name": os.path.basename(sys.argv[0])}}
+headers, _ = call("POST", "/2020-01-01/extension/register", {{"events": ["SHUTDOWN"]}}, **name)
+identifier = {{"Lambda-Extension-Identifier": headers["Lambda-Extension-Identifier"]}}
+uri = f"http://sandbox.localdomain:{{server.server_port}}"
+call("PUT", "/2022-07-01/telemetry", {{
+    "schemaVersion": "2022-12-13", "types": ["platform", "function"], "destination": {{"protocol": "HTTP", "URI": uri}},
+}}, **identifier)
+call("GET", "/2020-01-01/extension/event/next", **identifier)
+open({seen!r}, "w").write(json.dumps(told))
+"""
+
 
 @dataclass
 class Answer:
@@ -401,6 +429,21 @@ async def test_an_extension_hears_of_invocations_and_of_the_end(open_port: Open,
     assert (await port.post({"echo": 1})).value == 1
     await port.end()
     assert json.loads(seen.read_text()) == ["INVOKE", "SHUTDOWNspindown"]
+
+
+async def test_an_extension_hears_telemetry(open_port: Open, tmp_path: Path) -> None:
+    """What the platform and the function say, all of it before the end."""
+    seen = tmp_path / "seen"
+    extension = tmp_path / "opt" / "extensions" / "hears"
+    extension.parent.mkdir(parents=True)
+    extension.write_text(LISTENER.format(python=sys.executable, seen=str(seen)))
+    extension.chmod(0o755)
+    port = await open_port(opt=str(tmp_path / "opt"))
+    await port.post({"say": "hello"})
+    await port.end()
+    told = [(event["type"], event["record"]) for event in json.loads(seen.read_text())]
+    assert ("function", "hello\n") in told
+    assert {"platform.initStart", "platform.start", "platform.report"} <= {kind for kind, _ in told}
 
 
 async def test_a_client_that_leaves_does_not_stop_the_function(port: Port, tmp_path: Path) -> None:
