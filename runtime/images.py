@@ -40,6 +40,8 @@ from runtime.settings import SettingsError, add_flags, flags_of, load
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine, EngineError, StepFailed
 
+__all__ = ["BUNDLE_PLACE", "Runtime", "RuntimeImages", "UnknownRuntime", "image_sources", "read_table"]
+
 Progress = Callable[[str], None]
 Files = Mapping[str, tuple[bytes, int]]
 """Path in the build context → content and mode."""
