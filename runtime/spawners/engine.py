@@ -190,6 +190,11 @@ class Engine:
             if error.status not in (404, 409):
                 raise
 
+    async def tag(self, reference: str, name: str) -> None:
+        """Give an image another name, `repository:tag`, taken from the image that had it."""
+        repository, _, tag = name.rpartition(":")
+        await self._call(self._client.tag, reference, repository, tag, force=True)
+
     async def load_tree(self, tar: Path | bytes, reference: str, changes: Sequence[str] = ()) -> None:
         """Make an image whose only layer is this tar (`docker import`)."""
         repository, _, tag = reference.rpartition(":")
