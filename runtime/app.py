@@ -16,10 +16,14 @@ import uvloop
 from aiohttp import web
 
 from runtime.admin import handlers
+from runtime.admission import Admission
 from runtime.agent_bundle import EngineBundle, NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
+from runtime.core.admission import Ledger
+from runtime.core.limits import LimitsReader
+from runtime.core.scaling import Scaling
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
 from runtime.grounds import AgentBundle, Grounds, Images
@@ -31,6 +35,7 @@ from runtime.logs import LogStore
 from runtime.metrics import Metrics
 from runtime.model import Scope
 from runtime.objects import Objects
+from runtime.provisioning import Provisioner
 from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
@@ -137,9 +142,18 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
     function_images.open(lambda: live_images(store.catalog))
+    admission = Admission(
+        lambda: store.catalog,
+        Ledger(Scaling(settings.scaling_model), limits_requests=settings.limit_request_rate),
+        LimitsReader(settings.account_concurrency),
+    )
+    provisioner = Provisioner(lambda: store.catalog, fleet, admission)
 
-    def retired(scope: Scope, name: str) -> None:
-        fleet.retired(scope, name)
+    def changed(scope: Scope, function: str) -> None:
+        fleet.retired(scope, function)
+        provisioner.changed(scope, function)
+        if store.catalog.function(scope, function) is None:
+            admission.ledger.forget(scope, function)
         function_images.changed()
 
     endpoints = settings.aws_endpoint_url
@@ -147,9 +161,13 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     metrics = Metrics(lambda: store.catalog)
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate, metrics=metrics),
+        invoker=Invoker(
+            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+        ),
         readiness=fleet,
-        retired=retired,
+        retired=changed,
+        limits=admission.limits,
+        provisioning=provisioner,
         account_id=settings.account_id,
         region=settings.region,
         lenient_routing=settings.lenient_routing,
@@ -172,6 +190,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     address = await _listen(api, settings, patience, parts)
     parts.callback(logs.end_followers)
     await api.resume_pending()
+    provisioner.open()
     return address
 
 
