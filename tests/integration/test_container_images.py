@@ -433,4 +433,4 @@ def test_a_template_with_a_dockerfile(berth: Berth, name: str, layout: str, tmp_
     finally:
         berth.client.delete_function(FunctionName=name)
         for tag in docker("images", "--format", "{{.Repository}}:{{.Tag}}", "shop-greeter").split():
-            docker("rmi", tag)
+            docker("rmi", "--force", tag)  # environments may still be ending

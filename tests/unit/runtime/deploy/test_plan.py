@@ -506,7 +506,7 @@ Resources:
   B: {Type: AWS::Lambda::Function, Properties: {PackageType: Image, Code: {ImageUri: "team/app:2"}}}
 """
     )
-    for logical_id, uri in (("A", "team/app:us-east-1"), ("B", "team/app:2")):
+    for logical_id, uri in (("A", "team/app:eu-central-1"), ("B", "team/app:2")):
         wanted = made.wanted(logical_id, {})
         assert isinstance(wanted, FunctionWanted)
         assert (wanted.source.image, wanted.source.path, wanted.source.build) == (uri, None, None)
