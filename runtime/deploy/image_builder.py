@@ -44,7 +44,7 @@ class ImageBuilder:
         if image is None:
             raise TemplateError(f"the image {name} was removed a moment after it had been built")
         tag = f"berth-{str(image['Id']).removeprefix('sha256:')[:_DIGITS]}"
-        await engine.tag(image["Id"], wanted.repository, tag)
+        await engine.tag(image["Id"], f"{wanted.repository}:{tag}")
         self._built.setdefault(wanted.repository, set()).add(tag)
         return f"{wanted.repository}:{tag}"
 
