@@ -97,7 +97,9 @@ class Ledger:
         stage = Stage.WAITING if lease.stage is Stage.SPILLING else Stage.LAST
         lease.leave()
         lease.stage = stage
-        return self._judge(lease, now)
+        verdict = self._judge(lease, now)
+        self._tidy(lease)
+        return verdict
 
     def responded(self, lease: Lease) -> None:
         """Its client has the answer."""
