@@ -285,6 +285,7 @@ class Fleet:
     async def prepare(self, version: FunctionVersion) -> None:
         """Have at hand what the version needs. Raises `PreparationFailed`."""
         try:
+            await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
         except SpawnerError as error:
             raise PreparationFailed("InternalError", str(error)) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runtime.api.code_links import CodeLinks
+from runtime.api.image_uris import Images
 from runtime.api.workshop import Workshop
 from runtime.core.limits import Limits
 from runtime.core.provisioning import Progress
@@ -35,6 +36,8 @@ class Services:
     links: CodeLinks
     objects: Objects
     """Where packages in S3 are read."""
+    images: Images
+    """Where container images are."""
     retired: Callable[[Scope, str], None]
     """Told of a function whose earlier environments should drain."""
     limits: Callable[[Scope], Limits]

@@ -23,6 +23,7 @@ from botocore.exceptions import ClientError
 from rapid.exchange import Ticket
 from rapid.invocation import Outcome
 from rapid.records import Report
+from rapid.streamed import Streamed
 from rapid.streams import Stream
 from runtime.admission import Admission
 from runtime.api.server import Api, build_api
@@ -31,7 +32,6 @@ from runtime.fleet import Fleet
 from runtime.invoker import Invoker, InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion, Scope
 from runtime.store import Store
-from runtime.streamed import Streamed
 from tests.helpers.provisions import Provisions, concurrency
 
 T = TypeVar("T")
