@@ -154,12 +154,6 @@ class Ledger:
             for name, function in region.functions.items():
                 yield scope, name, function.figures
 
-    def in_use(self, scope: Scope, key: Hashable) -> int:
-        """Environments of provisioned concurrency that run something."""
-        region = self._regions.get(scope)
-        slots = region.slots.get(key) if region else None
-        return slots.held if slots else 0
-
     # Decisions
 
     def _judge(self, lease: Lease, now: float) -> Verdict:

@@ -326,10 +326,10 @@ class TestProvisioned:
         talk.allot("f:1", 1)
         lease = talk.run(provisioned="f:1")
         talk.allot("f:1", 0)
-        assert talk.ledger.in_use(SCOPE, "f:1") == 1
+        assert talk.ledger.account(SCOPE).provisioned == 1
         assert not talk.run(provisioned="f:1").is_provisioned
         talk.end(lease)
-        assert talk.ledger.in_use(SCOPE, "f:1") == 0
+        assert talk.ledger.account(SCOPE).provisioned == 0
 
 
 class TestRates:
