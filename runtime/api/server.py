@@ -32,6 +32,7 @@ from runtime.api import (
     layer_permissions,
     layers,
     permissions,
+    provisioned_concurrency,
     resource_policies,
     sts,
     tags,
@@ -39,11 +40,12 @@ from runtime.api import (
 )
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
-from runtime.api.calls import Call, Operation, Services, not_implemented
+from runtime.api.calls import Call, Operation, Provisioning, Services, not_implemented
 from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
+from runtime.api.image_uris import Images
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.other_services import OURS, refuse_other
@@ -52,8 +54,10 @@ from runtime.api.protocol import Protocol
 from runtime.api.routing import Match
 from runtime.api.serialisation import Answer
 from runtime.api.workshop import Readiness, Workshop
+from runtime.core.limits import Limits
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
+from runtime.function_images import NoFunctionImages
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.sessions import Sessions
@@ -75,6 +79,7 @@ OPERATIONS: dict[str, Operation] = {
     **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
     **permissions.OPERATIONS,
+    **provisioned_concurrency.OPERATIONS,
     **resource_policies.OPERATIONS,
     **tags.OPERATIONS,
     **versions.OPERATIONS,
@@ -241,6 +246,8 @@ def build_api(
     invoker: Invoker,
     readiness: Readiness,
     retired: Callable[[Scope, str], None],
+    limits: Callable[[Scope], Limits],
+    provisioning: Provisioning,
     account_id: str,
     region: str,
     lenient_routing: bool = False,
@@ -249,6 +256,7 @@ def build_api(
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
     objects: Objects | None = None,
+    images: Images | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
@@ -257,7 +265,10 @@ def build_api(
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
+        images=images or NoFunctionImages(),
         retired=retired,
+        limits=limits,
+        provisioning=provisioning,
         now=now,
         lenient_routing=lenient_routing,
     )
