@@ -260,6 +260,9 @@ class Fleet:
         elif count:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
+        if bound := self._pool.lacks(key):
+            reason = too_large(self._pool.bounds, bound).message
+            self._loop.call_soon(self.on_kept, KeptNews(key, Kept.FAILED, reason))
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
         """What provisioned environments of the version are known by."""

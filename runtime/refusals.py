@@ -53,7 +53,7 @@ def shutting_down() -> LambdaError:
 
 
 def _throttled(text: str) -> LambdaError:
-    return LambdaError("TooManyRequestsException", text, reason=REASON)
+    return LambdaError("TooManyRequestsException", text, reason=REASON, retry_after=1)
 
 
 def _amount(bounds: Bounds, bound: Bound) -> str:

@@ -32,7 +32,7 @@ from runtime.core.books import Books
 from runtime.core.estimate import Estimate, learn
 from runtime.core.groups import COMING, Group, Key, Member, Place, Purpose, Ticket
 from runtime.core.keeping import STEADY, Keeping
-from runtime.core.room import Bounds
+from runtime.core.room import Bound, Bounds
 
 GRACE = 0.02
 """Seconds that a ticket waits at least for an environment that is about to finish."""
@@ -201,6 +201,11 @@ class Pool:
         """How many environments of the key are to be kept, and how many of those are ready or busy."""
         group = self._books.groups.get(key)
         return (group.kept, group.ready) if group else (0, 0)
+
+    def lacks(self, key: Key) -> Bound | None:
+        """What keeps the rest of what is to be kept from ever being launched, as long as nothing else is let go."""
+        group = self._books.groups.get(key)
+        return self._room.lacking(group.memory) if group is not None and group.is_short else None
 
     def is_kept(self, environment: int) -> bool:
         """Whether it is one of those that are kept."""

@@ -31,7 +31,7 @@ from runtime.core.room import Bounds
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
-from runtime.fleet import Fleet, Kept
+from runtime.fleet import Fleet, Kept, KeptNews
 from runtime.function_images import NoFunctionImages
 from runtime.grounds import Grounds
 from runtime.launcher import Launcher
@@ -1374,6 +1374,18 @@ class TestKeep:
         world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
         await world.until(lambda: world.fleet.kept(f) == (1, 1))
         assert [each[0] for each in news] == [Kept.FAILED, Kept.READY]
+        world.fleet.keep(f, 0)
+
+    async def test_no_room(self, world: World) -> None:
+        """More than the host can ever hold is said to be so; what fits is made."""
+        await world.remake(memory=300)
+        news: list[KeptNews] = []
+        world.fleet.on_kept = news.append
+        f = world.put(function(memory_size=200))
+        world.fleet.keep(f, 2)
+        await world.until(lambda: len(news) == 2)
+        assert [each.what for each in news] == [Kept.FAILED, Kept.READY]
+        assert "300 MB" in news[0].reason
         world.fleet.keep(f, 0)
 
     async def test_failed_launch(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
