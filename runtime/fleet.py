@@ -26,6 +26,7 @@ from runtime.kept import Kept, KeptNews, Wishes, initialised
 from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
+from runtime.preparations import Preparations
 from runtime.refusals import (
     lost_again_and_again,
     no_environment,
@@ -98,6 +99,7 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
+        self._preparations = Preparations(launcher)
         self._reruns: set[asyncio.Task[None]] = set()
         #: Invocations that environments gave back.
         self._last_ticket = 0
@@ -105,7 +107,7 @@ class Fleet:
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
         self._wishes = Wishes(
-            make_ready=lambda key: launcher.make_ready(key.record, logger.info),
+            make_ready=lambda key: self._preparations.of(key, WAIT_LIMIT),
             keeps=lambda key: bool(self._pool.kept(key)[0]),
             keep=self._keep,
         )
@@ -135,12 +137,14 @@ class Fleet:
         for future in self._wanted.values():
             _refuse(future, shutting_down())
         self._wishes.cancel()
+        self._preparations.cancel()
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(
             *self._chores,
             *self._wishes.tasks,
+            *self._preparations.tasks,
             *self._lives.values(),
             *self._reruns,
             return_exceptions=True,
@@ -206,7 +210,7 @@ class Fleet:
         if not self._pool.knows(
             key
         ):  # an image that is built takes no launch from others, nor counts as a wait for room
-            await self._prepare(key.record)
+            await self._preparations.of(key, WAIT_LIMIT)
         if self._closing:
             raise shutting_down()
         self._last_ticket = number = self._last_ticket + 1
@@ -224,14 +228,6 @@ class Fleet:
                 grace.cancel()
             if hosted is None:
                 self._give_back(future)
-
-    async def _prepare(self, version: FunctionVersion) -> None:
-        try:
-            await _in_time(self._launcher.make_ready(version, logger.info))
-        except LambdaError:
-            raise
-        except Exception as error:  # noqa: BLE001  the caller is told
-            raise no_environment(version, error) from None
 
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""

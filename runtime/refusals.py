@@ -34,7 +34,7 @@ def too_long(seconds: float) -> LambdaError:
     return _throttled(f"No execution environment became free within {seconds:.0f} s: see the server's log.")
 
 
-def no_environment(version: FunctionVersion, error: Exception) -> LambdaError:
+def no_environment(version: FunctionVersion, error: BaseException) -> LambdaError:
     """It could not be launched; the log has why, too."""
     known = isinstance(error, (SpawnerError, OSError))
     logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)

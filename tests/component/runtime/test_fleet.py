@@ -355,6 +355,7 @@ class World:
         )
         self.fleet = self.make()
         self.count = 0
+        self.looks = 0
 
     def make(
         self,
@@ -766,6 +767,52 @@ class TestLaunchFailures:
         world.spawner.events.put_nowait(SandboxDeath(sandbox.spec.sandbox_id, "out of memory"))
         await world.until(lambda: not world.spawner.sandboxes)
         await world.close()
+
+
+class TestPreparation:
+    """An image that is built, or files that are unpacked, before the first launch."""
+
+    @pytest.fixture
+    def gate(self, world: World, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+        """Nothing is at hand before it is set; `world.looks` tells how often somebody looked."""
+        gate = asyncio.Event()
+        make_ready = world.launcher.make_ready
+
+        async def slowly(version: FunctionVersion, progress: Callable[[str], None]) -> None:
+            world.looks += 1
+            await gate.wait()
+            await make_ready(version, progress)
+
+        monkeypatch.setattr(world.launcher, "make_ready", slowly)
+        return gate
+
+    async def test_once_for_all(self, world: World, f: FunctionVersion, gate: asyncio.Event) -> None:
+        """Who asks meanwhile waits for the same; it goes on when the first one leaves, and takes no launch."""
+        calls = [asyncio.create_task(world.invoke(f, b"%d" % number)) for number in range(5)]
+        await world.until(lambda: world.looks)
+        calls[0].cancel()
+        await asyncio.wait([calls[0]])
+        assert world.fleet._pool.keys() == []
+        gate.set()
+        assert await asyncio.gather(*calls[1:]) == [b"1", b"2", b"3", b"4"]
+        assert world.looks == 1
+
+    async def test_at_the_end(self, world: World, f: FunctionVersion, gate: asyncio.Event) -> None:
+        """Who waits for it when everything ends is told so."""
+        call = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.looks)
+        await world.fleet.close(0)
+        with pytest.raises(LambdaError, match="shutting down"):
+            await call
+
+    async def test_too_long(
+        self, world: World, f: FunctionVersion, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody waits without end."""
+        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
+        with pytest.raises(LambdaError, match="No execution environment became free"):
+            await world.invoke(f)
+        gate.set()
 
 
 class TestCancelledCallers:
