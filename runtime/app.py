@@ -7,6 +7,7 @@ let go of the engine, write out logs, close the store; each step has a limit.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -54,6 +55,8 @@ logger = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread must let another one run: launches and unpacking work in threads, and each time that the
 event loop comes back from the kernel it would wait for them ten times as long (Python's default)."""
+DESCRIPTORS = 65_536
+"""Open files that are enough for as many environments as there may be."""
 PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
@@ -81,9 +84,18 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> in
     Raises `AlreadyRunning`, `StoreError`, `SpawnerError`, or OSError where the address cannot be bound.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    _allow_descriptors()
     with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, instance, ready))
     return 0
+
+
+def _allow_descriptors() -> None:
+    """An environment takes four of them, and the usual limit is one for interactive use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(settings: Settings, instance: Instance, ready: Callable[[str], None] | None) -> None:
