@@ -115,7 +115,7 @@ class Environment:
         credentials: FetchedCredentials | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._core = Lifecycle(settings)
+        self._core = self._new_core(settings)
         self.has_snapshots = settings.initialization_type == SNAP_START
         #: Whether the runtime may ask for a snapshot of its environment.
         self.credentials = credentials
@@ -140,6 +140,10 @@ class Environment:
         #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
         self.memory_peak = 0
         supervisor.observer = self
+
+    @staticmethod
+    def _new_core(settings: Settings) -> Lifecycle:
+        return Lifecycle(settings)
 
     def __repr__(self) -> str:
         return f"<Environment {self._core!r}{' frozen' if self._processes.is_frozen else ''}>"

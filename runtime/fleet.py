@@ -16,13 +16,14 @@ from typing import Any, cast
 
 from rapid.exchange import Ticket
 from rapid.invocation import Fault, Invocation, Outcome
-from rapid.records import PROVISIONED, Report
+from rapid.records import PROVISIONED, Report, ending
 from rapid.streams import Stream
 from runtime.briefing import initialization_type
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.core.routing import ways_to_run
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.launcher import Hosted, Launcher
+from runtime.managed import concurrency
 from runtime.model import FunctionVersion, Scope
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
@@ -55,6 +56,11 @@ class Key:
     """The only one that it may serve, where the function isolates tenants."""
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
+
+    @property
+    def slots(self) -> int:
+        """How many invocations an environment serves at once."""
+        return concurrency(self.record.config)
 
 
 class Kept(Enum):
@@ -96,7 +102,7 @@ class Fleet:
         self._spawner = spawner
         self._catalog = catalog
         self._idle_timeout = idle_timeout
-        self._pool = Pool(capacity)
+        self._pool = Pool(capacity, lambda key: cast("Key", key).slots)
         self._launching = asyncio.Semaphore(parallel_launches)
         self._hosted: dict[int, Hosted] = {}
         self._wanted: dict[int, Future[Hosted]] = {}
@@ -163,15 +169,22 @@ class Fleet:
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
         key = self._key(version, provisioned=provisioned, tenant=invocation.tenant_id)
-        hosted = await self._claim(key)
-        while hosted.environment.is_over:  # between the claim and now
+        try:
             hosted = await self._claim(key)
+            while hosted.environment.is_over:  # between the claim and now
+                hosted = await self._claim(key)
+        except InitialisationFailed as failed:
+            return _never_run(invocation, failed.fault, version.config.memory_size, stream)
         hosted.invocations += 1
         ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
         number = hosted.number
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
+        if version.config.managed is not None:
+            ticket.completed.add_done_callback(
+                lambda _: self._act(self._pool.done(number, self._loop.time()))
+            )
         return ticket
 
     async def _claim(self, key: Key) -> Hosted:
@@ -196,7 +209,7 @@ class Fleet:
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._idle(future.result())
+            self._unused(future.result())
 
     def _responded(self, number: int, outcome: Future[Outcome]) -> None:
         if not outcome.cancelled():  # that is a client that left: the function still works
@@ -336,7 +349,7 @@ class Fleet:
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
-            self._idle(hosted)
+            self._unused(hosted)
         else:
             future.set_result(hosted)
 
@@ -370,7 +383,12 @@ class Fleet:
                 await self._launcher.make_ready(version, logger.info)
                 async with self._launching:
                     launched = self._launcher.launch(
-                        number, version, key.initialization, on_idle=self._idle, on_ended=self._ended
+                        number,
+                        version,
+                        key.initialization,
+                        on_idle=self._idle,
+                        on_room=self._room,
+                        on_ended=self._ended,
                     )
                     hosted = await held.enter_async_context(launched)
                 await self._host(hosted)
@@ -409,6 +427,14 @@ class Fleet:
         if is_kept:
             self._tell(self._key_of(number), failure)
 
+    def _room(self, hosted: Hosted, change: int) -> None:
+        """An environment of many invocations at once can take more of them, or fewer."""
+        self._act(self._pool.room(hosted.number, change, self._loop.time()))
+
+    def _unused(self, hosted: Hosted) -> None:
+        """Whoever got it has left."""
+        self._act(self._pool.unused(hosted.number, self._loop.time()))
+
     def _key_of(self, number: int) -> Key:
         return cast("Key", self._pool.key(number))
 
@@ -425,7 +451,10 @@ class Fleet:
         if not hosted.ended.done():
             hosted.ended.set_result(None)
         if self._pool.place(number) is Place.LAUNCHING:  # launching another could go on for ever
-            error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
+            if (failure := hosted.environment.init_failure) is not None:
+                error: Exception = InitialisationFailed(failure)
+            else:
+                error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
             self._launch_failed(number, self._key_of(number), error)
         kept = self._key_of(number) if self._pool.is_kept(number) else None
         self._act(self._pool.gone(number, self._loop.time()))
@@ -433,18 +462,24 @@ class Fleet:
             self.on_kept(KeptNews(kept, Kept.ENDED, hosted.link.lost or "it was ended"))
 
     def _launch_failed(self, number: int, key: Key, error: Exception) -> None:
+        if isinstance(error, InitialisationFailed):  # the function's own matter
+            self._launch_refused(number, error)
+            return
         known = isinstance(error, (SpawnerError, OSError))
         logger.error("no environment for %s: %s", key.record.arn, error, exc_info=None if known else error)
         text = str(error) if known else "see the server's log"
         refusal = LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
         is_kept = self._pool.is_kept(number)
+        self._launch_refused(number, refusal)
+        if is_kept:
+            self.on_kept(KeptNews(key, Kept.FAILED, text))
+
+    def _launch_refused(self, number: int, refusal: Exception) -> None:
         for action in self._pool.failed(number, self._loop.time()):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
-        if is_kept:
-            self.on_kept(KeptNews(key, Kept.FAILED, text))
 
     # Chores
 
@@ -467,6 +502,23 @@ class Fleet:
             self._act(self._pool.relaunch(now))
 
 
+class InitialisationFailed(Exception):
+    """An environment of many invocations at once ended before it could take one: its initialisation failed."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+def _never_run(invocation: Invocation, fault: Fault, memory_size: int, stream: Stream | None) -> Ticket:
+    """The end of an invocation that got no environment, for a reason that is the function's own."""
+    ticket = Ticket(stream)
+    ticket.respond(fault.outcome(invocation.request_id))
+    status, error_type = ending(fault)
+    ticket.complete(Report(invocation.request_id, 0.0, None, memory_size, 0, status, error_type))
+    return ticket
+
+
 async def _in_time(future: Future[Hosted]) -> Hosted:
     try:
         async with asyncio.timeout(WAIT_LIMIT):
@@ -487,6 +539,6 @@ def _ignore(_: KeptNews) -> None:
     """Nobody keeps anything."""
 
 
-def _refuse(future: Future[Hosted], error: LambdaError) -> None:
+def _refuse(future: Future[Hosted], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runtime.managed import concurrency
 from runtime.model import FunctionVersion
 from runtime.spawners.base import Layout
 
@@ -52,7 +53,9 @@ def log_group(version: FunctionVersion) -> str:
 
 
 def log_fd(version: FunctionVersion) -> int | None:
-    """The descriptor for log events in frames; None where the runtime does not know of it."""
+    """The descriptor for log events in frames; None where the runtime does not know of it, or has many workers."""
+    if version.config.managed is not None:
+        return None
     return LOG_FD if (version.config.runtime or "").startswith(("python", "nodejs")) else None
 
 
@@ -149,6 +152,8 @@ def _reserved(
         "LAMBDA_RUNTIME_DIR": layout.runtime_dir,
         "PWD": layout.task_root,
     }
+    if version.config.managed is not None:
+        variables["AWS_LAMBDA_MAX_CONCURRENCY"] = str(concurrency(version.config))
     runtime = version.config.runtime or ""
     if runtime.startswith("python"):
         variables["LC_CTYPE"] = "C.UTF-8"

@@ -12,7 +12,8 @@ import orjson
 
 from runtime.api.calls import not_implemented
 from runtime.errors import invalid_parameter
-from runtime.model import FunctionConfig, LayerReference, LoggingConfig
+from runtime.managed import DEFAULT_MEMORY_MB, check_managed
+from runtime.model import FunctionConfig, LayerReference, LoggingConfig, ManagedInstances
 from runtime.tenancy import check_features
 
 ENVIRONMENT_LIMIT = 4096
@@ -66,7 +67,6 @@ BLOCKED_RUNTIMES = frozenset(
 _REFUSED = {
     # Members that would change what a function does: accepting them silently would mislead.
     "AcceleratorConfig": "accelerators (AcceleratorConfig)",
-    "CapacityProviderConfig": "managed instances (CapacityProviderConfig)",
     "CodeSigningConfigArn": "code signing (CodeSigningConfigArn)",
     "DurableConfig": "durable functions (DurableConfig)",
     "ImageConfig": "container images (ImageConfig)",
@@ -116,9 +116,25 @@ def changed_configuration(
     changes = {field: read(members[member]) for member, (field, read) in _FIELDS.items() if member in members}
     declared = dict(config.declared) | {name: members[name] for name in _DECLARED if name in members}
     kept = {name: value for name, value in declared.items() if value != _EMPTY.get(name)}
-    changed = replace(config, **changes, declared=kept)
+    changed = _on_capacity(replace(config, **changes, declared=kept), members)
     check_features(changed)
+    check_managed(changed)
     return changed
+
+
+def _on_capacity(config: FunctionConfig, members: Mapping[str, Any]) -> FunctionConfig:
+    """Functions on a capacity provider log in JSON, for their lines have to be told apart by request."""
+    if config.managed is None:
+        return config
+    memory = config.memory_size if "MemorySize" in members or not _is_new(members) else DEFAULT_MEMORY_MB
+    logging = config.logging
+    if logging.log_format != "JSON":
+        logging = _logging({"LogFormat": "JSON", "LogGroup": logging.log_group})
+    return replace(config, memory_size=memory, logging=logging)
+
+
+def _is_new(members: Mapping[str, Any]) -> bool:
+    return "Code" in members
 
 
 def check_runtime(runtime: str, known: tuple[str, ...]) -> None:
@@ -170,6 +186,15 @@ def _logging(member: Mapping[str, Any]) -> LoggingConfig:
     )
 
 
+def _managed(member: Mapping[str, Any]) -> ManagedInstances:
+    config = member["LambdaManagedInstancesCapacityProviderConfig"]
+    return ManagedInstances(
+        config["CapacityProviderArn"],
+        config.get("PerExecutionEnvironmentMaxConcurrency"),
+        config.get("ExecutionEnvironmentMemoryGiBPerVCpu"),
+    )
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -185,5 +210,6 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Environment": ("environment", environment_variables),
     "TracingConfig": ("tracing_mode", lambda member: member.get("Mode", "PassThrough")),
     "LoggingConfig": ("logging", _logging),
+    "CapacityProviderConfig": ("managed", _managed),
 }
 """Request member → field of FunctionConfig and how its value is read."""

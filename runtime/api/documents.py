@@ -7,7 +7,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.model import LATEST, Alias, Code, FunctionVersion, LoggingConfig, State
+from runtime.model import LATEST, Alias, Code, FunctionVersion, LoggingConfig, ManagedInstances, State
 from runtime.names import function_arn, runtime_version_arn
 
 _ECHOED = ("DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs")
@@ -51,6 +51,7 @@ def listed_configuration(record: FunctionVersion, qualifier: str | None = None) 
         "Layers": _layers(record),
         "VpcConfig": _vpc(config.declared),
         "TenancyConfig": _tenancy(config.tenant_isolation),
+        "CapacityProviderConfig": _managed(config.managed),
     } | {name: config.declared.get(name) for name in _ECHOED}
 
 
@@ -95,6 +96,18 @@ def _snap_start(record: FunctionVersion) -> dict[str, Any]:
 
 def _tenancy(mode: str | None) -> dict[str, Any] | None:
     return {"TenantIsolationMode": mode} if mode else None
+
+
+def _managed(managed: ManagedInstances | None) -> dict[str, Any] | None:
+    if managed is None:
+        return None
+    return {
+        "LambdaManagedInstancesCapacityProviderConfig": {
+            "CapacityProviderArn": managed.capacity_provider,
+            "PerExecutionEnvironmentMaxConcurrency": managed.max_concurrency,
+            "ExecutionEnvironmentMemoryGiBPerVCpu": managed.memory_per_vcpu,
+        }
+    }
 
 
 def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from runtime.api.configuration import architecture, changed_configuration, refus
 from runtime.api.documents import function_configuration
 from runtime.api.function_lookup import find_writable, update_in_progress
 from runtime.api.layer_references import resolve_layers
+from runtime.api.managed_functions import on_provider
 from runtime.api.packages import check_total_size, inspect_package, store_package
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
@@ -44,6 +45,8 @@ def _check_update(params: Mapping[str, Any]) -> None:
 async def update_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:
     record = find_writable(services, call)
     refuse_unimplemented(call.params)
+    if "CapacityProviderConfig" in call.params and record.config.managed is None:
+        raise invalid_parameter("CapacityProviderConfig can be given only when a function is created.")
     layers = _layers(services, call, record)
     config = changed_configuration(record.config, call.params, runtime_identifiers())
     check_total_size(record.code.unzipped_size, (layer.code for layer in layers))
@@ -64,7 +67,8 @@ async def _store_update(
     while True:
         changed = _updated(services, record, config, code)
         try:
-            published = await _write(services, call, changed, record.revision_id)
+            async with on_provider(services, call.scope, config):
+                published = await _write(services, call, changed, record.revision_id)
             break
         except RevisionMismatch:
             record = _same_otherwise(services, call, record)

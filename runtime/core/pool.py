@@ -12,6 +12,11 @@ configuration). A request asks for an environment of its key and holds a ticket 
   costs more than the wait of one invocation; but a key with steady work does not keep others out for longer than
   `PATIENCE`. What was launched serves at least once.
 
+An environment may have several **slots**, each for one invocation at a time; how many of them are free it tells itself,
+as they come and go. It gives what it has to one ticket after the other, the fullest first in the sense of most recently
+used, and counts as idle while it has none of them to work on. Where it is new, tickets wait `OPENING` for its other
+slots before another one is launched for them.
+
 A key may also be **kept**: so many environments of it are launched ahead, replaced when they end, and neither expire nor
 make room for others. One whose launch fails, or that ends soon after it, is launched again after a while that doubles
 from failure to failure.
@@ -20,12 +25,14 @@ Every method returns what is to be done, in order. Running counts only; `check` 
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import Enum
 
 GRACE = 0.02
 """Seconds that a ticket waits for an environment that is about to finish, before another one is launched for it."""
+OPENING = 1.0
+"""Seconds that tickets wait for further slots of an environment that has just shown its first."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
 """Seconds before what is kept is launched again after a failure; doubled from one failure to the next."""
 STEADY = 60.0
@@ -94,15 +101,19 @@ class _Group:
     """All that there is of one key; gone with its last environment and its last ticket."""
 
     key: Key
+    slots: int = 1
+    #: Of each of its environments, at the most.
     members: set[int] = field(default_factory=set)
     idle: OrderedDict[int, None] = field(default_factory=OrderedDict)
-    #: Most recently used last.
+    #: Those that can take an invocation, most recently used last.
     waiting: OrderedDict[int, None] = field(default_factory=OrderedDict)
     #: Tickets in order of arrival.
     held: set[int] = field(default_factory=set)
     #: Those of them that are in their grace.
     launching: int = 0
     finishing: int = 0
+    opening: int = 0
+    #: Slots that have not been seen yet.
     retired: bool = False
     kept: int = 0
     #: How many environments are to be had at any time,
@@ -122,9 +133,14 @@ class _Group:
             self.finishing += change
 
     @property
-    def wanted(self) -> int:
-        """How many launches its tickets need."""
-        return len(self.waiting) - len(self.held)
+    def lacks(self) -> bool:
+        """Whether its tickets need more launches than are under way."""
+        return self.launching * self.slots < len(self.waiting) - len(self.held)
+
+    @property
+    def expected(self) -> int:
+        """How many invocations will find room soon without a launch."""
+        return self.finishing + self.opening
 
 
 @dataclass(slots=True)
@@ -138,6 +154,13 @@ class _Member:
     #: When it was first idle.
     surplus: bool = False
     #: Kept no more: it ends when nobody needs it.
+    free: int = 0
+    #: Slots that can take an invocation. Below 0 for a moment, where one is lost that had been given away.
+    running: int = 0
+    finishing: int = 0
+    #: Of those, where there are several slots: their clients have the answer.
+    opening: int = 0
+    #: Slots that have not been seen yet.
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +172,10 @@ class _Ticket:
 class Pool:
     """All environments and all tickets of one fleet. `capacity` counts environments that are not ending."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, slots: Callable[[Key], int] = lambda _: 1) -> None:
         self._capacity = capacity
+        self._slots = slots
+        #: How many slots the environments of a key have.
         self._groups: dict[Key, _Group] = {}
         self._members: dict[int, _Member] = {}
         self._idle_by_age: OrderedDict[int, None] = OrderedDict()
@@ -189,12 +214,10 @@ class Pool:
         """An invocation needs an environment."""
         group = self._group(key)
         if group.idle:
-            environment = next(reversed(group.idle))
-            self._move(environment, Place.BUSY, now)
-            return [Assign(ticket, environment)]
+            return [self._assign(ticket, next(reversed(group.idle)), now)]
         group.waiting[ticket] = None
         self._tickets[ticket] = _Ticket(group, now)
-        if group.finishing > len(group.held):
+        if group.expected > len(group.held):
             group.held.add(ticket)
             return [Hold(ticket, now + GRACE)]
         return self._cover(group, now)
@@ -287,9 +310,14 @@ class Pool:
     # Environments
 
     def responded(self, environment: int, now: float) -> None:
-        """Its client has the answer."""
-        if self.place(environment) is Place.BUSY:
+        """Its client, or one of them, has the answer."""
+        member = self._members.get(environment)
+        if member is None or member.place is not Place.BUSY:
+            return
+        if member.group.slots == 1:
             self._move(environment, Place.FINISHING, now)
+        elif member.finishing < member.running:
+            self._finishing(member, 1)
 
     def idle(self, environment: int, now: float) -> Actions:
         """It is launched, or done with its invocation."""
@@ -300,12 +328,48 @@ class Pool:
         if group.waiting:
             if member.place is not Place.LAUNCHING and (neglected := self._neglected(group, now)):
                 return [*self._destroy(environment, now), self._launch(neglected, now)]
-            self._move(environment, Place.BUSY, now)
-            return [Assign(self._pop_ticket(group), environment)]
-        if group.retired or member.surplus:
-            return self._destroy(environment, now) + self._cover_starved(now)
-        self._move(environment, Place.IDLE, now)
-        return self._cover_starved(now)
+            return [self._assign(self._pop_ticket(group), environment, now)]
+        return self._rest(environment, member, now)
+
+    def room(self, environment: int, change: int, now: float) -> Actions:
+        """So many of its slots have become free, or are gone. The first ones tell that it is launched."""
+        member = self._members.get(environment)
+        if member is None or member.place is Place.ENDING:
+            return []
+        group, actions = member.group, list[Action]()
+        self._count_room(member, change)
+        is_new = member.place is Place.LAUNCHING
+        if is_new:
+            self._opening(member, group.slots - change)
+        while group.waiting and member.free > 0:
+            actions.append(self._assign(self._pop_ticket(group), environment, now))
+        if is_new and not member.running:
+            return self._rest(environment, member, now)
+        if is_new:
+            actions += self._wait_for_opening(group, now)
+        self._list(environment, member)
+        return [*actions, *self._cover(group, now), *self._cover_starved(now)]
+
+    def done(self, environment: int, now: float) -> Actions:
+        """One of several invocations is over; whether its slot is free again is another matter."""
+        member = self._members.get(environment)
+        if member is None or member.place is Place.ENDING:
+            return []
+        member.running -= 1
+        if member.finishing > member.running:
+            self._finishing(member, -1)
+        if member.running:
+            return []
+        if (neglected := self._neglected(member.group, now)) is not None:
+            return [*self._destroy(environment, now), self._launch(neglected, now)]
+        return self._rest(environment, member, now)
+
+    def unused(self, environment: int, now: float) -> Actions:
+        """A ticket that had got it has left at once."""
+        member = self._members.get(environment)
+        if member is None or member.group.slots == 1:
+            return self.idle(environment, now)
+        return self.room(environment, 1, now) + self.done(environment, now)
 
     def spoiled(self, environment: int, now: float) -> Actions:
         """It is launched, but its initialisation failed: good only for who waits and will be told why."""
@@ -317,13 +381,14 @@ class Pool:
         return self.idle(environment, now)
 
     def failed(self, environment: int, now: float) -> Actions:
-        """Its launch failed, so one ticket that waits for a launch fails with it."""
+        """Its launch failed, so a ticket that waits for a launch fails with it: one for each slot."""
         member = self._members.get(environment)
         if member is None:
             return []
         fails: Actions = []
-        if member.place is Place.LAUNCHING and member.group.waiting:
-            fails.append(Fail(self._pop_ticket(member.group)))
+        if member.place is Place.LAUNCHING:
+            for _ in range(min(member.group.slots, len(member.group.waiting))):
+                fails.append(Fail(self._pop_ticket(member.group)))
         if member.pinned:
             self._pause(member.group, now)
         return fails + self.gone(environment, now)
@@ -350,7 +415,8 @@ class Pool:
         group.retired = True
         actions = self.keep(key, 0, now)
         for environment in list(group.idle):
-            actions += self._destroy(environment, now)
+            if self._members[environment].place is Place.IDLE:
+                actions += self._destroy(environment, now)
         return actions
 
     def restore(self, key: Key) -> None:
@@ -381,7 +447,7 @@ class Pool:
     def _cover(self, group: _Group, now: float) -> Actions:
         """Launch until every ticket of the group that is not in its grace has a launch under way."""
         actions: Actions = []
-        while group.launching < group.wanted and self._has_room():
+        while group.lacks and self._has_room():
             actions += [*self._make_room(now), self._launch(group, now)]
         return actions
 
@@ -403,7 +469,7 @@ class Pool:
             if number in group.held:
                 continue
             before = covered.get(id(group), 0)
-            if before >= group.launching:
+            if before >= group.launching * group.slots:
                 return ticket
             covered[id(group)] = before + 1
         return None
@@ -445,6 +511,54 @@ class Pool:
         self.withdraw(ticket)
         return ticket
 
+    # Slots
+
+    def _assign(self, ticket: int, environment: int, now: float) -> Assign:
+        member = self._members[environment]
+        if member.place is not Place.BUSY:
+            self._move(environment, Place.BUSY, now)
+        if member.group.slots > 1:
+            member.running += 1
+            member.free -= 1
+            self._list(environment, member)
+        return Assign(ticket, environment)
+
+    def _rest(self, environment: int, member: _Member, now: float) -> Actions:
+        """It has nothing to work on."""
+        if member.group.retired or member.surplus:
+            return self._destroy(environment, now) + self._cover_starved(now)
+        self._move(environment, Place.IDLE, now)
+        return self._cover_starved(now)
+
+    def _list(self, environment: int, member: _Member) -> None:
+        """Whether it can take an invocation; the most recent change last."""
+        member.group.idle.pop(environment, None)
+        if member.free > 0:
+            member.group.idle[environment] = None
+
+    def _count_room(self, member: _Member, change: int) -> None:
+        member.free += change
+        for _ in range(change):
+            if member.finishing:
+                self._finishing(member, -1)
+            elif member.opening:
+                self._opening(member, -1)
+
+    def _finishing(self, member: _Member, change: int) -> None:
+        member.finishing += change
+        member.group.finishing += change
+
+    def _opening(self, member: _Member, change: int) -> None:
+        member.opening += change
+        member.group.opening += change
+
+    def _wait_for_opening(self, group: _Group, now: float) -> Actions:
+        """Its other slots are about to open: whom they are enough for waits for them."""
+        waiting = [ticket for ticket in group.waiting if ticket not in group.held]
+        held = waiting[: max(0, group.expected - len(group.held))]
+        group.held.update(held)
+        return [Hold(ticket, now + OPENING) for ticket in held]
+
     # Bookkeeping
 
     def _move(self, environment: int, place: Place, now: float) -> None:
@@ -452,11 +566,15 @@ class Pool:
         group = member.group
         if member.place is Place.IDLE:
             self._idle_by_age.pop(environment, None)
-            del group.idle[environment]
-        if place is Place.IDLE:
-            group.idle[environment] = None
-            if not member.pinned:
-                self._idle_by_age[environment] = None
+        if place is Place.IDLE and not member.pinned:
+            self._idle_by_age[environment] = None
+        if group.slots == 1:
+            member.free = 1 if place is Place.IDLE else 0
+        if place is Place.ENDING:
+            member.free = 0
+            self._finishing(member, -member.finishing)
+            self._opening(member, -member.opening)
+        self._list(environment, member)
         if place is Place.ENDING:
             self._live -= 1
             if member.pinned:
@@ -473,7 +591,7 @@ class Pool:
     def _group(self, key: Key) -> _Group:
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(key)
+            group = self._groups[key] = _Group(key, self._slots(key))
         return group
 
     def _forget(self, group: _Group) -> None:
@@ -500,13 +618,21 @@ class Pool:
         assert group.ready == sum(1 for each in pinned if each.place is not Place.LAUNCHING)
         assert all(each.place is not Place.ENDING for each in pinned)
         assert all(self._members[environment].group is group for environment in group.members)
-        assert sorted(group.idle) == sorted(self._in(Place.IDLE, group.members))
+        idle = self._in(Place.IDLE, group.members)
+        assert group.slots > 1 or sorted(group.idle) == sorted(idle)
+        members = [self._members[each] for each in group.members]
+        assert sorted(group.idle) == sorted(each for each in group.members if self._members[each].free > 0)
+        assert all(not self._members[each].running for each in idle)
+        assert all(each.running >= 0 and each.free + each.running <= group.slots * 2 for each in members)
+        assert group.opening == sum(each.opening for each in members)
         assert group.launching == len(self._in(Place.LAUNCHING, group.members))
-        assert group.finishing == len(self._in(Place.FINISHING, group.members))
+        assert group.finishing == len(self._in(Place.FINISHING, group.members)) + sum(
+            each.finishing for each in members
+        )
         assert group.held <= set(group.waiting)
         assert not (group.waiting and group.idle), "a ticket waits beside an idle environment"
-        assert not (group.retired and group.idle), "an idle environment is out of date"
-        assert group.launching >= group.wanted or not self._has_room(), "a ticket waits beside room"
+        assert not (group.retired and idle), "an idle environment is out of date"
+        assert not group.lacks or not self._has_room(), "a ticket waits beside room"
 
     def _in(self, place: Place, environments: "dict[int, _Member] | set[int]") -> list[int]:
         return [number for number in environments if self._members[number].place is place]
