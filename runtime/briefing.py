@@ -77,6 +77,7 @@ def program(
         opt=layout.opt,
         extension_env=extension_variables(variables),
         log_fd=log_fd(version),
+        log_desk=version.config.managed is not None,
     )
 
 

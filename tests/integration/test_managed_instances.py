@@ -134,6 +134,32 @@ def test_logs_name_their_invocation(berth: Any, function: str) -> None:
         assert kinds == ["platform.start", "platform.report"]
 
 
+def test_lines_stay_whole(berth: Any, name: str, zip_of: Any) -> None:
+    """Workers that print long lines in pieces, all at once, do not cut each other's."""
+    code = """
+import sys, urllib.request
+
+def handler(event, context):
+    urllib.request.urlopen(event["url"]).close()
+    for _ in range(20):
+        for _ in range(50):
+            sys.stdout.write(str(event["number"]) * 100)
+        print(context.aws_request_id)
+"""
+    deploy(berth, name, zip_of({"app.py": code}), Runtime="python3.13")
+    with meeting(berth, SLOTS) as url:
+        answers = berth.invoke_many(name, [{"number": number, "url": url} for number in range(SLOTS)])
+    expected = {str(number) * 5000 + answer.request_id for number, answer in enumerate(answers)}
+
+    def lines() -> list[str]:
+        shown = berth.run(
+            "logs", name, "--data-dir", str(berth.data_dir), "--limit", "1000"
+        ).stdout.splitlines()
+        return [line for each in shown for line in expected if each.endswith(line)]
+
+    berth.until(lambda: len(lines()) == 20 * SLOTS)
+
+
 def test_errors_are_one_invocations(berth: Any, function: str) -> None:
     """A handler that raises fails its own invocation."""
     events = [{"number": number, "raise": number == 1} for number in range(SLOTS)]
