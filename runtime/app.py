@@ -24,6 +24,7 @@ from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
+from runtime.metrics import Metrics
 from runtime.objects import Objects
 from runtime.sessions import Sessions
 from runtime.settings import Settings
@@ -123,9 +124,10 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     await fleet.open()
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
+    metrics = Metrics(lambda: store.catalog)
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
+        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate, metrics=metrics),
         readiness=fleet,
         retired=fleet.retired,
         account_id=settings.account_id,
@@ -138,6 +140,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             catalog=lambda: store.catalog,
             logs=logs,
             stories=fleet.stories,
+            metrics=metrics,
             about=launcher.about,
         ),
         sessions=sessions,

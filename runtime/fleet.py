@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +22,7 @@ from runtime.briefing import initialization_type
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.core.routing import ways_to_run
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.launcher import Hosted, Launcher
 from runtime.managed import concurrency
 from runtime.model import FunctionVersion, Scope
@@ -307,6 +308,14 @@ class Fleet:
         """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
         now, clock = time.time(), self._loop.time()
         return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
+
+    def census(self) -> list[Census]:
+        """How many environments of each version are where in their use."""
+        counted = cast("Mapping[tuple[Key, Place], int]", self._pool.census())
+        return [
+            Census(key.scope, key.name, key.version, place.value, count)
+            for (key, place), count in counted.items()
+        ]
 
     def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
         place = self._pool.place(hosted.number)

@@ -18,6 +18,7 @@ from runtime.core.routing import as_run_by, choose
 from runtime.core.token_bucket import BURST, TokenBucket
 from runtime.errors import unfit_state
 from runtime.fleet import Fleet
+from runtime.metrics import Metrics, ran, refused
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.names import function_arn, function_missing, names_alias
 from runtime.store.catalog import Catalog
@@ -65,12 +66,14 @@ class Invoker:
         fleet: Fleet,
         stream_rate: int = 0,
         *,
+        metrics: Metrics | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
         self._fleet = fleet
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
+        self._metrics = metrics or Metrics(catalog)
         self._draw = draw
         #: Decides for weighted aliases: a number from 0 up to 1, anew for each invocation.
 
@@ -105,7 +108,7 @@ class Invoker:
         """
         version = self.check(request)
         invocation = _invocation(request)
-        ticket = await self._fleet.run(version, invocation)
+        ticket = await self._run(request, version, invocation)
         outcome = await ticket.outcome
         return InvokeResult(
             payload=outcome.payload,
@@ -120,7 +123,7 @@ class Invoker:
         version = self.check(request)
         invocation = _invocation(request)
         stream = Stream()
-        ticket = await self._fleet.run(version, invocation, stream)
+        ticket = await self._run(request, version, invocation, stream)
         rate = self._stream_rate
         return Streamed(
             ticket,
@@ -129,6 +132,23 @@ class Invoker:
             trace_id=invocation.trace_id,
             bucket=TokenBucket(rate, BURST, time.monotonic()) if rate else None,
         )
+
+    async def _run(
+        self,
+        request: InvokeRequest,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+    ) -> Ticket:
+        """Have it run, and counted."""
+        tally = self._metrics.admitted(version, request.qualifier)
+        try:
+            ticket = await self._fleet.run(version, invocation, stream)
+        except BaseException as reason:
+            refused(tally, reason)
+            raise
+        ran(tally, ticket)
+        return ticket
 
 
 def _invocation(request: InvokeRequest) -> Invocation:

@@ -237,18 +237,23 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionPolicy(Attachment):
-    """Who may use a function: statements in IAM's language, each with a `Sid` of its own."""
+    """Who may use a function: statements in IAM's language. A `Sid`, where one has it, is its own."""
 
     held_by = Holder.FUNCTION
     statements: tuple[Mapping[str, Any], ...]
+    id: str | None = "default"
+    version: str = "2012-10-17"
+    """Of IAM's language."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPolicy(Attachment):
-    """Who may use a layer version; as `FunctionPolicy`."""
+    """Who may use a layer version: statements in IAM's language, each with a `Sid` of its own."""
 
     held_by = Holder.LAYER_VERSION
     statements: tuple[Mapping[str, Any], ...]
+    id: str | None = "default"
+    version: str = "2012-10-17"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,6 @@ BLOCKED_RUNTIMES = frozenset(
 _REFUSED = {
     # Members that would change what a function does: accepting them silently would mislead.
     "AcceleratorConfig": "accelerators (AcceleratorConfig)",
-    "CodeSigningConfigArn": "code signing (CodeSigningConfigArn)",
     "DurableConfig": "durable functions (DurableConfig)",
     "ImageConfig": "container images (ImageConfig)",
     "ImageUri": "container images (ImageUri)",

@@ -24,8 +24,8 @@ from failure to failure.
 Every method returns what is to be done, in order. Running counts only; `check` recounts for tests.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -207,6 +207,10 @@ class Pool:
     def keys(self) -> list[Key]:
         """The keys of all environments and tickets."""
         return list(self._groups)
+
+    def census(self) -> Mapping[tuple[Key, Place], int]:
+        """How many environments of each key are where."""
+        return Counter((member.group.key, member.place) for member in self._members.values())
 
     # Tickets
 
@@ -414,7 +418,7 @@ class Pool:
             return []
         group.retired = True
         actions = self.keep(key, 0, now)
-        for environment in list(group.idle):
+        for environment in self._by_use(group):
             if self._members[environment].place is Place.IDLE:
                 actions += self._destroy(environment, now)
         return actions

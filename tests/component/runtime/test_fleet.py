@@ -27,6 +27,7 @@ from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.fleet import Fleet, Kept
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
@@ -1030,9 +1031,10 @@ async def test_freeze(world: World, f: FunctionVersion) -> None:
 
 
 async def test_snapshot(world: World, f: FunctionVersion) -> None:
-    """What `berth ps` shows."""
+    """What `berth ps` and metrics show."""
     await world.invoke_whole(f)
     [seen] = world.fleet.snapshot()
+    assert world.fleet.census() == [Census(SCOPE, "f", LATEST, "idle", 1)]
     assert (seen["function"], seen["version"], seen["state"], seen["phase"]) == ("f", LATEST, "idle", "idle")
     assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
     assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")

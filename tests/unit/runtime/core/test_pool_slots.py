@@ -110,6 +110,15 @@ def test_out_of_date_ones_end_when_all_is_done() -> None:
     assert say(two, two.done(1, 4)) == [Destroy(1)]
 
 
+def test_out_of_date_ones_whose_workers_hang_end_too() -> None:
+    """They are idle although they can take nothing."""
+    two = pool()
+    two.ask(1, "two", 0)
+    two.room(1, 1, 1)
+    two.done(1, 2)
+    assert say(two, two.retire("two", 3)) == [Destroy(1)]
+
+
 def test_a_failed_launch_fails_all_that_it_was_for() -> None:
     """And no more."""
     two = pool()
