@@ -58,10 +58,16 @@ class ConcurrentEnvironment(Environment):
 
     # The owner's side
 
-    def invoke(self, invocation: Invocation, timeout: float, stream: Stream | None = None) -> Ticket:
+    def invoke(
+        self,
+        invocation: Invocation,
+        timeout: float,
+        stream: Stream | None = None,
+        ticket: Ticket | None = None,
+    ) -> Ticket:
         """Hand in an invocation; as many as `on_room` has allowed."""
         self._forget_gone_workers()
-        self._tickets[invocation.request_id] = ticket = Ticket(stream)
+        self._tickets[invocation.request_id] = ticket = ticket or Ticket(stream)
         self._journal.tails[invocation.request_id.encode()] = ticket.tail
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
@@ -127,6 +133,12 @@ class ConcurrentEnvironment(Environment):
             self._journal.flush(final=False)
             self.memory_peak = future.result()
             self._handle(InvocationSettled(time.monotonic(), request_id, self.memory_peak))
+
+    def _give_back(self, invocation: Invocation) -> None:
+        self._journal.tails.pop(invocation.request_id.encode(), None)
+        ticket = self._tickets.pop(invocation.request_id)
+        ticket.give_back()
+        self._on_given_back(invocation, ticket)
 
     def _complete(self, report: Report) -> None:
         self._journal.tails.pop(report.request_id.encode(), None)

@@ -24,6 +24,7 @@ from rapid.events import (
     Do,
     Effects,
     ExtensionRegistered,
+    GiveBack,
     InvocationSettled,
     InvokeArrived,
     Limit,
@@ -247,6 +248,16 @@ class ConcurrentLifecycle(Lifecycle):
         for request_id, progress in self._running.items():
             if progress.outcome is None:
                 effects += [*self._given_up(now, progress, fault), Unlimit(request_id)]
+        return effects
+
+    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:  # noqa: ARG002  others are told of the fault
+        """Hand back what no worker has taken."""
+        effects: Effects = []
+        for request_id in self._queue:
+            invocation = self._running.pop(request_id).invocation
+            effects += [Unlimit(request_id), GiveBack(invocation)]
+            self._unanswered -= 1
+        self._queue.clear()
         return effects
 
     def _completed(self, now: float, memory_peak: int) -> Effects:

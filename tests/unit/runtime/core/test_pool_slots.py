@@ -4,24 +4,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runtime.core.pool import (
-    GRACE,
-    OPENING,
-    Action,
-    Assign,
-    Destroy,
-    Fail,
-    Hold,
-    Launch,
-    Place,
-    Pool,
-)
+from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch
+from runtime.core.groups import COMING, Place
+from runtime.core.pool import LONGEST_GRACE, OPENING, Pool
+from runtime.core.room import Bounds
 
 SLOTS = {"one": 1, "two": 2, "five": 5}
 
 
 def pool(capacity: int = 4) -> Pool:
-    return Pool(capacity, lambda key: SLOTS[str(key)])
+    bounds = Bounds(memory=1000, environments=capacity, launches=10)
+    slots = lambda key: SLOTS[str(key)]  # noqa: E731
+    return Pool(bounds, weigh=lambda _: 1, family=str, room_wait=10.0, slots=slots)
 
 
 def say(pool: Pool, actions: list[Action]) -> list[Action]:
@@ -42,11 +36,11 @@ def test_slots_open_one_after_the_other() -> None:
     five = pool()
     for ticket in (1, 2, 3):
         five.ask(ticket, "five", 0)
-    opened = say(five, five.room(1, 1, 1.0))
-    assert opened == [Assign(1, 1), Hold(2, 1.0 + OPENING), Hold(3, 1.0 + OPENING)]
-    assert say(five, five.room(1, 1, 1.1)) == [Assign(2, 1)]
+    opened = say(five, five.slots_changed(1, 1, 1.0))
+    assert opened == [Hold(2, 1.0 + OPENING), Hold(3, 1.0 + OPENING), Assign(1, 1)]
+    assert say(five, five.slots_changed(1, 1, 1.1)) == [Assign(2, 1)]
     assert say(five, five.grace_over(3, 2.0)) == [Launch(2, "five")]
-    assert say(five, five.room(1, 1, 2.1)) == [Assign(3, 1)]
+    assert say(five, five.slots_changed(1, 1, 2.1)) == [Assign(3, 1)]
 
 
 def test_the_fullest_is_used_first() -> None:
@@ -54,12 +48,12 @@ def test_the_fullest_is_used_first() -> None:
     two = pool()
     for ticket in (1, 2, 3):
         two.ask(ticket, "two", 0)
-    two.room(1, 2, 1)
-    two.room(2, 2, 1)
+    two.slots_changed(1, 2, 1)
+    two.slots_changed(2, 2, 1)
     for environment in (1, 1, 2):
         two.done(environment, 2)
-    two.room(1, 2, 2)
-    two.room(2, 1, 3)
+    two.slots_changed(1, 2, 2)
+    two.slots_changed(2, 1, 3)
     assert say(two, two.ask(4, "two", 4)) == [Assign(4, 2)]
     assert say(two, two.ask(5, "two", 4)) == [Assign(5, 2)]
     assert two.place(1) is Place.IDLE
@@ -71,10 +65,10 @@ def test_an_answered_slot_is_waited_for() -> None:
     two = pool()
     two.ask(1, "two", 0)
     two.ask(2, "two", 0)
-    two.room(1, 2, 1)
+    two.slots_changed(1, 2, 1)
     two.responded(1, 2)
-    assert say(two, two.ask(3, "two", 2)) == [Hold(3, 2 + GRACE)]
-    assert say(two, two.room(1, 1, 2)) == [Assign(3, 1)]
+    assert say(two, two.ask(3, "two", 2)) == [Hold(3, 2 + LONGEST_GRACE)]
+    assert say(two, two.slots_changed(1, 1, 2)) == [Assign(3, 1)]
     assert say(two, two.done(1, 2)) == []
 
 
@@ -82,9 +76,9 @@ def test_a_lost_slot_that_had_been_given_away() -> None:
     """Its ticket has the environment's promise; the next slot is for it."""
     two = pool()
     two.ask(1, "two", 0)
-    two.room(1, 1, 1)
-    assert say(two, two.room(1, -1, 1)) == []
-    assert say(two, two.room(1, 1, 2)) == []
+    two.slots_changed(1, 1, 1)
+    assert say(two, two.slots_changed(1, -1, 1)) == []
+    assert say(two, two.slots_changed(1, 1, 2)) == []
     assert say(two, two.ask(2, "two", 2)) == [Launch(2, "two")]
 
 
@@ -92,7 +86,7 @@ def test_busy_ones_do_not_expire_and_hung_ones_do() -> None:
     """Without an invocation it is idle, whether its slots come back or not; and it makes room for others."""
     two = pool(1)
     two.ask(1, "two", 0)
-    two.room(1, 1, 1)
+    two.slots_changed(1, 1, 1)
     assert say(two, two.expire(100, 100)) == []
     two.done(1, 100)
     assert two.place(1) is Place.IDLE
@@ -104,7 +98,7 @@ def test_out_of_date_ones_end_when_all_is_done() -> None:
     two = pool()
     two.ask(1, "two", 0)
     two.ask(2, "two", 0)
-    two.room(1, 2, 1)
+    two.slots_changed(1, 2, 1)
     assert say(two, two.retire("two", 2)) == []
     assert say(two, two.done(1, 3)) == []
     assert say(two, two.done(1, 4)) == [Destroy(1)]
@@ -114,7 +108,7 @@ def test_out_of_date_ones_whose_workers_hang_end_too() -> None:
     """They are idle although they can take nothing."""
     two = pool()
     two.ask(1, "two", 0)
-    two.room(1, 1, 1)
+    two.slots_changed(1, 1, 1)
     two.done(1, 2)
     assert say(two, two.retire("two", 3)) == [Destroy(1)]
 
@@ -131,7 +125,7 @@ def test_a_ticket_that_leaves_at_once() -> None:
     """Its slot is for the next one."""
     two = pool()
     two.ask(1, "two", 0)
-    two.room(1, 1, 1)
+    two.slots_changed(1, 1, 1)
     assert say(two, two.unused(1, 2)) == []
     assert say(two, two.ask(2, "two", 3)) == [Assign(2, 1)]
 
@@ -185,13 +179,13 @@ class SlotsWalk(RuleBasedStateMachine):
             self.act(self.pool.idle(number, self.now))
             return
         self.offered[number] += change
-        self.act(self.pool.room(number, change, self.now))
+        self.act(self.pool.slots_changed(number, change, self.now))
 
     def alive(self) -> list[int]:
         return [number for number in self.key_of if number not in self.destroyed]
 
     def launching(self) -> list[int]:
-        return [each for each in self.alive() if self.pool.place(each) is Place.LAUNCHING]
+        return [each for each in self.alive() if self.pool.place(each) in COMING]
 
     @rule(key=st.sampled_from(sorted(SLOTS)))
     def ask(self, key: str) -> None:
