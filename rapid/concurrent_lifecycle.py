@@ -174,7 +174,7 @@ class ConcurrentLifecycle(Lifecycle):
 
     def _response_ended(self, event: ResponseEnded) -> Effects:
         progress = self._running.get(event.request_id)
-        if progress is None or progress.outcome is not None:
+        if progress is None or progress.answer_began is None or progress.outcome is not None:
             self._late.pop(event.request_id, None)
             return []  # its time or the environment's end came first
         progress.answer_ended = progress.ended = event.now

@@ -23,6 +23,7 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
+    GiveBack,
     InitErrorPosted,
     InvocationSettled,
     InvokeArrived,
@@ -319,6 +320,16 @@ def test_shut_down_and_lost() -> None:
         assert [each for each in effects if isinstance(each, Complete)]
 
 
+def test_a_lost_sandbox_gives_back_what_no_worker_has_taken() -> None:
+    """Another environment is to have it; what a worker has is lost with it."""
+    environment = serving(2)
+    told(environment, InvokeArrived(2, ONE, 3), NextGone(2), InvokeArrived(2, TWO, 3))
+    effects = hand(environment, SandboxLost(3, "gone"))
+    assert [each for each in effects if isinstance(each, GiveBack)] == [GiveBack(TWO)]
+    assert [each.request_id for each in effects if isinstance(each, Answer)] == ["one"]
+    assert [each.report.request_id for each in effects if isinstance(each, Complete)] == ["one"]
+
+
 def with_extension() -> ConcurrentLifecycle:
     environment = ConcurrentLifecycle(SETTINGS)
     hand(environment, Began(0))
@@ -348,11 +359,12 @@ class Walk:
         self.draw = random.Random(seed)  # noqa: S311  a walk must be repeatable
         self.environment = ConcurrentLifecycle(SETTINGS)
         self.now = 0.0
-        self.room = 0
+        self.room = self.promised = 0
         self.pending = 0
         self.arrived: list[str] = []
         self.counts: Counter[tuple[str, str]] = Counter()
         self.limits: set[str] = set()
+        self.given_back: set[str] = set()
         self.settling: list[str] = []
         self.ended = False
 
@@ -378,6 +390,8 @@ class Walk:
                 self.count("deliver", invocation.request_id)
             case Answer(request_id, _):
                 self.count("answer", request_id)
+            case GiveBack(invocation):
+                self.given_back.add(invocation.request_id)
             case Limit(request_id, _):
                 self.limits.add(request_id)
             case Unlimit(request_id):
@@ -403,12 +417,15 @@ class Walk:
     def event(self) -> Event:  # noqa: C901, PLR0911, PLR0912  it is a table
         draw, now = self.draw, self.now
         someone = draw.choice(self.arrived[-6:] or ["nobody"])
+        if self.room > 0 and draw.random() < 0.3:  # given to an invocation that is on its way
+            self.room -= 1
+            self.promised += 1
         match draw.choice("nnnniiirrrreeessslbgxtou"):
             case "n":
                 return NextCalled(now)
-            case "i" if self.room > 0 and not self.environment.is_over:
+            case "i" if self.promised and not self.environment.is_over:
                 self.arrived.append(f"r{len(self.arrived)}")
-                self.room -= 1
+                self.promised -= 1
                 return InvokeArrived(now, replace(ONE, request_id=self.arrived[-1]), 3)
             case "r":
                 return ResponseBegan(now, someone, RuntimeCall.RESPONSE)
@@ -417,7 +434,9 @@ class Walk:
             case "s" if self.settling:
                 return InvocationSettled(now, self.settling.pop(draw.randrange(len(self.settling))), 1)
             case "l" if self.limits:
-                return LimitPassed(now, draw.choice(sorted(self.limits)))
+                passed = draw.choice(sorted(self.limits))
+                self.limits.discard(passed)
+                return LimitPassed(now, passed)
             case "b":
                 return ResponseBroke(now, someone)
             case "g" if self.pending and self.environment.phase is Phase.SERVING:
@@ -442,9 +461,11 @@ class Walk:
             self.step(self.event())
         self.step(SandboxLost(self.now, "the walk is over"))
         assert self.ended
+        assert not self.limits
         for request_id in self.arrived:
+            times = 0 if request_id in self.given_back else 1
             for what in ("answer", "start", "report", "complete"):
-                assert self.counts[what, request_id] == 1, (what, request_id)
+                assert self.counts[what, request_id] == times, (what, request_id)
 
 
 @pytest.mark.parametrize("seed", range(300))
