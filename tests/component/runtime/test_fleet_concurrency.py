@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from rapid.concurrent_environment import ConcurrentEnvironment
+from rapid.invocation import Invocation
+from rapid.streams import Stream
 from runtime.model import FunctionVersion, ManagedInstances
 from tests.component.runtime.test_fleet import Gate, Runtime, World, function, world
 
@@ -177,6 +179,59 @@ async def test_a_worker_that_is_gone(world: World, managed: FunctionVersion) -> 
     assert await world.invoke(managed, b"2") == b"2"
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
+
+
+async def test_streams_do_not_mix(world: World, managed: FunctionVersion) -> None:
+    """Two responses that are streamed at once, piece by piece in turn, each arrive whole and alone."""
+    turns = [asyncio.Event() for _ in range(4)]
+
+    async def worker(runtime: Runtime) -> int:
+        name = await runtime.next()
+        order = (0, 2) if name == b"a" else (1, 3)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for turn in order:
+                await turns[turn].wait()
+                yield name * 3
+
+        headers = {"Lambda-Runtime-Function-Response-Mode": "streaming"}
+        url = f"{runtime._base}/invocation/{runtime.request_id}/response"
+        async with runtime._session.post(url, data=pieces(), headers=headers) as answer:
+            assert answer.status == 202
+        return await worker(runtime)
+
+    world.spawner.script = many(2, worker)
+    streams = {name: Stream() for name in (b"a", b"b")}
+    tickets = []
+    for name, stream in streams.items():
+        invocation = Invocation(request_id=name.decode(), arn=managed.arn, payload=name, trace_id="")
+        tickets.append(await world.fleet.run(managed, invocation, stream))
+    for number, turn in enumerate(turns):
+        turn.set()
+        assert await streams[b"b" if number % 2 else b"a"].read() == (b"bbb" if number % 2 else b"aaa")
+    assert [(await ticket.outcome).streamed for ticket in tickets] == [6, 6]
+    assert len(world.spawner.launched) == 1
+
+
+async def test_what_no_worker_has_taken_is_run_elsewhere(world: World, managed: FunctionVersion) -> None:
+    """
+    1. A worker ends in the moment in which its place is given away; then the sandbox is lost.
+    Result: the invocation is run in another environment, and its caller hears nothing of it.
+    """
+    gate = Gate()
+    gate.open.set()
+    world.spawner.script = many(1, gate)
+    await world.invoke_whole(managed)
+    [hosted] = world.fleet._hosted.values()
+    environment: Any = hosted.environment
+    await world.until(lambda: environment._core._waiting_workers == 1)
+    environment._polls[0]._is_alive = lambda: False
+    call = asyncio.create_task(world.invoke(managed, b"1"))
+    await world.until(lambda: environment._core._queue)
+    [sandbox] = world.spawner.sandboxes.values()
+    sandbox.vanish()
+    assert await call == b"1"
+    assert len(world.spawner.launched) == 2
 
 
 async def test_random_walk(world: World, managed: FunctionVersion) -> None:
