@@ -136,9 +136,7 @@ class ConcurrentEnvironment(Environment):
 
     def _give_back(self, invocation: Invocation) -> None:
         self._journal.tails.pop(invocation.request_id.encode(), None)
-        ticket = self._tickets.pop(invocation.request_id)
-        ticket.give_back()
-        self._on_given_back(invocation, ticket)
+        self._hand_back(invocation, self._tickets.pop(invocation.request_id))
 
     def _complete(self, report: Report) -> None:
         self._journal.tails.pop(report.request_id.encode(), None)

@@ -84,7 +84,7 @@ from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
 from rapid.streams import Stream
 from rapid.subscriptions import Api, Subscription
-from rapid.supervisor import Supervisor
+from rapid.supervisor import Supervisor, SupervisorLost
 from rapid.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,8 @@ STORY_LINES = 30
 class Environment:
     """See the module's text. `on_idle` and `on_ended` may be called from within any call here, as its last act.
 
-    `on_given_back` is called before `on_ended` with an invocation of which the runtime has heard nothing.
+    `on_given_back` is called before `on_ended` with an invocation of which the runtime has heard nothing; where there is
+    none, that fails.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Environment:
         log_format: LogFormat,
         on_idle: Callable[[], None],
         on_ended: Callable[[], None],
-        on_given_back: Callable[[Invocation, Ticket], None],
+        on_given_back: Callable[[Invocation, Ticket], None] | None = None,
         freeze: bool = True,
         credentials: FetchedCredentials | None = None,
     ) -> None:
@@ -390,6 +391,12 @@ class Environment:
         ticket, self._ticket = self._ticket, None
         self._journal.tail = None
         if ticket is not None:
+            self._hand_back(invocation, ticket)
+
+    def _hand_back(self, invocation: Invocation, ticket: Ticket) -> None:
+        if self._on_given_back is None:
+            ticket.fail(SupervisorLost("the execution environment was lost before it began the invocation"))
+        else:
             ticket.give_back()
             self._on_given_back(invocation, ticket)
 

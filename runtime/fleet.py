@@ -298,6 +298,14 @@ class Fleet:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
 
+    def provisioned_key(self, version: FunctionVersion) -> Key:
+        """What provisioned environments of the version are known by."""
+        return self._keys.of(version, provisioned=True)
+
+    def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
+        """Whether an environment on demand is idle, or about to be, so that none need be added."""
+        return self._pool.has_free(self._keys.of(version, tenant=tenant))
+
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         """How many environments of the version are to be kept, and how many of those are ready."""
         return self._pool.kept(self._keys.of(version, provisioned=True))
@@ -307,6 +315,7 @@ class Fleet:
     async def prepare(self, version: FunctionVersion) -> None:
         """Have at hand what the version needs. Raises `PreparationFailed`."""
         try:
+            await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
         except SpawnerError as error:
             raise PreparationFailed("InternalError", str(error)) from error

@@ -32,8 +32,8 @@ class Key:
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        version = (self.scope, self.name, self.version, self.code, self.config, self.initialization)
-        object.__setattr__(self, "_hash", hash((version, self.tenant)))
+        what = (self.scope, self.name, self.version, self.code, self.config)
+        object.__setattr__(self, "_hash", hash((*what, self.initialization, self.tenant)))
 
     def __hash__(self) -> int:
         """Computed once: a key is looked up several times for each invocation."""

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 LATEST = "$LATEST"
+ZIP, IMAGE = "Zip", "Image"
+"""Package types."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,6 +54,40 @@ class Code:
     digest: str
     size: int
     unzipped_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCode:
+    """A container image as a function pins it: whatever becomes of its name, the function runs this one.
+
+    `uri` is the name that the caller gave; `digest` the hex SHA-256 of the image's manifest in its registry, or of the
+    image itself where it has none; `image` the engine's own identifier of it.
+    """
+
+    uri: str
+    digest: str
+    image: str
+
+    @property
+    def size(self) -> int:
+        """What it counts for: AWS counts packages alone."""
+        return 0
+
+    @property
+    def resolved_uri(self) -> str:
+        """The URI with the digest in the place of a tag."""
+        repository = self.uri.partition("@")[0]
+        name, _, tag = repository.rpartition(":")
+        return f"{repository if not name or '/' in tag else name}@sha256:{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What a function says instead of its container image; None: the image says it."""
+
+    entry_point: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    working_directory: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +139,8 @@ class FunctionConfig:
     """None: never set, so responses leave it out."""
     layers: tuple[LayerReference, ...] = ()
     architecture: str = "x86_64"
-    package_type: str = "Zip"
+    package_type: str = ZIP
+    image_config: ImageConfig | None = None
     tracing_mode: str = "PassThrough"
     logging: LoggingConfig = LoggingConfig()
     tenant_isolation: str | None = None
@@ -131,7 +168,8 @@ class FunctionVersion:
     name: str
     version: str = LATEST
     config: FunctionConfig
-    code: Code
+    code: Code | ImageCode
+    """An image where the configuration's package type says so."""
     revision_id: str
     """Changes with every change of this version, its state included."""
     last_modified: str

@@ -23,6 +23,7 @@ from runtime.api import (
     capacity_providers,
     code_signing,
     concurrency,
+    durable,
     event_invoke,
     event_sources,
     function_settings,
@@ -32,6 +33,7 @@ from runtime.api import (
     layer_permissions,
     layers,
     permissions,
+    provisioned_concurrency,
     resource_policies,
     sts,
     tags,
@@ -39,11 +41,12 @@ from runtime.api import (
 )
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
-from runtime.api.calls import Call, Operation, Services, not_implemented
+from runtime.api.calls import Call, Operation, Provisioning, Services, not_implemented
 from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
+from runtime.api.image_uris import Images
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.other_services import OURS, refuse_other
@@ -52,8 +55,10 @@ from runtime.api.protocol import Protocol
 from runtime.api.routing import Match
 from runtime.api.serialisation import Answer
 from runtime.api.workshop import Readiness, Workshop
+from runtime.core.limits import Limits
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
+from runtime.function_images import NoFunctionImages
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.sessions import Sessions
@@ -66,6 +71,7 @@ OPERATIONS: dict[str, Operation] = {
     **capacity_providers.OPERATIONS,
     **code_signing.OPERATIONS,
     **concurrency.OPERATIONS,
+    **durable.OPERATIONS,
     **event_invoke.OPERATIONS,
     **event_sources.OPERATIONS,
     **function_settings.OPERATIONS,
@@ -75,6 +81,7 @@ OPERATIONS: dict[str, Operation] = {
     **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
     **permissions.OPERATIONS,
+    **provisioned_concurrency.OPERATIONS,
     **resource_policies.OPERATIONS,
     **tags.OPERATIONS,
     **versions.OPERATIONS,
@@ -241,6 +248,8 @@ def build_api(
     invoker: Invoker,
     readiness: Readiness,
     retired: Callable[[Scope, str], None],
+    limits: Callable[[Scope], Limits],
+    provisioning: Provisioning,
     account_id: str,
     region: str,
     lenient_routing: bool = False,
@@ -249,6 +258,7 @@ def build_api(
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
     objects: Objects | None = None,
+    images: Images | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
@@ -257,7 +267,10 @@ def build_api(
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
+        images=images or NoFunctionImages(),
         retired=retired,
+        limits=limits,
+        provisioning=provisioning,
         now=now,
         lenient_routing=lenient_routing,
     )
@@ -277,9 +290,13 @@ def peer_of(transport: Transport) -> str:
 
 
 def refusal(operation: OperationModel) -> LambdaError:
-    """The answer to an operation that is not implemented: modelled, and if possible one that clients do not retry."""
+    """The answer to an operation that is not implemented: modelled, and if possible one that clients do not retry.
+
+    Durable executions and callbacks are not there, whichever is asked for.
+    """
     modelled = {shape.name for shape in operation.error_shapes}
-    code = next((code for code in _REFUSALS if code in modelled), "ServiceException")
+    first = ("ResourceNotFoundException",) if "DurableExecution" in operation.name else ()
+    code = next((code for code in (*first, *_REFUSALS) if code in modelled), "ServiceException")
     return LambdaError(code, not_implemented(operation.name).message)
 
 

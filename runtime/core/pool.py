@@ -134,6 +134,11 @@ class Pool:
         """Those of a family."""
         return list(self._books.families.get(family, ()))
 
+    def has_free(self, key: Key) -> bool:
+        """Whether a ticket would get an environment that is there: an idle one, or one about to be that nobody awaits."""
+        group = self._books.groups.get(key)
+        return group is not None and (bool(group.idle) or group.expected > len(group.held))
+
     def census(self) -> Mapping[tuple[Key, Place], int]:
         """How many environments of each key are where."""
         return Counter((member.group.key, member.place) for member in self._books.members.values())
@@ -188,8 +193,12 @@ class Pool:
     # What is launched ahead
 
     def keep(self, key: Key, count: int, now: float) -> Actions:
-        """Have that many environments of the key from now on; 0 lets them go. A key out of date keeps none."""
+        """Have that many environments of the key from now on; 0 lets them go. A key out of date keeps none.
+
+        Whoever asks again after failures has them forgotten.
+        """
         group = self._books.group(key)
+        group.failures, group.not_before = 0, 0.0
         group.kept = 0 if group.retired else count
         actions: Actions = []
         for environment in self._by_use(group):

@@ -26,8 +26,8 @@ class Walk:
     """Carries out what the pool says, and remembers for whom each environment has worked."""
 
     def __init__(self, capacity: int) -> None:
-        bounds = Bounds(memory=1000, environments=capacity, launches=2)
-        self.pool = Pool(bounds, weigh=lambda _: 1, family=lambda _: "f", room_wait=100.0)
+        bounds = Bounds(memory=10_000, environments=capacity, launches=10)
+        self.pool = Pool(bounds, weigh=lambda _: 128, family=lambda _: "f", room_wait=10.0)
         self.now = 0.0
         self.waiting: dict[int, str | None] = {}
         #: By ticket: the tenant.
