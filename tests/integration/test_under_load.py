@@ -15,7 +15,12 @@ from tests.integration.conftest import Berth
 CLIENTS = 6
 UPDATES = 5
 
-NUMBERED = "def handler(event, context): return {number}\n"
+NUMBERED = """
+import os
+
+def handler(event, context):
+    return [{number}, os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]]
+"""
 ECHO = "def handler(event, context): return event\n"
 
 
@@ -39,11 +44,11 @@ def test_updates(berth: Berth, name: str) -> None:
     over = threading.Event()
     answered = 0
 
-    def client() -> list[tuple[int, int]]:
+    def client() -> list[tuple[int, int, str]]:
         seen = []
         while not over.is_set():
             asked = answered
-            seen.append((asked, berth.invoke(name).payload))
+            seen.append((asked, *berth.invoke(name).payload))
         return seen
 
     with crowd(over) as threads:
@@ -53,10 +58,11 @@ def test_updates(berth: Berth, name: str) -> None:
             berth.update_code(name, NUMBERED.format(number=number))
             answered = number
         over.set()
-        seen = [pair for each in clients for pair in each.result()]
-    assert [pair for pair in seen if pair[1] < pair[0]] == []
-    assert berth.invoke(name).payload == UPDATES
-    berth.until(lambda: all(each["invocations"] for each in berth.environments(name)))
+        seen = [call for each in clients for call in each.result()]
+    assert [(asked, number) for asked, number, _ in seen if number < asked] == []
+    assert berth.invoke(name).payload[0] == UPDATES
+    old = {stream for _, number, stream in seen if number < UPDATES}
+    berth.until(lambda: not any(each["log_stream"] in old for each in berth.environments(name)))
 
 
 def test_deaths(berth: Berth, name: str) -> None:

@@ -6,8 +6,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch
 from runtime.core.groups import COMING, Place
-from runtime.core.pool import LONGEST_GRACE, OPENING, Pool
+from runtime.core.pool import LONGEST_GRACE, Pool
 from runtime.core.room import Bounds
+from runtime.core.slots import OPENING
 
 SLOTS = {"one": 1, "two": 2, "five": 5}
 
