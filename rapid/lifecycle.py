@@ -40,7 +40,7 @@ A shutdown walks the same way and ends in ENDED.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from rapid import errors
 from rapid.events import (
@@ -118,6 +118,9 @@ class UnknownRequest(Exception):
 class Lifecycle:
     """One environment. See the module's text."""
 
+    _handlers: ClassVar[Mapping[type, Callable[[Any, Any], Effects]]]
+    #: What each kind of event leads to.
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.phase = Phase.COLD
@@ -165,7 +168,7 @@ class Lifecycle:
         then as before.
         """
         try:
-            effects = _HANDLERS[type(event)](self, event)
+            effects = self._handlers[type(event)](self, event)
         except (IllegalTransition, UnknownRequest, ExtensionRefused) as refusal:
             self.story.add(event, self.phase, self.runtime, str(refusal) or "unknown request")
             raise
@@ -659,7 +662,7 @@ _ARMED_IN = {
     Timer.STOP: Phase.STOPPING,
 }
 
-_HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
+HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     Began: Lifecycle._began,
     InvokeArrived: Lifecycle._invoke_arrived,
     NextCalled: Lifecycle._next_called,
@@ -684,3 +687,4 @@ _HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     ShutdownAsked: Lifecycle._shutdown_asked,
     SandboxLost: Lifecycle._sandbox_lost,
 }
+Lifecycle._handlers = HANDLERS

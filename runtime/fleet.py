@@ -28,7 +28,9 @@ from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
 from runtime.preparations import Preparations
 from runtime.refusals import (
+    InitialisationFailed,
     lost_again_and_again,
+    never_run,
     no_environment,
     no_room,
     shutting_down,
@@ -90,6 +92,7 @@ class Fleet:
             bounds,
             weigh=lambda key: cast("Key", key).memory,
             family=lambda key: cast("Key", key).function,
+            slots=lambda key: cast("Key", key).slots,
             room_wait=room_wait,
         )
         self._hosted: dict[int, Hosted] = {}
@@ -165,7 +168,11 @@ class Fleet:
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
         key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
-        ticket = self._begin(await self._claim(key), invocation, stream)
+        try:
+            hosted = await self._claim(key)
+        except InitialisationFailed as failed:
+            return never_run(invocation, failed.fault, version.config.memory_size, Ticket(stream))
+        ticket = self._begin(hosted, invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
@@ -181,6 +188,10 @@ class Fleet:
         timeout, number = hosted.version.config.timeout, hosted.number
         ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        if hosted.version.config.managed is not None:
+            ticket.completed.add_done_callback(
+                lambda _: self._act(self._pool.done(number, self._loop.time()))
+            )
         return ticket
 
     def _given_back(self, hosted: Hosted, invocation: Invocation, ticket: Ticket) -> None:
@@ -197,6 +208,8 @@ class Fleet:
             hosted = await self._claim(key)
         except LambdaError as error:
             ticket.fail(error)
+        except InitialisationFailed as failed:
+            never_run(invocation, failed.fault, key.memory, ticket)
         else:
             self._begin(hosted, invocation, given_back=ticket)
 
@@ -232,7 +245,7 @@ class Fleet:
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._idle(future.result())
+            self._unused(future.result())
 
     def _responded(self, number: int, outcome: Future[Outcome]) -> None:
         if not outcome.cancelled():  # that is a client that left: the function still works
@@ -335,7 +348,7 @@ class Fleet:
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
-            self._idle(hosted)
+            self._unused(hosted)
         else:
             future.set_result(hosted)
 
@@ -370,6 +383,7 @@ class Fleet:
                     key.record,
                     key.initialization,
                     on_idle=self._idle,
+                    on_room=self._room,
                     on_ended=self._ended,
                     on_given_back=self._given_back,
                 )
@@ -411,6 +425,14 @@ class Fleet:
         if is_kept:
             self.on_kept(initialised(self._key_of(number), failure))
 
+    def _room(self, hosted: Hosted, change: int) -> None:
+        """An environment of many invocations at once can take more of them, or fewer."""
+        self._act(self._pool.slots_changed(hosted.number, change, self._loop.time()))
+
+    def _unused(self, hosted: Hosted) -> None:
+        """Whoever got it has left."""
+        self._act(self._pool.unused(hosted.number, self._loop.time()))
+
     def _key_of(self, number: int) -> Key:
         return cast("Key", self._pool.key(number))
 
@@ -419,8 +441,11 @@ class Fleet:
         if not hosted.ended.done():
             hosted.ended.set_result(None)
         if self._pool.place(number) is Place.INITIALISING:  # launching another could go on for ever
-            error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
+            if (failure := hosted.environment.init_failure) is not None:  # the function's own matter
+                self._refuse_launch(number, InitialisationFailed(failure), chances=0)
+            else:
+                error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
+                self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
         kept = self._key_of(number) if self._pool.is_kept(number) else None
         self._act(self._pool.gone(number, self._loop.time()))
         if kept is not None:
@@ -429,13 +454,16 @@ class Fleet:
     def _launch_failed(self, number: int, key: Key, error: Exception, *, chances: int = 0) -> None:
         refusal = no_environment(key.record, error)
         is_kept = self._pool.is_kept(number)
+        self._refuse_launch(number, refusal, chances)
+        if is_kept:
+            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
+
+    def _refuse_launch(self, number: int, refusal: Exception, chances: int) -> None:
         for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
-        if is_kept:
-            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
 
     # Chores
 
@@ -474,6 +502,6 @@ def _ignore(_: KeptNews) -> None:
     """Nobody keeps anything."""
 
 
-def _refuse(future: Future[Hosted], error: LambdaError) -> None:
+def _refuse(future: Future[Hosted], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from rapid.records import PROVISIONED
 from runtime.briefing import initialization_type
 from runtime.core.routing import ways_to_run
+from runtime.managed import concurrency
 from runtime.model import FunctionVersion, Scope
 from runtime.store.catalog import Catalog
 
@@ -42,6 +43,11 @@ class Key:
     def memory(self) -> int:
         """MB of each environment."""
         return self.record.config.memory_size
+
+    @property
+    def slots(self) -> int:
+        """How many invocations an environment serves at once."""
+        return concurrency(self.record.config)
 
     @property
     def function(self) -> tuple[Scope, str]:
