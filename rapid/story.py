@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rapid.events import (
+    CodeChanged,
     Event,
     ExtensionErrorPosted,
     ExtensionExited,
@@ -56,6 +57,7 @@ _DETAILS: Mapping[type, Callable[[Any], str]] = {
     TelemetrySubscribed: lambda event: f"{event.identifier} {','.join(event.types)}",
     TimerFired: lambda event: event.timer.value,
     Settled: lambda event: event.drain.value,
+    CodeChanged: lambda event: "" if event.ahead else "initialises with the next invocation",
     SandboxLost: lambda event: event.reason,
 }
 
