@@ -10,7 +10,7 @@ import time
 from asyncio import Future
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, cast
 
@@ -21,10 +21,12 @@ from rapid.streams import Stream
 from runtime.briefing import initialization_type
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.core.routing import ways_to_run
+from runtime.directories import Directories
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
+from runtime.renewal import Renewals
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
@@ -54,6 +56,10 @@ class Key:
     """The initialization type: provisioned environments are apart from others of their version."""
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
+    directories: tuple[str, ...] = field(default=(), compare=False)
+    """Of the host, whose files are run as they are at any time."""
+    life: int = 0
+    """Of these directories; others of the same names need other sandboxes."""
 
 
 class Kept(Enum):
@@ -90,6 +96,7 @@ class Fleet:
         capacity: int,
         parallel_launches: int,
         idle_timeout: float,
+        directories: Directories | None = None,
     ) -> None:
         self._launcher = launcher
         self._spawner = spawner
@@ -114,6 +121,14 @@ class Fleet:
         #: What is to be kept once its image and files are at hand.
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self._directories = directories or Directories()
+        self._renewals = Renewals(
+            self._directories,
+            self._pool,
+            warm=parallel_launches,
+            is_current=lambda key: self._is_current(cast("Key", key)),
+            outdated=lambda key: self.retired(cast("Key", key).scope, key.name),
+        )
         self.stories = Stories()
         self.on_kept: Callable[[KeptNews], None] = _ignore
         #: Hears of environments that are kept; by then the counts of `kept` are up to date.
@@ -132,6 +147,7 @@ class Fleet:
     async def close(self, patience: float) -> None:
         """End every environment and take no more work; invocations under way get `patience` seconds to finish."""
         self._closing = True
+        self._renewals.close()
         if self._running and patience:
             logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
             await asyncio.wait(self._running, timeout=patience)
@@ -162,10 +178,15 @@ class Fleet:
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
         key = self._key(version, provisioned=provisioned)
+        if key.directories:
+            self._directories.refresh(key.directories)
+            key = self._key(version, provisioned=provisioned)
         hosted = await self._claim(key)
         while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim(key)
         hosted.invocations += 1
+        if key.directories:
+            self._renewals.invoke(hosted)
         ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
         number = hosted.number
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
@@ -181,12 +202,15 @@ class Fleet:
         self._wanted[number] = future
         hosted: Hosted | None = None
         try:
+            if key.directories:
+                self._renewals.ask(number, key)
             self._act(self._pool.ask(number, key, self._loop.time()))
             hosted = future.result() if future.done() else await _in_time(future)
             return hosted
         finally:
             del self._wanted[number]
             self._pool.withdraw(number)
+            self._renewals.withdraw(number)
             if grace := self._graces.pop(number, None):
                 grace.cancel()
             if hosted is None:
@@ -208,16 +232,21 @@ class Fleet:
         if key is None:
             if len(self._keys) >= KEYS:
                 self._keys.clear()
+            directories = version.directories
             key = Key(
                 version.scope,
                 version.name,
                 version.version,
-                version.code.digest,
+                version.code.directory or version.code.digest,
                 repr(version.config),
                 PROVISIONED if provisioned else initialization_type(version),
                 version,
+                directories,
+                self._directories.life(directories),
             )
             self._keys[revision] = key
+        elif key.directories and key.life != (life := self._directories.life(key.directories)):
+            key = self._keys[revision] = replace(key, life=life)
         return key
 
     def _is_current(self, key: Key) -> bool:
@@ -277,6 +306,9 @@ class Fleet:
 
     def retired(self, scope: Scope, name: str) -> None:
         """The function, a version or an alias of it has been changed or deleted: environments of what was drain."""
+        self._directories.retain(
+            lambda: {path for each in self._catalog().all_functions() for path in each.directories}
+        )
         for key in cast("list[Key]", self._pool.keys()):
             if (key.scope, key.name) != (scope, name):
                 continue
@@ -375,13 +407,13 @@ class Fleet:
                         number, version, key.initialization, on_idle=self._idle, on_ended=self._ended
                     )
                     hosted = await held.enter_async_context(launched)
-                await self._host(hosted)
+                await self._host(hosted, key)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
             self._launch_failed(number, key, error)
         finally:
             self._act(self._pool.gone(number, self._loop.time()))
 
-    async def _host(self, hosted: Hosted) -> None:
+    async def _host(self, hosted: Hosted, key: Key) -> None:
         self._hosted[hosted.number] = hosted
         self.stories.begin(
             Story(
@@ -392,14 +424,19 @@ class Fleet:
             )
         )
         try:
+            if key.directories:
+                self._renewals.begin(hosted, key)
             hosted.environment.begin()
             await hosted.ended
         finally:
+            self._renewals.end(hosted)
             self.stories.end(hosted.handle.sandbox_id)
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:
         number, pool = hosted.number, self._pool
+        if self._renewals.holds(hosted):
+            return
         if pool.place(number) is not Place.LAUNCHING:
             self._act(pool.idle(number, self._loop.time()))
             return

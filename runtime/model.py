@@ -52,6 +52,11 @@ class Code:
     digest: str
     size: int
     unzipped_size: int
+    directory: str | None = None
+    """An absolute path of the host whose files, as they are at any time, are run instead (Berth's own: hot reload).
+
+    The zip then holds what was there when the code was set.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,12 @@ class FunctionVersion:
     def arn(self) -> str:
         """The unqualified ARN."""
         return self.scope.arn("function", self.name)
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Those of the host whose files are run as they are: of its code, of its layers."""
+        codes = (self.code, *(layer.code for layer in self.config.layers))
+        return tuple(code.directory for code in codes if code.directory is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -320,6 +320,20 @@ class Pool:
             member.surplus = True
         return self.idle(environment, now)
 
+    def renew(self, environment: int, now: float) -> None:
+        """It initialises once more, and is to be told `idle` when it has; until then nobody gets it."""
+        member = self._members.get(environment)
+        if member is None or member.place in (Place.LAUNCHING, Place.ENDING):
+            return
+        if member.pinned:
+            member.group.ready -= 1
+        self._move(environment, Place.LAUNCHING, now)
+
+    def first_waiting(self, environment: int) -> int | None:
+        """The ticket that gets this environment if it is free now."""
+        member = self._members.get(environment)
+        return next(iter(member.group.waiting), None) if member else None
+
     def failed(self, environment: int, now: float) -> Actions:
         """Its launch failed, so one ticket that waits for a launch fails with it."""
         member = self._members.get(environment)

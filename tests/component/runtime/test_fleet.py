@@ -25,6 +25,7 @@ from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.core.routing import as_run_by
+from runtime.directories import Directories
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.fleet import Fleet, Kept
@@ -324,6 +325,8 @@ class Logs:
 class World:
     """A fleet, and everything around it at hand."""
 
+    directories: Directories | None = None
+
     def __init__(self, path: Path) -> None:
         self.spawner = Spawner()
         self.logs = Logs()
@@ -348,6 +351,7 @@ class World:
             capacity=capacity,
             parallel_launches=parallel,
             idle_timeout=idle_timeout,
+            directories=self.directories,
         )
         return self.fleet
 
