@@ -83,7 +83,8 @@ class LiveWorld(World):
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[LiveWorld]:
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiveWorld]:
+    monkeypatch.setattr(pool_module, "GRACE", 10.0)  # a busy machine is no reason for a second environment
     world = LiveWorld(tmp_path)
     await world.fleet.open()
     yield world
