@@ -143,9 +143,7 @@ def _start(record: Start) -> Document:
     if record.arn:
         document["functionArn"] = record.arn
     document["version"] = record.version
-    if record.tenant_id is not None:
-        document["tenantId"] = record.tenant_id
-    return document | _tracing(record.trace_id)
+    return document | _tenant(record.tenant_id) | _tracing(record.trace_id)
 
 
 def _runtime_done(record: RuntimeDone, offset: float) -> Document:
@@ -178,6 +176,7 @@ def _report(record: Report, offset: float) -> Document:
         "metrics": metrics,
         **_ending(record.status, record.error_type),
         **_spans(record.spans, offset),
+        **_tenant(record.tenant_id),
         **_tracing(record.trace_id),
     }
 
@@ -205,6 +204,10 @@ def _spans(spans: Sequence[Span], offset: float) -> Document:
         for each in spans
     ]
     return {"spans": shown}
+
+
+def _tenant(tenant_id: str | None) -> dict[str, Any]:
+    return {} if tenant_id is None else {"tenantId": tenant_id}
 
 
 def _tracing(trace_id: str) -> dict[str, Any]:

@@ -149,6 +149,7 @@ class Report:
     restore_duration: float | None = None
     spans: Sequence[Span] = ()
     trace_id: str = ""
+    tenant_id: str | None = None
 
     @property
     def billed_ms(self) -> int:

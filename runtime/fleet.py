@@ -54,6 +54,8 @@ class Key:
     config: str = field(repr=False)
     initialization: str
     """The initialization type: provisioned environments are apart from others of their version."""
+    tenant: str | None
+    """The only one that it may serve, where the function isolates tenants."""
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
     directories: tuple[str, ...] = field(default=(), compare=False)
@@ -111,8 +113,8 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._keys: dict[tuple[str, str, bool], Key] = {}
-        #: By revision, version and whether provisioned: keys that have been computed.
+        self._keys: dict[tuple[str, str, bool, str | None], Key] = {}
+        #: By revision, version, whether provisioned, and tenant: keys that have been computed.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
@@ -177,10 +179,11 @@ class Fleet:
 
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        key = self._key(version, provisioned=provisioned)
+        tenant = invocation.tenant_id
+        key = self._key(version, provisioned=provisioned, tenant=tenant)
         if key.directories:
             self._directories.refresh(key.directories)
-            key = self._key(version, provisioned=provisioned)
+            key = self._key(version, provisioned=provisioned, tenant=tenant)
         hosted = await self._claim(key)
         while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim(key)
@@ -225,9 +228,9 @@ class Fleet:
         if not outcome.cancelled():  # that is a client that left: the function still works
             self._pool.responded(number, self._loop.time())
 
-    def _key(self, version: FunctionVersion, *, provisioned: bool = False) -> Key:
-        """The version's key; computed once for each of its revisions."""
-        revision = (version.revision_id, version.version, provisioned)
+    def _key(self, version: FunctionVersion, *, provisioned: bool = False, tenant: str | None = None) -> Key:
+        """The version's key; computed once for each of its revisions and tenants."""
+        revision = (version.revision_id, version.version, provisioned, tenant)
         key = self._keys.get(revision)
         if key is None:
             if len(self._keys) >= KEYS:
@@ -240,6 +243,7 @@ class Fleet:
                 version.code.directory or version.code.digest,
                 repr(version.config),
                 PROVISIONED if provisioned else initialization_type(version),
+                tenant,
                 version,
                 directories,
                 self._directories.life(directories),
@@ -257,7 +261,10 @@ class Fleet:
             return False
         aliases = catalog.aliases(key.scope, key.name)
         provisioned = key.initialization == PROVISIONED
-        return any(self._key(way, provisioned=provisioned) == key for way in ways_to_run(current, aliases))
+        return any(
+            self._key(way, provisioned=provisioned, tenant=key.tenant) == key
+            for way in ways_to_run(current, aliases)
+        )
 
     # What is kept ready
 
@@ -339,6 +346,7 @@ class Fleet:
             "version": hosted.version.version,
             "account": hosted.version.scope.account,
             "region": hosted.version.scope.region,
+            "tenant": cast("Key", self._pool.key(hosted.number)).tenant if place else None,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
             "phase": hosted.environment.phase.value,

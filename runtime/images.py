@@ -1,5 +1,7 @@
 """Runtime images: which Lambda runtimes exist here, and the image of each, built when it is first needed.
 
+Beside them the bundle: an interpreter and `rapid` in one directory that runs in any image (`images/bundle`).
+
 An image is named by its content (`berth/python3.11:<12 hex>`): what goes into it decides its tag, so a changed agent or
 Dockerfile is a new image and an unchanged one is never built twice. `python -m runtime.images build` builds ahead.
 It knows nothing of functions or sandboxes.
@@ -10,10 +12,14 @@ import asyncio
 import hashlib
 import io
 import json
+import platform
+import shutil
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +30,7 @@ from rapid.agent import FILES
 from runtime.base_image import BaseImages
 from runtime.settings import SettingsError, add_flags, flags_of, load
 from runtime.spawners.base import SpawnerError
-from runtime.spawners.engine import Engine, StepFailed
+from runtime.spawners.engine import Engine, EngineError, StepFailed
 
 Progress = Callable[[str], None]
 Files = Mapping[str, tuple[bytes, int]]
@@ -33,6 +39,12 @@ Files = Mapping[str, tuple[bytes, int]]
 REPOSITORY = "berth"
 LABEL = "berth.image"
 STAGE = "berth.stage"
+BUNDLE = "rapid"
+"""The bundle's name among the images; those for single processors are `rapid-amd64` and `rapid-arm64`."""
+BUNDLE_PLACE = "/var/rapid"
+"""Where the bundle lies in its image. It runs anywhere."""
+PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+"""What processors are called, by machines, by Lambda and by engines → by Debian and by engines."""
 SPARED = 24 * 3600
 """Seconds that an older image is kept: another version of Berth, or another checkout, may still start sandboxes of it."""
 DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY")
@@ -66,6 +78,20 @@ def read_table(sources: Path) -> dict[str, Runtime]:
     return {identifier: Runtime(identifier=identifier, **row) for identifier, row in rows.items()}
 
 
+def read_bundle(sources: Path) -> dict[str, Runtime]:
+    """The bundle's rows, one for each processor."""
+    row = yaml.safe_load((sources / "bundle" / "bundle.yaml").read_text())
+    return {
+        f"{BUNDLE}-{processor}": Runtime(
+            identifier=f"{BUNDLE}-{processor}",
+            context="bundle",
+            suite=row["suite"],
+            arguments={"PACKAGES": row["packages"], "ARCHITECTURE": processor},
+        )
+        for processor in sorted(set(PROCESSORS.values()))
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Recipe:
     """What an image is made of, and its name: read together, so that one never stands for something else."""
@@ -96,6 +122,7 @@ class RuntimeImages:
         self._engine = engine
         self._sources = sources or image_sources()
         self._table = read_table(self._sources)
+        self._bundles = read_bundle(self._sources)
         self._bases = BaseImages(engine, self._sources / "debian" / "build", base_image)
         self._build_ca = build_ca
         self._recipes: dict[str, _Recipe] = {}
@@ -126,6 +153,50 @@ class RuntimeImages:
         if fresh or await self._engine.image(reference) is None:
             await self._shared(runtime, progress, fresh=fresh)
         return reference
+
+    async def bundle(self, progress: Progress, processor: str | None = None) -> str:
+        """The reference of the bundle's image, built first if need be; for the engine's processor if none is named.
+
+        It holds one directory, `BUNDLE_PLACE`.
+        """
+        return await self.ensure(self._bundle_name(processor), progress)
+
+    async def exported(self, place: Path, progress: Progress, processor: str | None = None) -> Path:
+        """A directory below `place` that holds the bundle: what a container is given as a read-only mount.
+
+        It is named by the image's content; others of the same engine and place share it.
+        """
+        reference = await self.bundle(progress, processor)
+        image = await self._engine.image(reference)
+        if image is None:
+            raise EngineError(f"{reference} was removed a moment after it had been built")
+        directory = place / str(image["Id"]).removeprefix("sha256:")[:12]
+        async with self._one_at_a_time:
+            if not directory.is_dir():
+                await self._export(reference, directory)
+        return directory
+
+    async def _export(self, reference: str, directory: Path) -> None:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=directory.parent))
+        try:
+            tar = draft / "bundle.tar"
+            await self._engine.save_tree(reference, BUNDLE_PLACE, tar, {LABEL: BUNDLE})
+            await asyncio.to_thread(_unpack, tar, draft)
+            with suppress(FileExistsError):  # another process was faster, and its is the same
+                (draft / Path(BUNDLE_PLACE).name).rename(directory)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, draft)
+
+    def _bundle_name(self, processor: str | None) -> str:
+        machine = processor or self._engine.facts.machine or platform.machine()
+        try:
+            return f"{BUNDLE}-{PROCESSORS[machine]}"
+        except KeyError:
+            known = ", ".join(sorted(set(PROCESSORS.values())))
+            raise UnknownRuntime(
+                f"there is no bundle for the processor {machine}; there are {known}"
+            ) from None
 
     async def close(self) -> None:
         """Give up builds under way."""
@@ -186,6 +257,8 @@ class RuntimeImages:
             await self._engine.remove_image(image["Id"])
 
     def _row(self, runtime: str) -> Runtime:
+        if (bundle := self._bundles.get(runtime)) is not None:
+            return bundle
         try:
             return self._table[runtime]
         except KeyError:
@@ -195,7 +268,8 @@ class RuntimeImages:
     def _recipe(self, row: Runtime) -> _Recipe:
         if row.identifier not in self._recipes:
             agent = Path(rapid.__file__).parent
-            files = {**files_under(self._sources / row.context), **files_under(agent, "rapid/", FILES)}
+            modules = None if row.identifier in self._bundles else FILES
+            files = {**files_under(self._sources / row.context), **files_under(agent, "rapid/", modules)}
             address = content_address(files, row, self._bases.name(row.suite))
             self._recipes[row.identifier] = _Recipe(files, f"{REPOSITORY}/{row.identifier}:{address}")
         return self._recipes[row.identifier]
@@ -225,6 +299,14 @@ def content_address(files: Files, row: Runtime, base: str) -> str:
     parts = {name: (hashlib.sha256(data).hexdigest(), mode) for name, (data, mode) in sorted(files.items())}
     whole = [parts, row.identifier, row.suite, sorted(row.arguments.items()), base]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
+
+
+def _unpack(tar: Path, directory: Path) -> None:
+    """The engine's tar of an image that was built here."""
+    with tarfile.open(tar) as archive:
+        # Not the argument of `extractall`: interpreters without the latest fixes do not know it.
+        archive.extraction_filter = getattr(tarfile, "tar_filter", None)
+        archive.extractall(directory)  # noqa: S202
 
 
 def tar_of(files: Files) -> bytes:

@@ -23,6 +23,7 @@ from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.names import function_arn, function_missing, names_alias
 from runtime.store.catalog import Catalog
 from runtime.streamed import Streamed
+from runtime.tenancy import check_tenant
 
 _TRACE_ROOT = re.compile(r"Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 
@@ -40,6 +41,8 @@ class InvokeRequest:
     client_context: str | None = None
     trace_id: str | None = None
     """The `X-Amzn-Trace-Id` that came with the request."""
+    tenant_id: str | None = None
+    """Whom the invocation is for, where the function isolates tenants."""
     tail: bool = False
     """Wait for the end of the invocation's log and give its last 4 KB."""
 
@@ -84,6 +87,7 @@ class Invoker:
             raise function_missing(request.scope, request.function, request.qualifier)
         if version.state is not State.ACTIVE:
             raise unfit_state(version.state)
+        check_tenant(version.config, request.tenant_id)
         return version
 
     def _find(self, scope: Scope, function: str, qualifier: str) -> FunctionVersion | None:
@@ -155,6 +159,7 @@ def _invocation(request: InvokeRequest) -> Invocation:
         trace_id=trace_header(request.trace_id),
         content_type=request.content_type or "application/json",
         client_context=request.client_context,
+        tenant_id=request.tenant_id,
     )
 
 

@@ -99,12 +99,19 @@ class FunctionConfig:
     package_type: str = "Zip"
     tracing_mode: str = "PassThrough"
     logging: LoggingConfig = LoggingConfig()
+    tenant_isolation: str | None = None
+    """`PER_TENANT`, or None; never changes in a function's life."""
     declared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def snap_starts(self) -> bool:
         """Whether published versions of this configuration are to start from a snapshot."""
         return (self.declared.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
+
+    @property
+    def isolates_tenants(self) -> bool:
+        """Whether an environment serves invocations of one tenant only."""
+        return self.tenant_isolation is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,18 +234,23 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionPolicy(Attachment):
-    """Who may use a function: statements in IAM's language, each with a `Sid` of its own."""
+    """Who may use a function: statements in IAM's language. A `Sid`, where one has it, is its own."""
 
     held_by = Holder.FUNCTION
     statements: tuple[Mapping[str, Any], ...]
+    id: str | None = "default"
+    version: str = "2012-10-17"
+    """Of IAM's language."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPolicy(Attachment):
-    """Who may use a layer version; as `FunctionPolicy`."""
+    """Who may use a layer version: statements in IAM's language, each with a `Sid` of its own."""
 
     held_by = Holder.LAYER_VERSION
     statements: tuple[Mapping[str, Any], ...]
+    id: str | None = "default"
+    version: str = "2012-10-17"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from runtime.api.targets import (
     existing_function,
     existing_target,
     exists,
+    shared_target,
     subject,
     target_missing,
 )
@@ -102,7 +103,7 @@ _RESERVED = Row(
 async def put_provisioned_concurrency_config(services: Services, call: Call) -> Mapping[str, Any]:
     if asked_target(call).qualifier == LATEST:
         raise invalid_parameter(_UNPUBLISHED)
-    target = existing_target(services, call)
+    target = shared_target(services, call, "Provisioned Concurrency")
     executions: int = call.params["ProvisionedConcurrentExecutions"]
     async with services.deciding:
         _refuse_overlap(services.store.catalog, target)

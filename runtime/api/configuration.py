@@ -13,6 +13,7 @@ import orjson
 from runtime.api.calls import not_implemented
 from runtime.errors import invalid_parameter
 from runtime.model import FunctionConfig, LayerReference, LoggingConfig
+from runtime.tenancy import check_features
 
 ENVIRONMENT_LIMIT = 4096
 RESERVED_KEYS = frozenset(
@@ -66,13 +67,11 @@ _REFUSED = {
     # Members that would change what a function does: accepting them silently would mislead.
     "AcceleratorConfig": "accelerators (AcceleratorConfig)",
     "CapacityProviderConfig": "managed instances (CapacityProviderConfig)",
-    "CodeSigningConfigArn": "code signing (CodeSigningConfigArn)",
     "DurableConfig": "durable functions (DurableConfig)",
     "ImageConfig": "container images (ImageConfig)",
     "ImageUri": "container images (ImageUri)",
     "PublishTo": "versions of managed instances (PublishTo)",
     "RuntimeConfig": "custom runtimes by ARN (RuntimeConfig)",
-    "TenancyConfig": "tenant isolation (TenancyConfig)",
 }
 _DECLARED = ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn", "SnapStart", "VpcConfig")
 """Accepted and echoed, not acted upon; each given one replaces the earlier one whole."""
@@ -95,7 +94,10 @@ def new_configuration(
         raise invalid_parameter(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages."
         )
-    config = FunctionConfig(role=members["Role"], layers=layers)
+    tenancy = members.get("TenancyConfig") or {}
+    config = FunctionConfig(
+        role=members["Role"], layers=layers, tenant_isolation=tenancy.get("TenantIsolationMode")
+    )
     return changed_configuration(replace(config, architecture=architecture(members)), members, runtimes)
 
 
@@ -113,7 +115,9 @@ def changed_configuration(
     changes = {field: read(members[member]) for member, (field, read) in _FIELDS.items() if member in members}
     declared = dict(config.declared) | {name: members[name] for name in _DECLARED if name in members}
     kept = {name: value for name, value in declared.items() if value != _EMPTY.get(name)}
-    return replace(config, **changes, declared=kept)
+    changed = replace(config, **changes, declared=kept)
+    check_features(changed)
+    return changed
 
 
 def check_runtime(runtime: str, known: tuple[str, ...]) -> None:

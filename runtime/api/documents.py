@@ -50,6 +50,7 @@ def listed_configuration(record: FunctionVersion, qualifier: str | None = None) 
         "Environment": _environment(config.environment),
         "Layers": _layers(record),
         "VpcConfig": _vpc(config.declared),
+        "TenancyConfig": _tenancy(config.tenant_isolation),
     } | {name: config.declared.get(name) for name in _ECHOED}
 
 
@@ -90,6 +91,10 @@ def _snap_start(record: FunctionVersion) -> dict[str, Any]:
         "ApplyOn": "PublishedVersions" if record.config.snap_starts else "None",
         "OptimizationStatus": "On" if on else "Off",
     }
+
+
+def _tenancy(mode: str | None) -> dict[str, Any] | None:
+    return {"TenantIsolationMode": mode} if mode else None
 
 
 def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:

@@ -55,7 +55,10 @@ def _layers(services: Services, call: Call, record: FunctionVersion) -> tuple[La
     arns = call.params.get("Layers")
     if arns is None:
         return record.config.layers
-    return resolve_layers(services.store.catalog, call.scope, arns, record.config.layers)
+    layers = resolve_layers(services.store.catalog, call.scope, arns, record.config.layers)
+    if set(layers) - set(record.config.layers):
+        refuse_unsigned(services.store.catalog, record)
+    return layers
 
 
 async def _store_update(

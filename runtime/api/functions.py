@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
+from runtime.api.code_signing import config_for_new, use
 from runtime.api.configuration import new_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration, listed_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, find_version
@@ -27,11 +28,14 @@ async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
     name = _new_name(call)
     if services.store.catalog.function(call.scope, name) is not None:
         raise conflict(f"Function already exist: {name}")
+    signing = config_for_new(services, call, name)
     record = creating(await _new_record(services, call, name))
     try:
         published = await _create(services, call, record)
     except RecordExists:
         raise conflict(f"Function already exist: {name}") from None
+    if signing is not None:
+        await use(services, record, signing)
     services.workshop.prepare(record)
     if published is None:
         return function_configuration(record)

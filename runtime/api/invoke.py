@@ -31,6 +31,7 @@ CLIENT_CONTEXT_LIMIT = 3583
 _REST = ("invocations", "invocations/")
 _USUAL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _USUAL_QUALIFIER = re.compile(r"\$LATEST|[a-zA-Z0-9_-]{1,128}")
+_USUAL_TENANT = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 _LOG_TYPES = (None, "None", "Tail")
 
 
@@ -78,8 +79,12 @@ class RequestReader:
         """The invocation type and what is to be invoked. Raises `LambdaError`."""
         headers = request.headers
         kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        log_type = headers.get("X-Amz-Log-Type")
-        usual = kind in self._kinds and log_type in _LOG_TYPES
+        log_type, tenant = headers.get("X-Amz-Log-Type"), headers.get("X-Amz-Tenant-Id")
+        usual = (
+            kind in self._kinds
+            and log_type in _LOG_TYPES
+            and (tenant is None or _USUAL_TENANT.fullmatch(tenant) is not None)
+        )
         function, qualifier = self._target(name, query, headers, scope, usual=usual)
         _refuse_unimplemented(kind, headers)
         return kind, InvokeRequest(
@@ -92,6 +97,7 @@ class RequestReader:
             client_context=_client_context(headers.get("X-Amz-Client-Context")),
             trace_id=_plain(headers.get("X-Amzn-Trace-Id")),
             tail=log_type == "Tail",
+            tenant_id=tenant,
         )
 
     def _target(
@@ -114,8 +120,6 @@ class RequestReader:
 def _refuse_unimplemented(kind: str, headers: Mapping[str, str]) -> None:
     if kind == "Event":
         raise not_implemented("asynchronous invocation (InvocationType Event)")
-    if "X-Amz-Tenant-Id" in headers:
-        raise not_implemented("tenant isolation (TenantId)")
     if "X-Amz-Durable-Execution-Name" in headers:
         raise not_implemented("durable functions (DurableExecutionName)")
 

@@ -31,6 +31,7 @@ from runtime.api import (
     layer_permissions,
     layers,
     permissions,
+    resource_policies,
     sts,
     tags,
     versions,
@@ -44,6 +45,7 @@ from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
+from runtime.api.other_services import OURS, refuse_other
 from runtime.api.parsing import RawRequest
 from runtime.api.protocol import Protocol
 from runtime.api.routing import Match
@@ -71,6 +73,7 @@ OPERATIONS: dict[str, Operation] = {
     **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
     **permissions.OPERATIONS,
+    **resource_policies.OPERATIONS,
     **tags.OPERATIONS,
     **versions.OPERATIONS,
 }
@@ -187,18 +190,26 @@ class Api:
             return await self._streams.handle(request, identity.scope, name, query, request_id)
         if (handler := self._extra.get(path)) is not None:
             return await handler(request)
-        if identity.service == "sts" or path == "/":
-            return await _sts(request, identity, request_id)
-        return await self._operate(request, path, identity, request_id)
+        return await self._other_than_invoke(request, path, identity, request_id)
 
-    async def _operate(
+    async def _other_than_invoke(
         self, request: web.BaseRequest, path: str, identity: Identity, request_id: str
     ) -> web.Response:
+        other = identity.service not in OURS and identity.service
+        if identity.service == "sts" or (path == "/" and not other):
+            return await _sts(request, identity, request_id)
         match = self._protocol.match(request.method, path, request.query)
-        if match is None:
-            raise LambdaError(
-                "UnknownOperationException", f"Lambda has no operation {request.method} {request.path}"
-            )
+        if match is not None:
+            return await self._operate(request, match, identity, request_id)
+        if other:
+            return _response(refuse_other(other, request.headers, request_id), request_id)
+        raise LambdaError(
+            "UnknownOperationException", f"Lambda has no operation {request.method} {request.path}"
+        )
+
+    async def _operate(
+        self, request: web.BaseRequest, match: Match, identity: Identity, request_id: str
+    ) -> web.Response:
         name = match.operation.name
         if (operation := OPERATIONS.get(name)) is None:
             raise refusal(match.operation)

@@ -94,6 +94,9 @@ def _invoke(parser: Parser) -> None:
     )
     parser.add_argument("-q", "--qualifier", metavar="Q", help="version or alias (default: $LATEST)")
     parser.add_argument(
+        "--tenant-id", metavar="TENANT", help="whom it is for, where the function isolates tenants"
+    )
+    parser.add_argument(
         "--tail",
         action=argparse.BooleanOptionalAction,
         default=True,

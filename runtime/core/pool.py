@@ -172,7 +172,7 @@ class Pool:
         return member.place if member else None
 
     def key(self, environment: int) -> Key:
-        """Of an environment that there is."""
+        """What all invocations have in common that the environment serves."""
         return self._members[environment].group.key
 
     def since(self, environment: int) -> float:

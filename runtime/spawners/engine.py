@@ -188,6 +188,14 @@ class Engine:
         if '"errorDetail"' in answer:
             raise StepFailed(f"importing {reference} failed: {answer.strip()}")
 
+    async def save_tree(self, reference: str, path: str, tar: Path, labels: Mapping[str, str]) -> None:
+        """Write a directory of an image into a tar; names in it begin with the directory's own."""
+        container, _ = await self.create("", {"Image": reference, "Labels": dict(labels)})
+        try:
+            await self._limited(TRANSFER_LIMIT, functools.partial(_save, self._client, container, path, tar))
+        finally:
+            await self.remove(container)
+
     async def pull(self, reference: str, progress: Progress, limit: float) -> None:
         repository, _, tag = reference.rpartition(":")
         steps = functools.partial(self._client.pull, repository, tag, stream=True, decode=True)
@@ -324,6 +332,12 @@ def _load(client: docker.APIClient, tar: Path | bytes, repository: str, tag: str
     if isinstance(tar, bytes):
         return str(client.import_image_from_data(tar, repository, tag, changes))
     return str(client.import_image_from_file(str(tar), repository, tag, changes))
+
+
+def _save(client: docker.APIClient, container: str, path: str, tar: Path) -> None:
+    stream, _ = client.get_archive(container, path)
+    with tar.open("wb") as file:
+        file.writelines(stream)
 
 
 def _open(endpoint: Endpoint) -> tuple[docker.APIClient, EngineFacts]:

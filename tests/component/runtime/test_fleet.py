@@ -6,6 +6,7 @@ behaves.
 
 import asyncio
 import logging
+import random
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -66,11 +67,13 @@ class Runtime:
         self._base = f"http://{env['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime"
         self._session = session
         self.request_id = ""
+        self.tenant: str | None = None
 
     async def next(self) -> bytes:
         async with self._session.get(f"{self._base}/invocation/next") as answer:
             assert answer.status == 200
             self.request_id = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+            self.tenant = answer.headers.get("Lambda-Runtime-Aws-Tenant-Id")
             return await answer.read()
 
     async def respond(self, payload: bytes) -> int:
@@ -380,11 +383,20 @@ class World:
         return version
 
     async def start(
-        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+        self,
+        version: FunctionVersion,
+        payload: bytes = b"{}",
+        *,
+        provisioned: bool = False,
+        tenant: str | None = None,
     ) -> Ticket:
         self.count += 1
         invocation = Invocation(
-            request_id=f"r{self.count}", arn=version.arn, payload=payload, trace_id="Root=1"
+            request_id=f"r{self.count}",
+            arn=version.arn,
+            payload=payload,
+            trace_id="Root=1",
+            tenant_id=tenant,
         )
         return await self.fleet.run(version, invocation, provisioned=provisioned)
 
@@ -1255,3 +1267,54 @@ async def test_an_alias_moves_on(world: World, f: FunctionVersion) -> None:
     await world.invoke_whole(as_run_by(moved, two))
     await world.invoke_whole(one)
     assert len(world.spawner.launched) == 3
+
+
+class Witness:
+    """A script that answers with the tenants that its environment has served."""
+
+    def __init__(self) -> None:
+        self.served: dict[Runtime, set[str | None]] = {}
+
+    async def __call__(self, runtime: Runtime) -> int:
+        seen = self.served[runtime] = set()
+        while True:
+            payload = await runtime.next()
+            seen.add(runtime.tenant)
+            assert payload == str(runtime.tenant).encode()
+            await runtime.respond(payload)
+
+
+async def test_tenants_never_share_an_environment(world: World) -> None:
+    """
+    1. Room for three environments; five tenants and those without one, of two functions, invoke in random order, up to
+       eight at a time.
+    Result: all are answered, and no environment has served two tenants; one may serve its tenant many times.
+    """
+    await world.remake(capacity=3)
+    world.spawner.script = witness = Witness()
+    isolated = world.put(function("isolated", tenant_isolation="PER_TENANT"))
+    shared = world.put(function("shared"))
+    chance = random.Random(7)  # noqa: S311
+    doors = asyncio.Semaphore(8)
+
+    async def invoke() -> None:
+        tenant = chance.choice([None, "blue", "green", "red", "a b", "blue/"])
+        async with doors:
+            version = shared if tenant is None else isolated
+            ticket = await world.start(version, str(tenant).encode(), tenant=tenant)
+            assert (await ticket.outcome).payload == str(tenant).encode()
+
+    await asyncio.gather(*(invoke() for _ in range(150)))
+    assert {len(seen) for seen in witness.served.values()} <= {0, 1}
+    assert set.union(*witness.served.values()) == {None, "blue", "green", "red", "a b", "blue/"}
+    assert len(witness.served) < 150
+
+
+async def test_a_change_ends_environments_of_all_tenants(world: World) -> None:
+    """And who they serve is shown until then."""
+    before = world.put(function(tenant_isolation="PER_TENANT"))
+    for tenant in ("blue", "green"):
+        await (await world.start(before, tenant=tenant)).completed
+    assert {each["tenant"] for each in world.fleet.snapshot()} == {"blue", "green"}
+    world.put(function(code="b", tenant_isolation="PER_TENANT"))
+    await world.until(lambda: not world.spawner.sandboxes)

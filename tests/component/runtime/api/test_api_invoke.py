@@ -77,7 +77,6 @@ async def test_dry_run(door: Any) -> None:
     ("params", "what"),
     [
         ({"InvocationType": "Event"}, "asynchronous invocation (InvocationType Event)"),
-        ({"TenantId": "t"}, "tenant isolation (TenantId)"),
         ({"DurableExecutionName": "d"}, "durable functions (DurableExecutionName)"),
     ],
 )

@@ -1,0 +1,5 @@
+"""`python -m rapid`: the emulator, see `rapid.emulator`."""
+
+
+def main() -> None:
+    """Nothing yet."""
