@@ -16,8 +16,10 @@ from aiohttp import web
 
 from runtime.admin import handlers
 from runtime.api.function_door import FunctionDoor
+from runtime.api.live_code import LiveCode
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
+from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
@@ -95,7 +97,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.push_async_callback(store.close)
     logs = LogStore(settings.data_dir)
     parts.push_async_callback(logs.close)
-    bundles = Bundles(settings.data_dir, store.blobs)
+    directories = Directories(settings.hot_reload or ())
+    bundles = Bundles(settings.data_dir, store.blobs, directories)
     parts.push_async_callback(bundles.close)
     spawner, images = await parts.enter_async_context(_spawner(settings, instance))
     sessions = Sessions()
@@ -118,6 +121,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         capacity=settings.max_environments,
         parallel_launches=settings.launch_parallelism or os.cpu_count() or 1,
         idle_timeout=settings.idle_timeout,
+        directories=directories,
     )
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
@@ -145,6 +149,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         ),
         sessions=sessions,
         objects=objects,
+        live=LiveCode(directories, settings.hot_reload_bucket),
     )
     calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)

@@ -245,7 +245,7 @@ class Directories:
 
     def _happened(self, event: Event) -> Iterable[str]:
         """One notice; the directories that it is news for."""
-        if _NO_CODE.fullmatch(event.name):
+        if is_no_code(event.name):
             return
         for path, watched in list(self._by_watch[event.wd].items()):
             yield path
@@ -289,13 +289,18 @@ class Directories:
             self._folder_changed(watched, path, flags.CREATE)
 
 
+def is_no_code(name: str) -> bool:
+    """Whether a file or folder of this name makes no difference to what runs."""
+    return _NO_CODE.fullmatch(name) is not None
+
+
 def _identity(path: str) -> tuple[int, int]:
     status = os.stat(path)  # noqa: PTH116  asked with every invocation
     return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    return entry.is_dir(follow_symlinks=False) and not _NO_CODE.fullmatch(entry.name)
+    return entry.is_dir(follow_symlinks=False) and not is_no_code(entry.name)
 
 
 def _explained(error: OSError, path: str) -> NoDirectory:

@@ -21,7 +21,7 @@ from rapid.streams import Stream
 from runtime.briefing import initialization_type
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.core.routing import ways_to_run
-from runtime.directories import Directories
+from runtime.directories import Directories, NoDirectory
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.launcher import Hosted, Launcher
@@ -61,7 +61,7 @@ class Key:
     directories: tuple[str, ...] = field(default=(), compare=False)
     """Of the host, whose files are run as they are at any time."""
     life: int = 0
-    """Of these directories; others of the same names need other sandboxes."""
+    """Of these directories: others of the same names, and other copies of them, need other sandboxes."""
 
 
 class Kept(Enum):
@@ -246,12 +246,19 @@ class Fleet:
                 tenant,
                 version,
                 directories,
-                self._directories.life(directories),
+                self._life(version, directories),
             )
             self._keys[revision] = key
-        elif key.directories and key.life != (life := self._directories.life(key.directories)):
+        elif key.directories and key.life != (life := self._life(version, key.directories)):
             key = self._keys[revision] = replace(key, life=life)
         return key
+
+    def _life(self, version: FunctionVersion, directories: tuple[str, ...]) -> int:
+        """Of a version's directories: each change of one that is copied is the end of what has the copy."""
+        if not directories:
+            return 0
+        life = self._directories.life(directories)
+        return life + self._directories.generation(directories) if self._launcher.copies(version) else life
 
     def _is_current(self, key: Key) -> bool:
         """Whether the key is that of a version as it is now, or as one of its aliases runs it now."""
@@ -308,7 +315,7 @@ class Fleet:
         """Have at hand what the version needs. Raises `PreparationFailed`."""
         try:
             await self._launcher.make_ready(version, logger.info)
-        except SpawnerError as error:
+        except (SpawnerError, NoDirectory) as error:
             raise PreparationFailed("InternalError", str(error)) from error
 
     def retired(self, scope: Scope, name: str) -> None:

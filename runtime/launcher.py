@@ -28,10 +28,10 @@ from runtime.briefing import (
     log_stream,
     program,
 )
-from runtime.bundles import Bundles
+from runtime.bundles import Bundles, is_composed
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
-from runtime.model import FunctionVersion, Scope
+from runtime.model import Code, FunctionVersion, Scope
 from runtime.neighbours import Endpoints, function_variables
 from runtime.spawners.base import (
     Delivery,
@@ -167,7 +167,14 @@ class Launcher:
         """Have the image and the files of a version at hand, so that its first invocation need not wait for them."""
         await self.prepare()
         await self._images.ensure(version.config.runtime or "", progress)
-        await self._trees(version)
+        await self._bundles.ready(version.code, _layers(version))
+
+    def copies(self, version: FunctionVersion) -> bool:
+        """Whether its sandboxes have copies of directories of the host, and not the directories themselves."""
+        prepared = self._prepared
+        if prepared is not None and prepared.done() and not prepared.cancelled() and not prepared.exception():
+            return prepared.result().delivery is Delivery.COPY or is_composed(_layers(version))
+        return is_composed(_layers(version))
 
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
@@ -197,8 +204,9 @@ class Launcher:
         """
         facts = await self.prepare()
         image = await self._images.ensure(version.config.runtime or "", logger.info)
-        task_root, opt = await self._trees(version)
         async with AsyncExitStack() as held:
+            task_root = await self._bundles.task_root(version.code)
+            opt = await held.enter_async_context(self._bundles.composed(_layers(version)))
             bind = facts.delivery is Delivery.BIND
             spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
             held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
@@ -230,10 +238,6 @@ class Launcher:
             held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
             yield hosted
-
-    async def _trees(self, version: FunctionVersion) -> tuple[Path, Path]:
-        layers = [layer.code for layer in version.config.layers]
-        return await self._bundles.task_root(version.code), await self._bundles.opt(layers)
 
     def _spec(
         self,
@@ -292,9 +296,11 @@ class Launcher:
     async def _copy(self, link: Link, handle: SandboxHandle, task_root: Path, opt: Path | None) -> None:
         try:
             async with asyncio.timeout(COPY_LIMIT):
-                await link.deliver(handle.layout.task_root, await self._bundles.archive(task_root))
+                async with self._bundles.archived(task_root) as archive:
+                    await link.deliver(handle.layout.task_root, archive)
                 if opt is not None:
-                    await link.deliver(handle.layout.opt, await self._bundles.archive(opt))
+                    async with self._bundles.archived(opt) as archive:
+                        await link.deliver(handle.layout.opt, archive)
         except SupervisorLost as error:
             raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
         except TimeoutError:
@@ -341,3 +347,7 @@ class Launcher:
             ended=asyncio.get_running_loop().create_future(),
         )
         return hosted
+
+
+def _layers(version: FunctionVersion) -> list[Code]:
+    return [layer.code for layer in version.config.layers]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.api.code_links import CodeLinks
+from runtime.api.live_code import LiveCode
 from runtime.api.workshop import Workshop
 from runtime.errors import LambdaError, invalid_parameter
 from runtime.model import Scope
@@ -26,6 +27,8 @@ class Services:
     links: CodeLinks
     objects: Objects
     """Where packages in S3 are read."""
+    live: LiveCode
+    """Which directories of the host may be code."""
     retired: Callable[[Scope, str], None]
     """Told of a function whose earlier environments should drain."""
     now: Callable[[], float]

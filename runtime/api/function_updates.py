@@ -10,7 +10,7 @@ from runtime.api.configuration import architecture, changed_configuration, refus
 from runtime.api.documents import function_configuration
 from runtime.api.function_lookup import find_writable, update_in_progress
 from runtime.api.layer_references import resolve_layers
-from runtime.api.packages import check_total_size, inspect_package, store_package
+from runtime.api.packages import check_total_size, frozen, inspect_package, store_package
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
 from runtime.api.versions import pending_version
@@ -24,9 +24,9 @@ async def update_function_code(services: Services, call: Call) -> Mapping[str, A
     record = find_writable(services, call)
     _check_update(call.params)
     refuse_unsigned(services.store.catalog, record)
-    data, unzipped_size = await inspect_package(services.objects, call.params)
-    check_total_size(unzipped_size, (layer.code for layer in record.config.layers))
-    code = await store_package(services.store, data, unzipped_size)
+    package = await inspect_package(services, call.params)
+    check_total_size(package.unzipped_size, (layer.code for layer in record.config.layers))
+    code = await store_package(services.store, package)
     config = replace(record.config, architecture=architecture(call.params, record.config.architecture))
     if call.params.get("DryRun"):
         return function_configuration(replace(record, code=code, config=config))
@@ -112,7 +112,7 @@ async def _write(
     if not call.params.get("Publish"):
         await services.store.put_function(changed, expected_revision=expected)
         return None
-    draft = pending_version(changed, services.now())
+    draft = pending_version(await frozen(services, changed), services.now())
     return await services.store.put_and_publish(changed, draft, expected_revision=expected)
 
 

@@ -1,6 +1,7 @@
 """Operations on functions that do not change an existing one: create, read, list, delete."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
@@ -9,7 +10,7 @@ from runtime.api.configuration import new_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration, listed_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, find_version
 from runtime.api.layer_references import resolve_layers
-from runtime.api.packages import check_total_size, take_package
+from runtime.api.packages import check_total_size, frozen, take_package
 from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
@@ -17,7 +18,7 @@ from runtime.api.tags import check_tags
 from runtime.api.versions import pending_version, position
 from runtime.api.workshop import creating
 from runtime.errors import conflict, invalid_parameter
-from runtime.model import LATEST, FunctionVersion, ReservedConcurrency, Scope
+from runtime.model import LATEST, Code, FunctionVersion, ReservedConcurrency, Scope
 from runtime.names import FunctionName, function_missing, names_alias
 from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced
 
@@ -48,7 +49,7 @@ async def _create(services: Services, call: Call, record: FunctionVersion) -> Fu
     if not call.params.get("Publish"):
         await services.store.put_function(record, expected_revision=None)
         return None
-    draft = pending_version(record, services.now())
+    draft = pending_version(await frozen(services, record), services.now())
     return await services.store.put_and_publish(record, draft, expected_revision=None)
 
 
@@ -98,15 +99,21 @@ def _check_package_type(params: Mapping[str, Any]) -> None:
 
 async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
     record, qualifier = find_version(services, call)
-    location = services.links.url(call.base_url, record.code.digest)
     reserved = services.store.catalog.attachment(ReservedConcurrency, record.scope, record.name)
     latest = services.store.catalog.function(record.scope, record.name) or record
     return {
         "Configuration": function_configuration(record, qualifier),
-        "Code": {"RepositoryType": "S3", "Location": location},
+        "Code": _code(services, call, record.code),
         "Tags": latest.tags or None,
         "Concurrency": {"ReservedConcurrentExecutions": reserved.executions} if reserved else None,
     }
+
+
+def _code(services: Services, call: Call, code: Code) -> dict[str, str]:
+    """Where the code is to be had."""
+    if code.directory is not None:
+        return {"RepositoryType": services.live.bucket, "Location": Path(code.directory).as_uri()}
+    return {"RepositoryType": "S3", "Location": services.links.url(call.base_url, code.digest)}
 
 
 async def get_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:

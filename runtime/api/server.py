@@ -10,6 +10,7 @@ import time
 import uuid
 from asyncio import Transport
 from collections.abc import Awaitable, Callable, Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -45,6 +46,7 @@ from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
+from runtime.api.live_code import LiveCode
 from runtime.api.other_services import OURS, refuse_other
 from runtime.api.parsing import RawRequest
 from runtime.api.protocol import Protocol
@@ -118,7 +120,7 @@ class Api:
     def for_functions(self, allowed: Container[str] = IMPLEMENTED) -> "Api":
         """The same for callers inside sandboxes, who may do less: only Lambda's operations, and of them the allowed."""
         return Api(
-            self._services,
+            replace(self._services, live=replace(self._services.live, for_functions=True)),
             self._invoker,
             identities=SessionIdentities(self._sessions),
             base_url=lambda: None,
@@ -247,6 +249,7 @@ def build_api(
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
     objects: Objects | None = None,
+    live: LiveCode | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
@@ -255,6 +258,7 @@ def build_api(
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
+        live=live or LiveCode(),
         retired=retired,
         now=now,
         lenient_routing=lenient_routing,

@@ -9,6 +9,7 @@ import logging
 import random
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,10 +307,18 @@ class Files:
     async def opt(self, layers: Sequence[Code]) -> Path:
         return self.path
 
-    async def archive(self, tree: Path) -> Path:
+    async def ready(self, code: Code, layers: Sequence[Code]) -> None:
+        await self.task_root(code)
+
+    @asynccontextmanager
+    async def composed(self, layers: Sequence[Code]) -> AsyncIterator[Path]:
+        yield await self.opt(layers)
+
+    @asynccontextmanager
+    async def archived(self, tree: Path) -> AsyncIterator[Path]:
         archive = self.path / "tree.tar"
         archive.write_bytes(b"x" * 100_000)
-        return archive
+        yield archive
 
 
 class Logs:
