@@ -121,6 +121,16 @@ class PoolWalk(RuleBasedStateMachine):
         if launching:
             self.act(self.pool.spoiled(data.draw(st.sampled_from(launching)), self.now))
 
+    @precondition(lambda self: self.key_of)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        """One that nobody uses, or whose invocation is over."""
+        number = data.draw(st.sampled_from(sorted(self.key_of)))
+        if number not in self.destroyed:
+            self.serving.pop(number, None)
+        self.pool.renew(number, self.now)
+        assert self.pool.place(number) in (Place.LAUNCHING, Place.ENDING)
+
     @rule(key=KEYS, count=st.integers(0, 3))
     def keep(self, key: str, count: int) -> None:
         self.act(self.pool.keep(key, count, self.now))
