@@ -15,10 +15,14 @@ import uvloop
 from aiohttp import web
 
 from runtime.admin import handlers
+from runtime.admission import Admission
 from runtime.api.function_door import FunctionDoor
 from runtime.api.live_code import LiveCode
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
+from runtime.core.admission import Ledger
+from runtime.core.limits import LimitsReader
+from runtime.core.scaling import Scaling
 from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.images import RuntimeImages
@@ -27,7 +31,9 @@ from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
 from runtime.metrics import Metrics
+from runtime.model import Scope
 from runtime.objects import Objects
+from runtime.provisioning import Provisioner
 from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
@@ -126,14 +132,31 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
+    admission = Admission(
+        lambda: store.catalog,
+        Ledger(Scaling(settings.scaling_model), limits_requests=settings.limit_request_rate),
+        LimitsReader(settings.account_concurrency),
+    )
+    provisioner = Provisioner(lambda: store.catalog, fleet, admission)
+
+    def changed(scope: Scope, function: str) -> None:
+        fleet.retired(scope, function)
+        provisioner.changed(scope, function)
+        if store.catalog.function(scope, function) is None:
+            admission.ledger.forget(scope, function)
+
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
     metrics = Metrics(lambda: store.catalog)
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate, metrics=metrics),
+        invoker=Invoker(
+            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+        ),
         readiness=fleet,
-        retired=fleet.retired,
+        retired=changed,
+        limits=admission.limits,
+        provisioning=provisioner,
         account_id=settings.account_id,
         region=settings.region,
         lenient_routing=settings.lenient_routing,
@@ -156,6 +179,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     address = await _listen(api, settings, patience, parts)
     parts.callback(logs.end_followers)
     await api.resume_pending()
+    provisioner.open()
     return address
 
 

@@ -305,6 +305,14 @@ class Fleet:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
 
+    def provisioned_key(self, version: FunctionVersion) -> Key:
+        """What provisioned environments of the version are known by."""
+        return self._key(version, provisioned=True)
+
+    def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
+        """Whether an environment on demand is idle, or about to be, so that none need be added."""
+        return self._pool.has_free(self._key(version, tenant=tenant))
+
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         """How many environments of the version are to be kept, and how many of those are ready."""
         return self._pool.kept(self._key(version, provisioned=True))

@@ -1,7 +1,7 @@
 """The one way to run a function: every door (REST, later queues, URLs, schedules) hands its requests in here.
 
-Decides which version a request means and whether it may run, takes an environment from the fleet, and reports what
-the runtime answered. Knows nothing of HTTP, containers or the life inside an environment.
+Decides which version a request means, gets a lease for it and an environment from the fleet, and reports what the
+runtime answered. Knows nothing of HTTP, containers or the life inside an environment.
 """
 
 import asyncio
@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.streams import Stream
+from runtime.admission import Admission
+from runtime.core.leases import Lease
 from runtime.core.routing import as_run_by, choose
 from runtime.core.token_bucket import BURST, TokenBucket
-from runtime.errors import unfit_state
+from runtime.errors import LambdaError, unfit_state
 from runtime.fleet import Fleet
 from runtime.metrics import Metrics, ran, refused
 from runtime.model import LATEST, FunctionVersion, Scope, State
@@ -45,6 +47,8 @@ class InvokeRequest:
     """Whom the invocation is for, where the function isolates tenants."""
     tail: bool = False
     """Wait for the end of the invocation's log and give its last 4 KB."""
+    is_awaited: bool = True
+    """Whether a client waits for the answer. Where none does there is no limit to the rate of requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class Invoker:
         self,
         catalog: Callable[[], Catalog],
         fleet: Fleet,
+        admission: Admission,
         stream_rate: int = 0,
         *,
         metrics: Metrics | None = None,
@@ -71,6 +76,7 @@ class Invoker:
     ) -> None:
         self._catalog = catalog
         self._fleet = fleet
+        self._admission = admission
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
         self._metrics = metrics or Metrics(catalog)
@@ -108,8 +114,9 @@ class Invoker:
         """
         version = self.check(request)
         invocation = _invocation(request)
-        ticket = await self._run(request, version, invocation)
+        ticket, lease = await self._run(request, version, invocation)
         outcome = await ticket.outcome
+        self._admission.responded(lease)
         return InvokeResult(
             payload=outcome.payload,
             executed_version=version.version,
@@ -123,7 +130,8 @@ class Invoker:
         version = self.check(request)
         invocation = _invocation(request)
         stream = Stream()
-        ticket = await self._run(request, version, invocation, stream)
+        ticket, lease = await self._run(request, version, invocation, stream)
+        ticket.outcome.add_done_callback(lambda _: self._admission.responded(lease))
         rate = self._stream_rate
         return Streamed(
             ticket,
@@ -139,16 +147,38 @@ class Invoker:
         version: FunctionVersion,
         invocation: Invocation,
         stream: Stream | None = None,
-    ) -> Ticket:
-        """Have it run, and counted."""
+    ) -> tuple[Ticket, Lease]:
+        """Have it run, and counted, in an environment of the kind that its lease is for."""
+        lease = await self._lease(version, request)
         tally = self._metrics.admitted(version, request.qualifier)
         try:
-            ticket = await self._fleet.run(version, invocation, stream)
+            ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
         except BaseException as reason:
+            self._admission.end(lease)
             refused(tally, reason)
             raise
-        ran(tally, ticket)
-        return ticket
+        ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
+        ran(tally, ticket, lease.use)
+        return ticket, lease
+
+    async def _lease(self, version: FunctionVersion, request: InvokeRequest) -> Lease:
+        """The right to run the version now. It ends when an environment is free again, or there was none."""
+        limits = self._admission.limits(version.scope)
+        provisioned = version.name in limits.provisioned and version.version != LATEST
+        lease = Lease(
+            version.scope,
+            version.name,
+            version.version,
+            provisioned=self._fleet.provisioned_key(version) if provisioned else None,
+            grows=not self._fleet.has_free(version, request.tenant_id),
+            is_awaited=request.is_awaited,
+        )
+        try:
+            await self._admission.take(lease, limits)
+        except LambdaError:
+            self._metrics.throttled(version, request.qualifier)
+            raise
+        return lease
 
 
 def _invocation(request: InvokeRequest) -> Invocation:

@@ -50,6 +50,15 @@ class Metrics:
 
     def admitted(self, version: FunctionVersion, qualifier: str | None) -> Tally:
         """An invocation of a version that exists, by this qualifier, is to be run; its counts."""
+        tally = self._tally(version, qualifier)
+        tally.admitted()
+        return tally
+
+    def throttled(self, version: FunctionVersion, qualifier: str | None) -> None:
+        """A request for a version that exists was refused before anything was to be run."""
+        self._tally(version, qualifier).throttled()
+
+    def _tally(self, version: FunctionVersion, qualifier: str | None) -> Tally:
         scope = version.scope
         key = (scope.account, scope.region, version.name, qualifier, version.version)
         tally = self._tallies.get(key)
@@ -59,7 +68,6 @@ class Metrics:
             tally = self._tallies[key] = Tally(
                 scope=scope, function=version.name, qualifier=qualifier, version=version.version
             )
-        tally.admitted()
         return tally
 
     # Whoever wants to know

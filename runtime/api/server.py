@@ -32,6 +32,7 @@ from runtime.api import (
     layer_permissions,
     layers,
     permissions,
+    provisioned_concurrency,
     resource_policies,
     sts,
     tags,
@@ -39,7 +40,7 @@ from runtime.api import (
 )
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
-from runtime.api.calls import Call, Operation, Services, not_implemented
+from runtime.api.calls import Call, Operation, Provisioning, Services, not_implemented
 from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
@@ -53,6 +54,7 @@ from runtime.api.protocol import Protocol
 from runtime.api.routing import Match
 from runtime.api.serialisation import Answer
 from runtime.api.workshop import Readiness, Workshop
+from runtime.core.limits import Limits
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
 from runtime.model import Scope
@@ -75,6 +77,7 @@ OPERATIONS: dict[str, Operation] = {
     **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
     **permissions.OPERATIONS,
+    **provisioned_concurrency.OPERATIONS,
     **resource_policies.OPERATIONS,
     **tags.OPERATIONS,
     **versions.OPERATIONS,
@@ -241,6 +244,8 @@ def build_api(
     invoker: Invoker,
     readiness: Readiness,
     retired: Callable[[Scope, str], None],
+    limits: Callable[[Scope], Limits],
+    provisioning: Provisioning,
     account_id: str,
     region: str,
     lenient_routing: bool = False,
@@ -260,6 +265,8 @@ def build_api(
         objects=objects or Objects(None, region),
         live=live or LiveCode(),
         retired=retired,
+        limits=limits,
+        provisioning=provisioning,
         now=now,
         lenient_routing=lenient_routing,
     )

@@ -183,6 +183,11 @@ class Pool:
         """The keys of all environments and tickets."""
         return list(self._groups)
 
+    def has_free(self, key: Key) -> bool:
+        """Whether a ticket would get an environment that is there: an idle one, or one about to be that nobody awaits."""
+        group = self._groups.get(key)
+        return group is not None and (bool(group.idle) or group.finishing > len(group.held))
+
     def census(self) -> Mapping[tuple[Key, Place], int]:
         """How many environments of each key are where."""
         return Counter((member.group.key, member.place) for member in self._members.values())
@@ -222,8 +227,12 @@ class Pool:
     # What is kept
 
     def keep(self, key: Key, count: int, now: float) -> Actions:
-        """Have that many environments of the key from now on; 0 lets them go. A key out of date keeps none."""
+        """Have that many environments of the key from now on; 0 lets them go. A key out of date keeps none.
+
+        Whoever asks again after failures has them forgotten.
+        """
         group = self._group(key)
+        group.failures, group.not_before = 0, 0.0
         group.kept = 0 if group.retired else count
         actions: Actions = []
         for environment in self._by_use(group):

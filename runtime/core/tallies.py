@@ -89,6 +89,10 @@ class Tally:
         """An invocation is to be run: from now on it is one of those at the same time."""
         self.concurrent += 1
 
+    def throttled(self) -> None:
+        """A request was refused at once."""
+        self.throttles += 1
+
     def refused(self, *, throttled: bool) -> None:
         """An invocation that was admitted has got no environment, for want of room or for another reason."""
         self.concurrent -= 1

@@ -16,6 +16,7 @@ from runtime.invoker import InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion
 from runtime.store import Store
 from runtime.streamed import Streamed
+from tests.helpers.provisions import concurrency
 
 AWS = Path(sys.executable).parent / "aws"
 Aws = Callable[..., Awaitable[Any]]
@@ -56,6 +57,7 @@ async def aws(tmp_path: Path) -> AsyncIterator[Aws]:
         invoker=Echo(),
         readiness=Ready(),
         retired=lambda _scope, _name: None,
+        **concurrency(store),
         account_id="123456789012",
         region="us-east-1",
     )

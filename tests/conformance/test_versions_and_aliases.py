@@ -17,12 +17,14 @@ from typing import Any, cast
 
 import pytest
 
+from runtime.admission import Admission
 from runtime.api.server import build_api
 from runtime.fleet import Fleet
 from runtime.invoker import Invoker, InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion
 from runtime.store import Store
 from runtime.streamed import Streamed
+from tests.helpers.provisions import concurrency
 
 AWS = Path(sys.executable).parent / "aws"
 Aws = Callable[..., Awaitable[Any]]
@@ -36,6 +38,7 @@ class InProcess:
         self._invoker = Invoker(
             lambda: store.catalog,
             cast("Fleet", None),
+            cast("Admission", None),
             draw=random.Random(1).random,  # noqa: S311
         )
 
@@ -80,6 +83,7 @@ def lambda_cli(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Aws]
             invoker=InProcess(store),
             readiness=Ready(),
             retired=lambda _scope, _name: None,
+            **concurrency(store),
             account_id="123456789012",
             region="us-east-1",
             **options,

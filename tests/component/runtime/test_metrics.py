@@ -12,6 +12,9 @@ from rapid.invocation import Invocation, Outcome
 from rapid.records import FAILURE, SUCCESS, TIMEOUT, Report, Span
 from rapid.streams import Stream
 from runtime import metrics as metrics_module
+from runtime.admission import Admission
+from runtime.core.admission import Ledger
+from runtime.core.limits import LimitsReader
 from runtime.errors import LambdaError
 from runtime.exposition import Census
 from runtime.invoker import Invoker, InvokeRequest
@@ -64,7 +67,9 @@ class World:
             ]
         )
         self.metrics = Metrics(lambda: self.catalog)
-        self.invoker = Invoker(lambda: self.catalog, self, metrics=self.metrics)  # type: ignore[arg-type]
+        ledger = Ledger(limits_requests=False)
+        self.admission = Admission(lambda: self.catalog, ledger, LimitsReader(10_000))
+        self.invoker = Invoker(lambda: self.catalog, self, self.admission, metrics=self.metrics)  # type: ignore[arg-type]
         self.refusals: list[Exception] = []
         #: With which the next invocations are refused.
         self.tickets: list[Ticket] = []
@@ -73,8 +78,19 @@ class World:
         self.may_run.set()
         self.environments: list[Census] = []
 
+    def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
+        return True
+
+    def provisioned_key(self, version: FunctionVersion) -> str:
+        return version.version
+
     async def run(
-        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
+        self,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+        *,
+        provisioned: bool = False,
     ) -> Ticket:
         await self.may_run.wait()
         if self.refusals:
@@ -315,3 +331,30 @@ async def test_environments_are_counted_by_place() -> None:
     labels = 'account="123456789012",function="f",place="{}",region="us-east-1",version="1"'
     assert f"berth_environments{{{labels.format('idle')}}} 3.0" in text
     assert f"berth_environments{{{labels.format('busy')}}} 4.0" in text
+
+
+async def test_admission() -> None:
+    """What a limit refuses is a throttle and never ran; provisioned concurrency is told from what spilled over."""
+    world = World()
+    provisioned = ProvisionedConcurrency(
+        scope=SCOPE, owner="f", qualifier="1", revision_id="r", executions=1, last_modified=""
+    )
+    reserved = ReservedConcurrency(scope=SCOPE, owner="f", revision_id="r", executions=2)
+    world.catalog = world.catalog.evolve([AttachmentPut(provisioned), AttachmentPut(reserved)])
+    world.admission.allot(SCOPE, "1", 1)
+    calls = [world.begin(qualifier="1") for _ in range(2)]
+    await world.started(2)
+    with pytest.raises(LambdaError, match="Rate Exceeded"):
+        await world.begin(qualifier="1")
+    during = await world.samples()
+    assert during.total("berth_throttles_total") == 1
+    assert during.total("berth_concurrent_executions") == 2
+    assert during.total("berth_provisioned_concurrent_executions") == 1
+    assert during.total("berth_provisioned_concurrency_invocations_total") == 1
+    assert during.total("berth_provisioned_concurrency_spillover_invocations_total") == 1
+    for ticket in world.tickets:
+        finish(ticket)
+    await asyncio.gather(*calls)
+    after = await world.samples()
+    assert after.total("berth_provisioned_concurrent_executions") == 0
+    assert after.total("berth_invocations_total") == 2
