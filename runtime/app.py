@@ -147,7 +147,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
-    metrics = Metrics(lambda: store.catalog)
+    metrics = Metrics(lambda: store.catalog, lambda record: provisioner.progress(record).ready)
     api = build_api(
         store=store,
         invoker=Invoker(
