@@ -1,8 +1,8 @@
 """Operations on functions that do not change an existing one: create, read, list, delete."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.code_signing import config_for_new, use
@@ -110,10 +110,11 @@ async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
 
 
 def _code(services: Services, call: Call, code: Code) -> dict[str, str]:
-    """Where the code is to be had."""
-    if code.directory is not None:
-        return {"RepositoryType": services.live.bucket, "Location": Path(code.directory).as_uri()}
-    return {"RepositoryType": "S3", "Location": services.links.url(call.base_url, code.digest)}
+    """Where the code is to be had; of a directory of the host, what was in it when it was set, and its path behind that."""
+    link = services.links.url(call.base_url, code.digest)
+    if code.directory is None:
+        return {"RepositoryType": "S3", "Location": link}
+    return {"RepositoryType": services.live.bucket, "Location": f"{link}#{quote(code.directory)}"}
 
 
 async def get_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:
