@@ -200,8 +200,6 @@ class Agent:
         elif kind is Kind.LIST:
             path = fields(payload)["path"]
             self._send(message(Kind.LISTED, path=path, names=names_in(path)))
-        elif kind is Kind.QUIT:
-            self._quit = True
         else:
             self._obey_about_tunnel(kind, payload)
 

@@ -18,6 +18,7 @@ OURS = frozenset({"lambda", "sts"})
 """The services that Berth answers for, by the names that requests are signed for."""
 _CLIENTS = {"monitoring": "cloudwatch", "states": "stepfunctions", "execute-api": "apigateway"}
 """Services whose clients are not called as their requests are signed."""
+_JSON = "application/x-amz-json-"
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 
 
@@ -25,8 +26,10 @@ def refuse_other(service: str, headers: Mapping[str, str], request_id: str) -> A
     """The refusal of a request that is signed for `service`."""
     text = _text(service)
     kind = headers.get("Content-Type", "").lower()
-    if kind.startswith("application/x-amz-json"):
-        return Answer(400, {"Content-Type": kind}, _json("UnknownOperationException", text))
+    if kind.startswith(_JSON):
+        version = "1.0" if kind == f"{_JSON}1.0" else "1.1"
+        answered = {"Content-Type": f"{_JSON}{version}"}
+        return Answer(400, answered, _json("UnknownOperationException", text))
     if kind.startswith("application/x-www-form-urlencoded"):
         document = f"<ErrorResponse>{_error('InvalidAction', text)}<RequestId>{request_id}</RequestId></ErrorResponse>"
         return Answer(400, {"Content-Type": "text/xml"}, document.encode())

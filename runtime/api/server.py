@@ -23,6 +23,7 @@ from runtime.api import (
     aliases,
     code_signing,
     concurrency,
+    durable,
     event_invoke,
     event_sources,
     function_settings,
@@ -68,6 +69,7 @@ OPERATIONS: dict[str, Operation] = {
     **aliases.OPERATIONS,
     **code_signing.OPERATIONS,
     **concurrency.OPERATIONS,
+    **durable.OPERATIONS,
     **event_invoke.OPERATIONS,
     **event_sources.OPERATIONS,
     **function_settings.OPERATIONS,
@@ -286,9 +288,13 @@ def peer_of(transport: Transport) -> str:
 
 
 def refusal(operation: OperationModel) -> LambdaError:
-    """The answer to an operation that is not implemented: modelled, and if possible one that clients do not retry."""
+    """The answer to an operation that is not implemented: modelled, and if possible one that clients do not retry.
+
+    Durable executions and callbacks are not there, whichever is asked for.
+    """
     modelled = {shape.name for shape in operation.error_shapes}
-    code = next((code for code in _REFUSALS if code in modelled), "ServiceException")
+    first = ("ResourceNotFoundException",) if "DurableExecution" in operation.name else ()
+    code = next((code for code in (*first, *_REFUSALS) if code in modelled), "ServiceException")
     return LambdaError(code, not_implemented(operation.name).message)
 
 

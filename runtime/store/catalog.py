@@ -313,15 +313,6 @@ class Catalog:
             for record in versions.values()
         )
 
-    def all_aliases(self) -> Iterator[Alias]:
-        """Every alias of every function in every scope."""
-        return (
-            record
-            for shelf in self._shelves.values()
-            for aliases in shelf.aliases.values()
-            for record in aliases.values()
-        )
-
     def all_layer_versions(self) -> Iterator[LayerVersion]:
         """Every layer version in every scope."""
         return (

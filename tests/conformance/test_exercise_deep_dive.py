@@ -678,6 +678,31 @@ rm function-v*.zip response.json alias_function_v*.py
     assert course.json("aws lambda list-functions") == {"Functions": []}
 
 
+def test_exercise_with_aliases_as_on_aws(exercise: Callable[..., Any]) -> None:
+    """
+    Without the setting.
+    1. The step that names version 2 and says nothing of routing is refused; with an empty routing it is done.
+    2. A version that an alias leads to is not deleted.
+    """
+    course = exercise()
+    two_versions(course)
+    course.run("""
+aws lambda create-alias --function-name AliasTestFunction --name PROD --function-version 1 \\
+  --routing-config AdditionalVersionWeights={"2"=0.5}
+""")
+    step = """
+aws lambda update-alias \\
+  --function-name AliasTestFunction \\
+  --name PROD \\
+  --function-version 2
+"""
+    refused = course.run(step, fails=True)
+    assert "Function version 2 is already included in routing configuration." in refused
+    refused = course.run("aws lambda delete-function --function-name AliasTestFunction:2", fails=True)
+    assert "the following aliases reference it: [PROD]" in refused
+    assert "RoutingConfig" not in course.json(f"{step.rstrip()} --routing-config '{{}}'")
+
+
 def test_concurrency_of_functions(exercise: Callable[..., Any]) -> None:
     """Reserved and provisioned concurrency are taken, and a function is switched off."""
     course = exercise()

@@ -826,7 +826,6 @@ ENDS: dict[str, Callable[[Peer], None]] = {
     "the link is reset": _reset,
     "SIGTERM": lambda peer: os.kill(peer.pid, signal.SIGTERM),
     "SIGINT": lambda peer: os.kill(peer.pid, signal.SIGINT),
-    "QUIT": lambda peer: peer.send(frame(Kind.QUIT)),
     "the link ends inside an archive": _leave_inside_an_archive,
     "SIGTERM inside an archive": _stop_inside_an_archive,
 }
