@@ -1,5 +1,14 @@
-"""`python -m rapid`: the emulator, see `rapid.emulator`."""
+"""`python -m rapid`, and `aws-lambda-rie` of the bundle: the emulator."""
+
+import sys
+
+from rapid.emulator import main as emulate
 
 
 def main() -> None:
-    """Nothing yet."""
+    """Run it, and exit with its status."""
+    sys.exit(emulate())
+
+
+if __name__ == "__main__":
+    main()

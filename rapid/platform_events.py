@@ -98,18 +98,17 @@ def _init_start(identity: Identity, record: InitStart) -> Document:
     return {
         "initializationType": record.initialization_type,
         "phase": record.phase,
-        "runtimeVersion": record.runtime_version,
-        "runtimeVersionArn": record.runtime_version_arn,
+        **(_runtime(record) if record.runtime_version else {}),
         **_instance(identity),
     }
 
 
 def _restore_start(identity: Identity, record: RestoreStart) -> Document:
-    return {
-        "runtimeVersion": record.runtime_version,
-        "runtimeVersionArn": record.runtime_version_arn,
-        **_instance(identity),
-    }
+    return {**_runtime(record), **_instance(identity)}
+
+
+def _runtime(record: InitStart | RestoreStart) -> Document:
+    return {"runtimeVersion": record.runtime_version, "runtimeVersionArn": record.runtime_version_arn}
 
 
 def _instance(identity: Identity) -> Document:

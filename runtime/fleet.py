@@ -25,7 +25,7 @@ from runtime.directories import Directories, NoDirectory
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.launcher import Hosted, Launcher
-from runtime.model import FunctionVersion, Scope
+from runtime.model import Code, FunctionVersion, Scope
 from runtime.renewal import Renewals
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
@@ -240,7 +240,7 @@ class Fleet:
                 version.scope,
                 version.name,
                 version.version,
-                version.code.directory or version.code.digest,
+                (version.code.directory if isinstance(version.code, Code) else None) or version.code.digest,
                 repr(version.config),
                 PROVISIONED if provisioned else initialization_type(version),
                 tenant,
@@ -322,6 +322,7 @@ class Fleet:
     async def prepare(self, version: FunctionVersion) -> None:
         """Have at hand what the version needs. Raises `PreparationFailed`."""
         try:
+            await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
         except (SpawnerError, NoDirectory) as error:
             raise PreparationFailed("InternalError", str(error)) from error

@@ -6,14 +6,15 @@ runtime answered. Knows nothing of HTTP, containers or the life inside an enviro
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
+from rapid.streamed import Streamed
 from rapid.streams import Stream
+from rapid.traces import trace_header
 from runtime.admission import Admission
 from runtime.core.leases import Lease
 from runtime.core.routing import as_run_by, choose
@@ -24,10 +25,7 @@ from runtime.metrics import Metrics, ran, refused
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.names import function_arn, function_missing, names_alias
 from runtime.store.catalog import Catalog
-from runtime.streamed import Streamed
 from runtime.tenancy import check_tenant
-
-_TRACE_ROOT = re.compile(r"Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,11 +194,3 @@ def _invocation(request: InvokeRequest) -> Invocation:
 async def _log_tail(ticket: Ticket) -> bytes:
     await asyncio.wait([ticket.completed])
     return ticket.tail.content()
-
-
-def trace_header(sent: str | None) -> str:
-    """The trace header of an invocation: the caller's if it names a root, else a new one that is not sampled."""
-    if sent and _TRACE_ROOT.search(sent):
-        return sent
-    root = f"1-{int(time.time()):08x}-{random.getrandbits(96):024x}"
-    return f"Root={root};Parent={random.getrandbits(64):016x};Sampled=0"

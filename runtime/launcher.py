@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -29,9 +29,11 @@ from runtime.briefing import (
     program,
 )
 from runtime.bundles import Bundles, is_composed
+from runtime.grounds import Ground, Grounds
+from runtime.image_facts import Image
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
-from runtime.model import Code, FunctionVersion, Scope
+from runtime.model import FunctionVersion, Scope
 from runtime.neighbours import Endpoints, function_variables
 from runtime.spawners.base import (
     Delivery,
@@ -50,14 +52,6 @@ DIAL_LIMIT = 30.0
 """Seconds in which the agent of a started sandbox must dial in."""
 COPY_LIMIT = 120.0
 """Seconds in which a function's files must have been copied into its sandbox."""
-
-
-class Images(Protocol):
-    """Where the image of a runtime comes from."""
-
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:
-        """The reference of an image that the engine holds, built first if need be."""
-        ...
 
 
 class Calls(Protocol):
@@ -94,7 +88,7 @@ class Launcher:
         self,
         *,
         spawner: Spawner,
-        images: Images,
+        grounds: Grounds,
         bundles: Bundles,
         logs: LogStore,
         calls: Calls,
@@ -103,7 +97,7 @@ class Launcher:
         timeouts: bool = True,
     ) -> None:
         self._spawner = spawner
-        self._images = images
+        self._grounds = grounds
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
@@ -165,16 +159,19 @@ class Launcher:
 
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
         """Have the image and the files of a version at hand, so that its first invocation need not wait for them."""
-        await self.prepare()
-        await self._images.ensure(version.config.runtime or "", progress)
-        await self._bundles.ready(version.code, _layers(version))
+        facts = await self.prepare()
+        await self._grounds.of(version, facts.delivery, progress)
+
+    async def check(self, version: FunctionVersion) -> None:
+        """Raise `PreparationFailed` where the version's code can never run."""
+        await self._grounds.check(version)
 
     def copies(self, version: FunctionVersion) -> bool:
         """Whether its sandboxes have copies of directories of the host, and not the directories themselves."""
         prepared = self._prepared
         if prepared is not None and prepared.done() and not prepared.cancelled() and not prepared.exception():
-            return prepared.result().delivery is Delivery.COPY or is_composed(_layers(version))
-        return is_composed(_layers(version))
+            return prepared.result().delivery is Delivery.COPY or is_composed(version.layers)
+        return is_composed(version.layers)
 
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
@@ -203,15 +200,16 @@ class Launcher:
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
         facts = await self.prepare()
-        image = await self._images.ensure(version.config.runtime or "", logger.info)
+        ground = await self._grounds.of(version, facts.delivery, logger.info)
         async with AsyncExitStack() as held:
-            task_root = await self._bundles.task_root(version.code)
-            opt = await held.enter_async_context(self._bundles.composed(_layers(version)))
-            bind = facts.delivery is Delivery.BIND
-            spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
+            if ground.trees is not None and is_composed(version.layers):
+                opt = await held.enter_async_context(self._bundles.composed(version.layers))
+                ground = replace(ground, trees=(ground.trees[0], opt))
+            spec = self._spec(version, ground, facts)
             held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
             handle, link = await self._start(spec, held)
-            if not bind:
+            if facts.delivery is Delivery.COPY and ground.trees is not None:
+                task_root, opt = ground.trees
                 await self._copy(link, handle, task_root, opt if version.config.layers else None)
             listener = Listener(facts.link_host, link.peer)
             await listener.open()
@@ -232,6 +230,7 @@ class Launcher:
                 handle=handle,
                 link=link,
                 outside=outside,
+                image=ground.own,
                 on_idle=on_idle,
                 on_ended=on_ended,
             )
@@ -239,21 +238,18 @@ class Launcher:
             listener.api = Apis(hosted.environment)
             yield hosted
 
-    def _spec(
-        self,
-        version: FunctionVersion,
-        image: str,
-        facts: SpawnerFacts,
-        trees: tuple[Path, Path] | tuple[None, None],
-    ) -> SandboxSpec:
+    def _spec(self, version: FunctionVersion, ground: Ground, facts: SpawnerFacts) -> SandboxSpec:
+        bound = ground.trees if facts.delivery is Delivery.BIND else None
+        task_root, opt = bound or (None, None)
         return SandboxSpec(
             sandbox_id=secrets.token_hex(8),
             runtime=version.config.runtime or "",
-            image=image,
+            image=ground.image,
             memory_mb=version.config.memory_size,
             ephemeral_storage_mb=version.config.ephemeral_storage,
-            task_root=trees[0],
-            opt=trees[1],
+            task_root=task_root,
+            opt=opt,
+            foreign=ground.foreign,
             link=f"{facts.dial_host}:{self._links.port}",
             token=secrets.token_urlsafe(24),
         )
@@ -317,6 +313,7 @@ class Launcher:
         handle: SandboxHandle,
         link: Link,
         outside: Outside,
+        image: Image | None,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
@@ -325,7 +322,7 @@ class Launcher:
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
             settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
-            program=program(version, handle.layout, stream, outside, kind),
+            program=program(version, handle.layout, stream, outside, kind, image=image),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
@@ -347,7 +344,3 @@ class Launcher:
             ended=asyncio.get_running_loop().create_future(),
         )
         return hosted
-
-
-def _layers(version: FunctionVersion) -> list[Code]:
-    return [layer.code for layer in version.config.layers]

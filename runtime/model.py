@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 LATEST = "$LATEST"
+ZIP, IMAGE = "Zip", "Image"
+"""Package types."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,6 +62,40 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageCode:
+    """A container image as a function pins it: whatever becomes of its name, the function runs this one.
+
+    `uri` is the name that the caller gave; `digest` the hex SHA-256 of the image's manifest in its registry, or of the
+    image itself where it has none; `image` the engine's own identifier of it.
+    """
+
+    uri: str
+    digest: str
+    image: str
+
+    @property
+    def size(self) -> int:
+        """What it counts for: AWS counts packages alone."""
+        return 0
+
+    @property
+    def resolved_uri(self) -> str:
+        """The URI with the digest in the place of a tag."""
+        repository = self.uri.partition("@")[0]
+        name, _, tag = repository.rpartition(":")
+        return f"{repository if not name or '/' in tag else name}@sha256:{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What a function says instead of its container image; None: the image says it."""
+
+    entry_point: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    working_directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LayerReference:
     """A layer version as a function pins it: its content stays usable after the version is deleted."""
 
@@ -96,7 +132,8 @@ class FunctionConfig:
     """None: never set, so responses leave it out."""
     layers: tuple[LayerReference, ...] = ()
     architecture: str = "x86_64"
-    package_type: str = "Zip"
+    package_type: str = ZIP
+    image_config: ImageConfig | None = None
     tracing_mode: str = "PassThrough"
     logging: LoggingConfig = LoggingConfig()
     tenant_isolation: str | None = None
@@ -122,7 +159,8 @@ class FunctionVersion:
     name: str
     version: str = LATEST
     config: FunctionConfig
-    code: Code
+    code: Code | ImageCode
+    """An image where the configuration's package type says so."""
     revision_id: str
     """Changes with every change of this version, its state included."""
     last_modified: str
@@ -144,9 +182,14 @@ class FunctionVersion:
         return self.scope.arn("function", self.name)
 
     @property
+    def layers(self) -> tuple[Code, ...]:
+        """The packages of its layers, in their order."""
+        return tuple(layer.code for layer in self.config.layers)
+
+    @property
     def directories(self) -> tuple[str, ...]:
         """Those of the host whose files are run as they are: of its code, of its layers."""
-        codes = (self.code, *(layer.code for layer in self.config.layers))
+        codes = (self.code, *self.layers) if isinstance(self.code, Code) else self.layers
         return tuple(code.directory for code in codes if code.directory is not None)
 
 

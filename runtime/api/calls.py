@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from runtime.api.code_links import CodeLinks
+from runtime.api.image_uris import Images
 from runtime.api.live_code import LiveCode
 from runtime.api.workshop import Workshop
 from runtime.core.limits import Limits
@@ -38,6 +39,8 @@ class Services:
     """Where packages in S3 are read."""
     live: LiveCode
     """Which directories of the host may be code."""
+    images: Images
+    """Where container images are."""
     retired: Callable[[Scope, str], None]
     """Told of a function whose earlier environments should drain."""
     limits: Callable[[Scope], Limits]

@@ -11,13 +11,13 @@ from typing import Protocol as Interface
 from aiohttp import web
 from multidict import MultiMapping
 
+from rapid.event_stream import invoke_complete, payload_chunks
+from rapid.streamed import Ending, Streamed
 from runtime.api import invoke
-from runtime.api.event_stream import invoke_complete, payload_chunks
 from runtime.api.invoke import RequestReader, dry_run, name_between
 from runtime.api.protocol import Protocol
 from runtime.invoker import InvokeRequest
 from runtime.model import Scope
-from runtime.streamed import Ending, Streamed
 
 PREFIX = "/2021-11-15/functions/"
 _SENDABLE = re.compile(r"[\x20-\x7e]{1,1024}")

@@ -46,6 +46,7 @@ from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
+from runtime.api.image_uris import Images
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.live_code import LiveCode
@@ -58,6 +59,7 @@ from runtime.api.workshop import Readiness, Workshop
 from runtime.core.limits import Limits
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
+from runtime.function_images import NoFunctionImages
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.sessions import Sessions
@@ -256,6 +258,7 @@ def build_api(
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
     objects: Objects | None = None,
+    images: Images | None = None,
     live: LiveCode | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
@@ -265,6 +268,7 @@ def build_api(
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
+        images=images or NoFunctionImages(),
         live=live or LiveCode(),
         retired=retired,
         limits=limits,

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from rapid.streamed import Streamed
 from runtime.api.server import build_api
 from runtime.invoker import InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion
 from runtime.store import Store
-from runtime.streamed import Streamed
 from tests.helpers.provisions import concurrency
 
 AWS = Path(sys.executable).parent / "aws"

@@ -38,7 +38,7 @@ PURE = [
             *("properties", "report", "template", "wanted"),
         )
     ),
-    ROOT / "runtime" / "api" / "event_stream.py",
+    ROOT / "rapid" / "event_stream.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "neighbours.py",

@@ -23,6 +23,7 @@ from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
+from runtime.agent_bundle import NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
@@ -31,6 +32,8 @@ from runtime.directories import Directories
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.fleet import Fleet, Kept
+from runtime.function_images import NoFunctionImages
+from runtime.grounds import Grounds
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.sessions import Sessions
@@ -344,10 +347,16 @@ class World:
         self.logs = Logs()
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
         self.known_aliases: list[Alias] = []
+        bundles = Files(path)
         self.launcher = Launcher(
             spawner=self.spawner,
-            images=NoImages(),
-            bundles=Files(path),  # type: ignore[arg-type]
+            grounds=Grounds(
+                images=NoImages(),
+                function_images=NoFunctionImages(),
+                agent_bundle=NoBundle(),
+                bundles=bundles,  # type: ignore[arg-type]
+            ),
+            bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
             calls=FunctionDoor(Sessions()),
             freeze=True,

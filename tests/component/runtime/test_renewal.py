@@ -44,7 +44,8 @@ class LiveWorld(World):
         self.file.write_bytes(b"1")
         self.directories = Directories([path])
         super().__init__(path)
-        self.launcher._bundles = LiveFiles(path, self.directories)  # type: ignore[assignment]
+        files = LiveFiles(path, self.directories)
+        self.launcher._bundles = self.launcher._grounds._bundles = files  # type: ignore[assignment]
         self.spawner.script = self.script
         self.starts = 0
         self.may_load = asyncio.Event()

@@ -12,12 +12,13 @@ from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
+from rapid.traces import trace_header
 from runtime.admission import Admission
 from runtime.core.admission import Ledger
 from runtime.core.leases import AccountFigures
 from runtime.core.limits import LimitsReader
 from runtime.errors import LambdaError
-from runtime.invoker import Invoker, InvokeRequest, trace_header
+from runtime.invoker import Invoker, InvokeRequest
 from runtime.model import (
     LATEST,
     Alias,
