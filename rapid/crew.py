@@ -5,7 +5,6 @@ is made of: whoever makes them tells when one is idle and when it has ended.
 """
 
 import asyncio
-import os
 import time
 from asyncio import Future
 from collections import deque
@@ -44,13 +43,21 @@ class Crew:
     """See the module's text."""
 
     def __init__(
-        self, launch: Launch, *, most: int, room: Callable[[], bool], longest_queue: int = 10_000
+        self,
+        launch: Launch,
+        *,
+        most: int,
+        room: Callable[[], bool],
+        at_once: int = 1,
+        longest_queue: int = 10_000,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._launch = launch
         self._most = most
         self._room = room
         #: Whether there is memory for another one.
+        self._at_once = at_once
+        #: How many are launched at a time.
         self._longest_queue = longest_queue
         self._members: dict[int, Member | None] = {}
         #: By number; None while one is being launched.
@@ -138,7 +145,7 @@ class Crew:
         while self._waiting and self._waiting[0].done():
             self._waiting.popleft()
         wanted = len(self._waiting) > len(self._starting) and not self._closing
-        if not wanted or len(self._starting) >= (os.cpu_count() or 1):
+        if not wanted or len(self._starting) >= self._at_once:
             return
         if len(self._members) >= self._most or (self._members and not self._room()):
             return

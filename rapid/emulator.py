@@ -9,16 +9,16 @@ import asyncio
 import logging
 import os
 import signal
-import sys
+import socket
 from asyncio import Transport
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rapid.agent import names_in
 from rapid.apis import Apis
 from rapid.crew import Crew, Overloaded
 from rapid.emulator_log import EmulatorFormat, log_to_stderr, write
-from rapid.emulator_options import INIT_LIMIT, Misused, Options, parse, variables
+from rapid.emulator_options import BACKLOG, Options, cannot_listen, variables
 from rapid.environment import Environment
 from rapid.exchange import Function, Program, Ticket
 from rapid.extension_variables import extension_variables
@@ -28,7 +28,7 @@ from rapid.local_processes import LocalSupervisor, Reaper
 from rapid.memory import free_memory
 from rapid.platform_events import Identity
 from rapid.server import Door, Listener
-from rapid.settings import Settings
+from rapid.settings import LONGEST, Settings
 from rapid.streams import Stream
 from rapid.subscriptions import HOSTS
 
@@ -57,7 +57,9 @@ class Emulator:
         self._options = options
         self._variables = variables(options, environ)
         self._reaper = Reaper()
-        self._crew = Crew(self._launch, most=options.most or _most(), room=self._has_room)
+        processors = len(os.sched_getaffinity(0))
+        most = options.most or max(2, PER_PROCESSOR * processors)
+        self._crew = Crew(self._launch, most=most, room=self._has_room, at_once=processors)
         self._door = InvokeDoor(
             self,
             name=options.name,
@@ -82,18 +84,17 @@ class Emulator:
         #: Has its port from the start on, so that nobody else takes it.
         self._peak = 0
         #: The most that one environment has taken.
-        self.port = 0
 
-    async def open(self) -> None:
-        """Take invocations. Raises `Misused`."""
+    async def open(self, door: socket.socket) -> None:
+        """Take invocations that come to a socket that listens. Raises `Misused`."""
         loop = asyncio.get_running_loop()
         self._reaper.open()
         try:
             await self._first.open(self._options.api[1])
-            self._server = await loop.create_server(self._web, *self._options.door, backlog=4096)
+            self._server = await loop.create_server(self._web, sock=door, backlog=BACKLOG)
         except OSError as error:
-            raise Misused(f"cannot listen: {error.strerror or error}", 1) from error
-        self.port = self._server.sockets[0].getsockname()[1]
+            raise cannot_listen(self._options.api, error) from error
+        logger.debug("taking invocations at %s:%d", *door.getsockname()[:2])
         command = " ".join(self._options.argv)
         logger.info("exec '%s' (cwd=%s, handler=%s)", command, self._options.cwd, self._options.handler)
 
@@ -138,7 +139,8 @@ class Emulator:
             memory_size=options.memory_size,
         )
         environment = Environment(
-            settings=Settings(options.version, options.memory_size, "", "", init_limit=INIT_LIMIT),
+            # As with AWS's emulator an initialisation has no limit of its own.
+            settings=Settings(options.version, options.memory_size, "", "", init_limit=LONGEST),
             program=Program(options.argv, own, options.cwd, OPT, extension_variables(own)),
             function=Function(options.name, options.version, options.handler, ACCOUNT),
             supervisor=supervisor,
@@ -200,20 +202,14 @@ class Cabin:
         return self._environment
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop; the exit status."""
-    environ = own_variables()
-    try:
-        options = parse(sys.argv[1:] if arguments is None else arguments, environ, os.getcwd())  # noqa: PTH109
-        log_to_stderr(options.log_level)
-        asyncio.run(_serve(options, environ))
-    except Misused as reason:
-        print(reason, file=sys.stdout if reason.status == 0 else sys.stderr)
-        return reason.status
+def serve(options: Options, environ: Mapping[str, str], door: socket.socket) -> int:
+    """Run until told to stop; the exit status. Raises `Misused`."""
+    log_to_stderr(options.log_level)
+    asyncio.run(_serve(options, environ, door))
     return 0
 
 
-async def _serve(options: Options, environ: Mapping[str, str]) -> None:
+async def _serve(options: Options, environ: Mapping[str, str], door: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -221,27 +217,16 @@ async def _serve(options: Options, environ: Mapping[str, str]) -> None:
     name_ourselves()
     emulator = Emulator(options, environ)
     try:
-        await emulator.open()
+        await emulator.open(door)
         await stop.wait()
         logger.info("Shutdown initiated: %s", "spindown")
     finally:
         await emulator.close()
 
 
-def own_variables() -> dict[str, str]:
-    """The environment that this process was started with, whatever the interpreter and the bundle's start made of it."""
-    try:
-        raw = Path("/proc/self/environ").read_bytes().split(b"\0")
-    except OSError:
-        return dict(os.environ)
-    pairs = (os.fsdecode(each).partition("=") for each in raw if b"=" in each)
-    hidden = (Path(sys.executable).parents[1] / "lib" / "ld.so").exists()  # see `images/bundle/start.c`
-    return {f"L{name[1:]}" if hidden and name.startswith("_D_") else name: value for name, _, value in pairs}
-
-
-def name_ourselves(opt: str = OPT, hosts: Path = HOSTS_FILE) -> None:
+def name_ourselves(hosts: Path = HOSTS_FILE) -> None:
     """Let listeners of telemetry know where they are, as far as we may: they listen on a name that only Lambda has."""
-    if not names_in(f"{opt}/extensions"):
+    if not names_in(f"{OPT}/extensions"):
         return
     try:
         if HOSTS[0] not in hosts.read_text():
@@ -249,7 +234,3 @@ def name_ourselves(opt: str = OPT, hosts: Path = HOSTS_FILE) -> None:
                 file.write("".join(f"127.0.0.1\t{name}\n" for name in HOSTS))
     except OSError as error:
         logger.debug("%s does not resolve for extensions: %s", HOSTS[0], error)
-
-
-def _most() -> int:
-    return max(2, PER_PROCESSOR * len(os.sched_getaffinity(0)))

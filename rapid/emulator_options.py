@@ -1,16 +1,15 @@
 """What the emulator is told: by its command line and variables, as AWS's emulator is told it. Pure but for looking up
-programs in the file system.
+programs in the file system. It imports little: until it has been read nobody listens.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rapid.settings import LONGEST
-
 PLACES = ("/var/task/bootstrap", "/opt/bootstrap", "/var/runtime/bootstrap")
 """Where a runtime is looked for if no command names it."""
+BACKLOG = 4096
+"""Connections that may wait at the door."""
 LEVELS = {
     "trace": 5,
     "debug": 10,
@@ -85,13 +84,13 @@ def parse(
     arguments: Sequence[str],
     environ: Mapping[str, str],
     cwd: str,
-    find: Callable[[str, str | None], str | None] = lambda name, path: shutil.which(name, path=path),
+    find: Callable[[str, str | None], str | None] | None = None,
 ) -> Options:
     """Raises `Misused`. What is no option of ours begins the command, as with AWS's emulator."""
     values, command = _flags(arguments)
     argv = list(command)
     if argv:
-        argv[0] = _program(argv[0], environ.get("PATH"), find)
+        argv[0] = _program(argv[0], environ.get("PATH"), find or _which)
     else:
         argv, cwd = [_bootstrap()], environ.get("LAMBDA_TASK_ROOT", "/var/task")
     default = environ.get("AWS_LAMBDA_FUNCTION_HANDLER") or environ.get("_HANDLER") or ""
@@ -133,6 +132,12 @@ def _flags(arguments: Sequence[str]) -> tuple[dict[str, str], Sequence[str]]:
     return values, rest[1:] if rest[:1] == ["--"] else rest
 
 
+def _which(name: str, path: str | None) -> str | None:
+    import shutil  # noqa: PLC0415  only where a command is named
+
+    return shutil.which(name, path=path)
+
+
 def _program(name: str, path: str | None, find: Callable[[str, str | None], str | None]) -> str:
     found = find(name, path)
     if found is not None:
@@ -166,6 +171,10 @@ def _address(name: str, text: str) -> tuple[str, int]:
     raise Misused(f"{name} has to be HOST:PORT, not {text!r}")
 
 
+def cannot_listen(address: tuple[str, int], error: OSError) -> Misused:
+    return Misused(f"cannot listen on {address[0]}:{address[1]}: {error.strerror or error}", 1)
+
+
 def _level(name: str) -> int:
     try:
         return LEVELS[name.lower()]
@@ -194,7 +203,3 @@ def variables(options: Options, environ: Mapping[str, str]) -> dict[str, str]:
     handler = {"_HANDLER": options.handler} if options.handler else {}
     return {**defaults, **{name: value for name, value in environ.items() if value or name not in defaults},
             **reserved, **handler}  # fmt: skip
-
-
-INIT_LIMIT = LONGEST
-"""Seconds of an initialisation: as with AWS's emulator, no limit of its own."""

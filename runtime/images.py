@@ -23,14 +23,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 import rapid
 from rapid.agent import FILES
 from runtime.base_image import BaseImages
+from runtime.image_table import (
+    BUNDLE,
+    PROCESSORS,
+    Runtime,
+    image_sources,
+    public_name,
+    read_bundle,
+    read_table,
+    standalone_row,
+)
 from runtime.settings import SettingsError, add_flags, flags_of, load
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine, EngineError, StepFailed
+
+__all__ = ["BUNDLE_PLACE", "Runtime", "RuntimeImages", "UnknownRuntime", "image_sources", "read_table"]
 
 Progress = Callable[[str], None]
 Files = Mapping[str, tuple[bytes, int]]
@@ -39,12 +49,8 @@ Files = Mapping[str, tuple[bytes, int]]
 REPOSITORY = "berth"
 LABEL = "berth.image"
 STAGE = "berth.stage"
-BUNDLE = "rapid"
-"""The bundle's name among the images; those for single processors are `rapid-amd64` and `rapid-arm64`."""
 BUNDLE_PLACE = "/var/rapid"
 """Where the bundle lies in its image. It runs anywhere."""
-PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
-"""What processors are called, by machines, by Lambda and by engines → by Debian and by engines."""
 SPARED = 24 * 3600
 """Seconds that an older image is kept: another version of Berth, or another checkout, may still start sandboxes of it."""
 DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY")
@@ -53,43 +59,6 @@ DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO
 
 class UnknownRuntime(SpawnerError):
     """No image can be built for this runtime identifier."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """A row of `images/runtimes.yaml`."""
-
-    identifier: str
-    context: str
-    suite: str
-    arguments: Mapping[str, str] = field(default_factory=dict)
-
-
-def image_sources() -> Path:
-    """`images/` of the repository, or its copy inside an installed package."""
-    here = Path(__file__).resolve().parent
-    packaged = here / "_images"
-    return packaged if packaged.is_dir() else here.parent / "images"
-
-
-def read_table(sources: Path) -> dict[str, Runtime]:
-    """The runtimes by identifier."""
-    rows = yaml.safe_load((sources / "runtimes.yaml").read_text())
-    return {identifier: Runtime(identifier=identifier, **row) for identifier, row in rows.items()}
-
-
-def read_bundle(sources: Path) -> dict[str, Runtime]:
-    """The bundle's rows, one for each processor."""
-    row = yaml.safe_load((sources / "bundle" / "bundle.yaml").read_text())
-    return {
-        f"{BUNDLE}-{processor}": Runtime(
-            identifier=f"{BUNDLE}-{processor}",
-            context="bundle",
-            suite=row["suite"],
-            arguments={"PACKAGES": row["packages"], "ARCHITECTURE": processor},
-        )
-        for processor in sorted(set(PROCESSORS.values()))
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +92,8 @@ class RuntimeImages:
         self._sources = sources or image_sources()
         self._table = read_table(self._sources)
         self._bundles = read_bundle(self._sources)
+        self._standalone: dict[str, Runtime] = {}
+        #: Those that were asked for.
         self._bases = BaseImages(engine, self._sources / "debian" / "build", base_image)
         self._build_ca = build_ca
         self._recipes: dict[str, _Recipe] = {}
@@ -160,6 +131,18 @@ class RuntimeImages:
         It holds one directory, `BUNDLE_PLACE`.
         """
         return await self.ensure(self._bundle_name(processor), progress)
+
+    async def standalone(self, runtime: str, progress: Progress, *, fresh: bool = False) -> str:
+        """The name of an image for people's Dockerfiles to start from (`berth/python:3.11`), built first if need be.
+
+        It is the runtime's image with the emulator and the tools that such Dockerfiles call.
+        """
+        image = await self.ensure(runtime, progress, fresh=fresh)
+        row = standalone_row(self._row(runtime), image, await self.bundle(progress))
+        self._standalone[row.identifier] = row
+        name = f"{REPOSITORY}/{public_name(runtime)}"
+        await self._engine.tag(await self.ensure(row.identifier, progress, fresh=fresh), name)
+        return name
 
     async def exported(self, place: Path, progress: Progress, processor: str | None = None) -> Path:
         """A directory below `place` that holds the bundle: what a container is given as a read-only mount.
@@ -235,6 +218,10 @@ class RuntimeImages:
                 raise self._advised(error) from error
             await self._prune(row.identifier, recipe.reference)
 
+    def _is_inherited(self, identifier: str) -> bool:
+        """Whether other people's images are built on it, and so carry its label."""
+        return identifier in self._standalone
+
     def _advised(self, error: StepFailed) -> StepFailed:
         if self._build_ca or not any(words in str(error) for words in DISTRUST):
             return error
@@ -248,6 +235,8 @@ class RuntimeImages:
             if int(image["Created"]) > oldest:
                 continue
             tags = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
+            if self._is_inherited(runtime) and not any(f"{REPOSITORY}/{runtime}:" in tag for tag in tags):
+                continue
             if not any(tag.endswith(current) for tag in tags):  # Podman puts localhost/ before it
                 for name in tags or [image["Id"]]:
                     await self._engine.remove_image(name)
@@ -257,8 +246,8 @@ class RuntimeImages:
             await self._engine.remove_image(image["Id"])
 
     def _row(self, runtime: str) -> Runtime:
-        if (bundle := self._bundles.get(runtime)) is not None:
-            return bundle
+        if (row := self._bundles.get(runtime) or self._standalone.get(runtime)) is not None:
+            return row
         try:
             return self._table[runtime]
         except KeyError:
@@ -267,12 +256,17 @@ class RuntimeImages:
 
     def _recipe(self, row: Runtime) -> _Recipe:
         if row.identifier not in self._recipes:
-            agent = Path(rapid.__file__).parent
-            modules = None if row.identifier in self._bundles else FILES
-            files = {**files_under(self._sources / row.context), **files_under(agent, "rapid/", modules)}
+            files = {**files_under(self._sources / row.context), **self._modules(row)}
             address = content_address(files, row, self._bases.name(row.suite))
             self._recipes[row.identifier] = _Recipe(files, f"{REPOSITORY}/{row.identifier}:{address}")
         return self._recipes[row.identifier]
+
+    def _modules(self, row: Runtime) -> Files:
+        """Of `rapid`: all in the bundle, the agent's in a runtime's image, none of its own in what is built on both."""
+        place = Path(rapid.__file__).parent
+        if row.identifier in self._standalone:
+            return {}
+        return files_under(place, "rapid/", None if row.identifier in self._bundles else FILES)
 
     def _ca(self) -> Files:
         return {"ca/ca.crt": (self._build_ca.read_bytes(), 0o644)} if self._build_ca else {}
@@ -321,36 +315,63 @@ def tar_of(files: Files) -> bytes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m runtime.images build [RUNTIME…]`."""
+    """`python -m runtime.images build|standalone [RUNTIME…]`, or `bundle`."""
     parser = argparse.ArgumentParser(
         prog="python -m runtime.images", description="Build runtime images ahead."
     )
     commands = parser.add_subparsers(required=True)
-    build = commands.add_parser("build", help="build the images of these runtimes, or of all")
-    build.add_argument("runtime", nargs="*")
-    build.add_argument(
-        "--fresh", action="store_true", help="build anew what is there, e.g. for security updates"
+    for name, what in (
+        ("build", "build the images of these runtimes, or of all"),
+        ("standalone", "build images for Dockerfiles to start from, of these runtimes, or of all"),
+    ):
+        build = commands.add_parser(name, help=what)
+        build.set_defaults(make=_standalone_image if name == "standalone" else _runtime_image)
+        build.add_argument("runtime", nargs="*")
+        build.add_argument(
+            "--fresh", action="store_true", help="build anew what is there, e.g. for security updates"
+        )
+    bundle = commands.add_parser(
+        "bundle", help="build the interpreter and the emulator that run in any image"
     )
-    add_flags(build, only=["data_dir", "docker_host", "build_ca", "base_image"])
+    bundle.set_defaults(make=_bundle_image, runtime=[BUNDLE])
+    bundle.add_argument("--processor", choices=sorted(PROCESSORS), help="default: the engine's")
+    bundle.add_argument(
+        "--output", type=Path, help="write it to a directory too, to be mounted into containers"
+    )
+    for each in commands.choices.values():
+        add_flags(each, only=["data_dir", "docker_host", "build_ca", "base_image"])
     try:
-        return asyncio.run(_build_all(parser.parse_args(arguments)))
+        return asyncio.run(_make(parser.parse_args(arguments)))
     except (SpawnerError, SettingsError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
 
 
-async def _build_all(arguments: argparse.Namespace) -> int:
+async def _make(arguments: argparse.Namespace) -> int:
     settings = load(flags_of(arguments)).settings
     engine = await Engine.connect(settings.docker_host)
     images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
     try:
         for runtime in arguments.runtime or images.runtimes:
-            reference = await images.ensure(runtime, _show, fresh=arguments.fresh)
-            _show(f"{runtime}: {reference}")
+            _show(f"{runtime}: {await arguments.make(images, runtime, arguments)}")
     finally:
         await images.close()
         await engine.close()
     return 0
+
+
+async def _runtime_image(images: RuntimeImages, runtime: str, arguments: argparse.Namespace) -> str:
+    return await images.ensure(runtime, _show, fresh=arguments.fresh)
+
+
+async def _standalone_image(images: RuntimeImages, runtime: str, arguments: argparse.Namespace) -> str:
+    return await images.standalone(runtime, _show, fresh=arguments.fresh)
+
+
+async def _bundle_image(images: RuntimeImages, _: str, arguments: argparse.Namespace) -> str:
+    if arguments.output is None:
+        return await images.bundle(_show, arguments.processor)
+    return str(await images.exported(arguments.output, _show, arguments.processor))
 
 
 def _show(line: str) -> None:

@@ -106,6 +106,34 @@ def _invoke(parser: Parser) -> None:
     _client(parser, "account_id", "region")
 
 
+def _run(parser: Parser) -> None:
+    parser.add_argument(
+        "-e",
+        "--event",
+        action="append",
+        metavar="FILE|JSON|-",
+        help="an event: a file, JSON, or - for stdin; several are handed in one after another (default: {})",
+    )
+    parser.add_argument(
+        "--env", action="append", metavar="NAME=VALUE", type=_pair, help="a variable of the function"
+    )
+    parser.add_argument(
+        "--timeout", type=_whole, default=300, metavar="SECONDS", help="the function's (default: 300)"
+    )
+    parser.add_argument(
+        "--memory", type=_whole, default=3008, metavar="MB", help="the function's (default: 3008)"
+    )
+    _json(parser)
+    add_flags(parser, only=["data_dir", "docker_host", "build_ca", "base_image"])
+    parser.add_argument("image", metavar="IMAGE", help="a container image with a function in it")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="ARGUMENT",
+        help="what its entry point gets instead of the image's CMD, e.g. another handler",
+    )
+
+
 def _alias(parser: Parser) -> None:
     parser.add_argument("function", metavar="FUNCTION", help="name or ARN")
     parser.add_argument("alias", metavar="ALIAS", help="name of the alias")
@@ -232,6 +260,18 @@ def _events(text: str) -> int:
     return int(text)
 
 
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _pair(text: str) -> str:
+    if not text.partition("=")[0] or "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return text
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -268,6 +308,14 @@ COMMANDS: tuple[Command, ...] = (
         'berth invoke hello --payload \'{"name": "you"}\'\n'
         "berth invoke hello --qualifier live --payload @event.json --no-tail\n"
         "echo '[1, 2]' | berth invoke hello --payload - --json",
+    ),
+    Command(
+        "run",
+        "Run a function in a container image once, without a running Berth; exit code 1 if it failed.",
+        _run,
+        "berth run my-image --event event.json\n"
+        "berth run my-image --event one.json --event two.json --json --env STAGE=test\n"
+        "berth run --timeout 10 --memory 512 my-image other.handler",
     ),
     Command(
         "alias",

@@ -7,22 +7,18 @@ from pathlib import Path
 import pytest
 
 from rapid.agent import FILES
-from runtime.images import (
-    Files,
-    Runtime,
-    content_address,
-    files_under,
-    image_sources,
-    read_bundle,
-    read_table,
-    tar_of,
-)
+from runtime.image_table import Runtime, image_sources, public_name, read_bundle, read_table, standalone_row
+from runtime.images import Files, content_address, files_under, tar_of
 
 ROW = Runtime("python3.11", "python", "bookworm", {"PACKAGES": "awslambdaric==4.2.2"})
 WHAT: Files = {"Dockerfile": (b"FROM x", 0o644), "bootstrap": (b"#!", 0o755)}
 BACKWARDS: Files = {name: WHAT[name] for name in sorted(WHAT, reverse=True)}
 TABLE = read_table(image_sources())
-ROWS = TABLE | read_bundle(image_sources())
+ROWS = (
+    TABLE
+    | read_bundle(image_sources())
+    | {f"standalone {row.identifier}": standalone_row(row, "i", "b") for row in TABLE.values()}
+)
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
@@ -112,3 +108,13 @@ def test_the_agent_s_files_exist() -> None:
     import rapid
 
     assert set(files_under(Path(rapid.__file__).parent, "", FILES)) == set(FILES)
+
+
+def test_images_for_dockerfiles_have_aws_s_names() -> None:
+    """So that only the registry in a FROM line changes."""
+    names = {name: public_name(name) for name in ("python3.11", "nodejs22.x", "provided.al2023")}
+    assert names == {
+        "python3.11": "python:3.11",
+        "nodejs22.x": "nodejs:22",
+        "provided.al2023": "provided:al2023",
+    }
