@@ -189,8 +189,13 @@ class FunctionVersion:
     @property
     def directories(self) -> tuple[str, ...]:
         """Those of the host whose files are run as they are: of its code, of its layers."""
-        codes = (self.code, *self.layers) if isinstance(self.code, Code) else self.layers
-        return tuple(code.directory for code in codes if code.directory is not None)
+        found = (self.directory, *(layer.directory for layer in self.layers))
+        return tuple(directory for directory in found if directory is not None)
+
+    @property
+    def directory(self) -> str | None:
+        """That of its code."""
+        return self.code.directory if isinstance(self.code, Code) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

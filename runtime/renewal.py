@@ -16,13 +16,14 @@ Knows nothing of how changes are noticed, nor of what a renewal does inside an e
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from rapid.states import Phase
-from runtime.core.pool import Place, Pool
+from runtime.core.groups import Place
+from runtime.core.pool import Pool
 from runtime.directories import Directories
+from runtime.keys import Key
 from runtime.launcher import Hosted
 
 logger = logging.getLogger(__name__)
@@ -31,18 +32,6 @@ QUIET = 0.03
 """Seconds without a further change after which idle environments are renewed ahead of any invocation,"""
 LONGEST = 0.5
 """and seconds after the first change, if it never is quiet."""
-
-
-class Key(Protocol):
-    """What is known of an environment's key."""
-
-    @property
-    def directories(self) -> tuple[str, ...]: ...
-
-    @property
-    def name(self) -> str: ...
-
-    def __hash__(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -81,7 +70,7 @@ class Renewals:
         self._is_current = is_current
         self._outdated = outdated
         #: Told of keys that are of an earlier life of their directories.
-        self._families: dict[Hashable, _Family] = {}
+        self._families: dict[Key, _Family] = {}
         self._members: dict[int, _Member] = {}
         self._needs: dict[int, int] = {}
         #: By ticket: a generation.
@@ -185,7 +174,7 @@ class Renewals:
     def _is_free(self, number: int) -> bool:
         """Nobody uses it, or will without this module being asked again."""
         place = self._pool.place(number)
-        initialises = place is Place.LAUNCHING and self._pool.first_waiting(number) is None
+        initialises = place is Place.INITIALISING and self._pool.first_waiting(number) is None
         return place is Place.IDLE or initialises
 
     def _renew_one(self, member: _Member, *, ahead: bool) -> None:
@@ -194,7 +183,7 @@ class Renewals:
         number = member.hosted.number
         if ahead:
             self._pool.renew(number, self._loop.time())
-        member.hosted.environment.renew(ahead=ahead or self._pool.place(number) is Place.LAUNCHING)
+        member.hosted.environment.renew(ahead=ahead or self._pool.place(number) is Place.INITIALISING)
 
 
 def _has_no_runtime(hosted: Hosted) -> bool:
