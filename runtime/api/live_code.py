@@ -51,12 +51,19 @@ class LiveCode:
             raise invalid_parameter(f"S3Key: {error}") from None
 
     async def snapshot(self, directory: str) -> bytes:
-        """A zip of what it holds now."""
+        """A zip of what it holds now, if it still may be code."""
         try:
-            return await asyncio.to_thread(snapshot, Path(directory), MAX_UNZIPPED)
+            return await asyncio.to_thread(self._snapshot, directory)
         except TooMuch:
             raise invalid_parameter(TOO_LARGE) from None
+        except NoDirectory as error:
+            raise invalid_parameter(f"The code cannot be read: {error}") from None
         except OSError as error:
             raise invalid_parameter(
                 f"The code cannot be read: {error.filename or directory}: {error.strerror}"
             ) from None
+
+    def _snapshot(self, directory: str) -> bytes:
+        if self.directories is None:
+            raise NoDirectory(_OFF)
+        return snapshot(Path(self.directories.allowed(directory)), MAX_UNZIPPED)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import shutil
 import urllib.request
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -183,3 +184,26 @@ async def test_functions_may_not(door: Any, code: Path) -> None:
         "Functions may not use directories of the host as code.",
     )
     await functions.close()
+
+
+@pytest.mark.parametrize("roots", [[], ["elsewhere"]])
+async def test_what_is_allowed_no_longer_is_not_read(
+    tmp_path: Path, code: Path, serve: Serve, roots: list[str]
+) -> None:
+    """A function that was made while it was allowed stays, but nothing of the directory is published."""
+    async with serve(tmp_path / "data", live=LiveCode(Directories([code.parent]))) as door:
+        await door.created(Code=place(code))
+    live = LiveCode(Directories([tmp_path / root for root in roots])) if roots else LiveCode()
+    async with serve(tmp_path / "data", live=live) as door:
+        _, kind, text = await door.refused("publish_version", FunctionName="f")
+        assert kind == "InvalidParameterValueException"
+        assert text.startswith("The code cannot be read: ")
+        assert "hot_reload" in text
+
+
+async def test_directory_that_is_gone_is_not_published(door: Any, code: Path) -> None:
+    """The refusal says why."""
+    await door.created(Code=place(code))
+    shutil.rmtree(code)
+    _, _, text = await door.refused("publish_version", FunctionName="f")
+    assert text == f"The code cannot be read: {code}: No such file or directory"
