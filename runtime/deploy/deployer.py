@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from runtime.deploy.archives import package
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.journal import Journal
 from runtime.deploy.live import LiveFolders
-from runtime.deploy.packages import Package
+from runtime.deploy.packages import Package, imaged
 from runtime.deploy.plan import Plan
 from runtime.deploy.report import Outcome, Report
 from runtime.deploy.service import Service, ServiceError, Unreachable
@@ -22,6 +23,7 @@ from runtime.deploy.steps import Steps
 from runtime.deploy.wanted import (
     STACK_TAG,
     AliasWanted,
+    Build,
     FunctionWanted,
     LayerWanted,
     Source,
@@ -29,6 +31,18 @@ from runtime.deploy.wanted import (
     Wanted,
     attributes,
 )
+
+
+class Builder(Protocol):
+    """Builds container images."""
+
+    def build(self, wanted: Build, folder: Path) -> str:
+        """The URI of the image, which no other image ever has. Raises TemplateError."""
+        ...
+
+    def tidy(self) -> None:
+        """Everything is deployed: forget the images before those that were built."""
+        ...
 
 
 class Deployment:
@@ -42,12 +56,13 @@ class Deployment:
         service: Service,
         plan: Plan,
         folder: Path,
+        builder: Builder,
         *,
         dry_run: bool,
         tell: Callable[[str], None],
         live: LiveFolders | None = None,
     ) -> None:
-        self._service, self._plan, self._folder = service, plan, folder
+        self._service, self._plan, self._folder, self._builder = service, plan, folder, builder
         self._tell, self._dry_run, self._live = tell, dry_run, live
         self._report = Report(plan.stack.name, dry_run, warnings=list(plan.warnings))
         self._packages: dict[Source, Package] = {}
@@ -79,6 +94,10 @@ class Deployment:
                     delete()
             self._report.left.append({"name": name, "deleted": prune})
         self._report.outputs = self._plan.outputs(self._known)
+        try:
+            self._builder.tidy()
+        except TemplateError as error:
+            self._report.warnings.append(f"images of earlier deployments stay: {error}")
         return self._report
 
     def _progress(self, text: str) -> None:
@@ -106,8 +125,8 @@ class Deployment:
 
     def _code(self, wanted: FunctionWanted) -> Package:
         """The folder itself where it may be, but of a function whose alias is to follow every change."""
-        path = wanted.source.path
-        if self._live is not None and path is not None and wanted.alias is None:
+        path = None if wanted.source.build or wanted.alias else wanted.source.path
+        if self._live is not None and path is not None:
             found = self._live.package(self._folder / path)
             if found is not None:
                 return found
@@ -123,10 +142,18 @@ class Deployment:
         key = replace(source, where=())
         if key not in self._packages:
             try:
-                self._packages[key] = package(source, self._folder)
+                self._packages[key] = self._made(source)
             except TemplateError as error:
                 raise TemplateError(error.text, source.where) from None
         return self._packages[key]
+
+    def _made(self, source: Source) -> Package:
+        if (build := source.build) is None:
+            return package(source, self._folder)
+        if self._dry_run:
+            return imaged(f"{build.repository}:{build.tag}", unbuilt=True)
+        self._tell(f"building the image {build.repository}:{build.tag}")
+        return imaged(self._builder.build(build, self._folder))
 
     def _left(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """What the stack has beside what its template says, and how each is deleted."""

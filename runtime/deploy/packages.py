@@ -1,5 +1,5 @@
-"""Packages as deployments send them: the bytes themselves, the name of an object in S3 that Berth reads, or that of a
-folder that it runs as it is. Pure.
+"""Code as deployments send it: a package's bytes, the name of an object in S3 that Berth reads, an image's, or that of a
+folder that Berth runs as it is. Pure.
 """
 
 import base64
@@ -17,6 +17,8 @@ class Package:
     members: Mapping[str, Any]
     """As CreateFunction's `Code` and PublishLayerVersion's `Content` have them."""
     sha256: str | None
+    is_unbuilt: bool = False
+    """Of an image that a dry run does not build: nobody knows what it will be."""
     directory: str | None = None
     """That is run as it is: its content makes no difference to a deployment."""
 
@@ -30,8 +32,12 @@ def stored(bucket: str, key: str, version: str | None) -> Package:
     return Package(members | ({"S3ObjectVersion": version} if version else {}), None)
 
 
+def imaged(uri: str, *, unbuilt: bool = False) -> Package:
+    return Package({"ImageUri": uri}, None, unbuilt)
+
+
 def live(bucket: str, directory: str) -> Package:
-    return Package({"S3Bucket": bucket, "S3Key": directory}, None, directory)
+    return Package({"S3Bucket": bucket, "S3Key": directory}, None, directory=directory)
 
 
 def live_members(code: Mapping[str, Any]) -> Mapping[str, Any] | None:

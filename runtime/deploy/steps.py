@@ -128,13 +128,15 @@ class Steps:
     def _code_differs(
         self, wanted: FunctionWanted, package: Package, found: Mapping[str, Any], told: Mapping[str, Any]
     ) -> bool:
+        if package.is_unbuilt:
+            return True
         runs = live_members(found["Code"])
         if package.directory is not None:  # what is in it is known to Berth as soon as to us
             return runs != package.members or code_differs(wanted, told["CodeSha256"], told)
         return runs is not None or code_differs(wanted, self._sha256(wanted, package), told)
 
     def _sha256(self, wanted: FunctionWanted, package: Package) -> str | None:
-        """Of the package; Berth reads one in S3 to say it."""
+        """Of the package; Berth looks at one in S3, or at an image, to say it."""
         if package.sha256 is not None:
             return package.sha256
         told = self.service.call(
@@ -157,14 +159,18 @@ class Steps:
         self._settle(wanted.name)
 
     def _put_back_code(self, found: Mapping[str, Any]) -> None:
-        """The directory that the function ran, or the package that it had, by the link that was given then."""
-        told, runs = found["Configuration"], live_members(found["Code"])
+        """What the function had: its directory, its image by its digest, or its package by the link given then."""
+        told, code = found["Configuration"], found["Code"]
         self.service.settled(told["FunctionName"])
+        before = live_members(code)
+        if before is None:
+            uri = code.get("ResolvedImageUri")
+            before = {"ImageUri": uri} if uri else {"ZipFile": self.service.download(code["Location"])}
         self.service.call(
             "update_function_code",
             FunctionName=told["FunctionName"],
             Architectures=told["Architectures"],
-            **(runs or {"ZipFile": self.service.download(found["Code"]["Location"])}),
+            **before,
         )
         self._settle(told["FunctionName"])
 
