@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.directories import Directories, NoDirectory
+from runtime.directory_zips import TooMuch, snapshot
 from runtime.errors import invalid_parameter
-from runtime.snapshots import TooMuch, snapshot
 from runtime.zips import MAX_UNZIPPED, TOO_LARGE
 
 BUCKET = "hot-reload"

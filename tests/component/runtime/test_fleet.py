@@ -1417,7 +1417,7 @@ class TestKeep:
         world.put(function(code="b"))
         await world.until(lambda: not world.spawner.sandboxes)
         world.fleet.keep(f, 1)
-        await world.until(lambda: not world.fleet._wishes)
+        await world.until(lambda: not world.fleet._wishes.tasks)
         assert world.fleet.kept(f) == (0, 0)
         assert len(world.spawner.launched) == 1
 
@@ -1425,7 +1425,7 @@ class TestKeep:
         """A wish that is withdrawn before anything could be launched leaves nothing; nor does one at the end."""
         world.fleet.keep(f, 1)
         world.fleet.keep(f, 0)
-        assert world.fleet._wishes == {}
+        assert world.fleet._wishes.tasks == []
         world.fleet.keep(f, 1)
         await world.fleet.close(0)
         world.fleet.keep(f, 1)

@@ -16,8 +16,8 @@ import pytest
 from runtime.api.function_door import FunctionDoor
 from runtime.api.live_code import LiveCode
 from runtime.directories import Directories
+from runtime.directory_zips import snapshot
 from runtime.model import Scope
-from runtime.snapshots import snapshot
 from tests.component.runtime.api.test_api_for_functions import client, refused
 
 SCOPE = Scope("123456789012", "us-east-1")

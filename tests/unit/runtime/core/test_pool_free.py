@@ -1,7 +1,8 @@
 """What admission asks of the pool: whether an invocation would find an environment, and a fresh try at kept ones."""
 
 from runtime.core.actions import Assign, Launch
-from runtime.core.pool import FIRST_PAUSE, Pool
+from runtime.core.keeping import FIRST_PAUSE
+from runtime.core.pool import Pool
 from runtime.core.room import Bounds
 
 

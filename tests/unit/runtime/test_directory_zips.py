@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.snapshots import TooMuch, snapshot
+from runtime.directory_zips import TooMuch, snapshot
 from runtime.zips import inspect_zip
 
 
