@@ -21,6 +21,7 @@ from rapid.events import (
     Arm,
     Began,
     Cleared,
+    CodeChanged,
     Complete,
     Deliver,
     Do,
@@ -201,6 +202,13 @@ class Environment:
         self._journal.tail = ticket.tail
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
+
+    def renew(self, *, ahead: bool) -> None:
+        """Its code has changed: end what has loaded it, and initialise again, at once or when it is invoked.
+
+        Not during an invocation. `on_idle` tells the end of it.
+        """
+        self._handle(CodeChanged(time.monotonic(), ahead))
 
     def shut_down(self) -> None:
         """Kill everything; `on_ended` tells the end of it."""

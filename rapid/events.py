@@ -225,6 +225,15 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeChanged:
+    """What the processes have loaded is out of date; told between invocations."""
+
+    now: float
+    ahead: bool
+    """Whether to initialise again at once, or inside the next invocation."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownAsked:
     now: float
 
@@ -263,6 +272,7 @@ Event = (
     | InvocationSettled
     | Settled
     | Cleared
+    | CodeChanged
     | ShutdownAsked
     | SandboxLost
 )

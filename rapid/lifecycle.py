@@ -35,7 +35,8 @@ then usually has been answered when the runtime arrives, and SETTLING lasts no t
 A fault ends all processes, not the sandbox: extensions, and at a normal end the runtime, get time to say goodbye
 (STOPPING, see `rapid.farewell`), what is left is killed (CLEARING), `/tmp` and identity stay, and the next invocation
 starts a new runtime inside its own time. That one mechanism serves failed initialisations, crashes and timeouts alike.
-A shutdown walks the same way and ends in ENDED.
+A change of the code walks the same way between invocations; a new runtime may then start at once. So does a shutdown,
+and ends in ENDED.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,7 @@ from rapid.events import (
     Arm,
     Began,
     Cleared,
+    CodeChanged,
     Complete,
     Deliver,
     Do,
@@ -142,6 +144,8 @@ class Lifecycle:
         #: While STOPPING.
         self._is_ending = False
         #: A shutdown was asked for: what is being cleared is cleared for good.
+        self._begins_again = False
+        #: What is being cleared has old code: to be initialised when it is gone.
         self._failed: list[Record] = []
         #: About an initialisation that failed, until its output has arrived.
         self._memory_peak = 0
@@ -563,9 +567,27 @@ class Lifecycle:
             return [*completed, Do.ENDED]
         self._turn(Turn.CLEARED)
         waiting, self._waiting = self._waiting, None
+        again, self._begins_again = self._begins_again, False
         if waiting is not None:
             return [*completed, *self._invoke_arrived(replace(waiting, now=event.now))]
+        if again:
+            return [*completed, *self._began(Began(event.now))]
         return [*completed, Do.IDLE]
+
+    def _code_changed(self, event: CodeChanged) -> Effects:
+        """What has loaded the old code ends as at a shutdown, and the sandbox goes on as after a fault.
+
+        An initialisation is given up; nothing is written of it any more. An invocation is not disturbed.
+        """
+        if self.is_over or self._current is not None or self._waiting is not None:
+            return []
+        if self.phase is Phase.COLD:
+            return self._began(Began(event.now)) if event.ahead else []
+        self._begins_again = event.ahead
+        if not self._allows(Turn.OUTDATED):  # it is ending anyway, after a fault or an earlier change
+            return []
+        self._init = self._prepared = None
+        return [Do.DISARM, *self._end_parties(event.now, SPINDOWN, Turn.OUTDATED)]
 
     def _forget_parties(self) -> None:
         self.runtime = RuntimeState.ABSENT
@@ -684,6 +706,7 @@ HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     TimerFired: Lifecycle._timer_fired,
     Settled: Lifecycle._settled,
     Cleared: Lifecycle._cleared,
+    CodeChanged: Lifecycle._code_changed,
     ShutdownAsked: Lifecycle._shutdown_asked,
     SandboxLost: Lifecycle._sandbox_lost,
 }

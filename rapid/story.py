@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rapid.events import (
+    CodeChanged,
     Event,
     ExtensionErrorPosted,
     ExtensionExited,
@@ -60,6 +61,7 @@ _DETAILS: Mapping[type, Callable[[Any], str]] = {
     Settled: lambda event: event.drain.value,
     LimitPassed: lambda event: event.request_id,
     InvocationSettled: lambda event: event.request_id,
+    CodeChanged: lambda event: "" if event.ahead else "initialises with the next invocation",
     SandboxLost: lambda event: event.reason,
 }
 

@@ -20,6 +20,7 @@ from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Re
 from runtime.core.groups import Place
 from runtime.core.pool import Pool
 from runtime.core.room import Bounds, share
+from runtime.directories import Directories, NoDirectory
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.kept import Kept, KeptNews, Wishes, initialised
@@ -37,6 +38,7 @@ from runtime.refusals import (
     too_large,
     too_long,
 )
+from runtime.renewal import Renewals
 from runtime.snapshot import describe
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
@@ -74,6 +76,7 @@ class Fleet:
         bounds: Bounds,
         room_wait: float,
         idle_timeout: float,
+        directories: Directories | None = None,
         measures_memory: bool = False,
         may_warm: Callable[[FunctionVersion], bool] = _never,
     ) -> None:
@@ -83,7 +86,9 @@ class Fleet:
         """
         self._launcher = launcher
         self._spawner = spawner
-        self._keys = Keys(catalog)
+        self._catalog = catalog
+        self._directories = directories or Directories()
+        self._keys = Keys(catalog, self._directories, launcher.copies)
         self._room_wait = room_wait
         self._idle_timeout = idle_timeout
         self._measures_memory = measures_memory
@@ -116,6 +121,13 @@ class Fleet:
         )
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self._renewals = Renewals(
+            self._directories,
+            self._pool,
+            warm=bounds.launches,
+            is_current=self._keys.is_current,
+            outdated=lambda key: self.retired(*key.function),
+        )
         self.stories = Stories()
         self.on_kept: Callable[[KeptNews], None] = _ignore
         #: Hears of environments that are kept; by then the counts of `kept` are up to date.
@@ -134,6 +146,7 @@ class Fleet:
     async def close(self, patience: float) -> None:
         """End every environment and take no more work; invocations under way get `patience` seconds to finish."""
         self._closing = True
+        self._renewals.close()
         if self._running and patience:
             logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
             await asyncio.wait(self._running, timeout=patience)
@@ -184,6 +197,7 @@ class Fleet:
         stream: Stream | None = None,
         given_back: Ticket | None = None,
     ) -> Ticket:
+        self._renewals.invoke(hosted)
         hosted.invocations += 1
         timeout, number = hosted.version.config.timeout, hosted.number
         ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
@@ -214,6 +228,9 @@ class Fleet:
             self._begin(hosted, invocation, given_back=ticket)
 
     async def _claim(self, key: Key) -> Hosted:
+        if key.directories:
+            self._directories.refresh(key.directories)
+            key = self._keys.as_of_now(key)
         hosted = await self._claim_one(key)
         while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim_one(key)
@@ -231,12 +248,15 @@ class Fleet:
         self._wanted[number] = future
         hosted: Hosted | None = None
         try:
+            if key.directories:
+                self._renewals.ask(number, key)
             self._act(self._pool.ask(number, key, self._loop.time()))
             hosted = future.result() if future.done() else await _in_time(future)
             return hosted
         finally:
             del self._wanted[number]
             self._pool.withdraw(number)
+            self._renewals.withdraw(number)
             if grace := self._graces.pop(number, None):
                 grace.cancel()
             if hosted is None:
@@ -292,11 +312,14 @@ class Fleet:
         try:
             await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
-        except SpawnerError as error:
+        except (SpawnerError, NoDirectory) as error:
             raise PreparationFailed("InternalError", str(error)) from error
 
     def retired(self, scope: Scope, name: str) -> None:
         """The function, a version or an alias of it has been changed or deleted: environments of what was drain."""
+        self._directories.retain(
+            lambda: {path for each in self._catalog().all_functions() for path in each.directories}
+        )
         for key in cast("list[Key]", self._pool.keys_of((scope, name))):
             if self._keys.is_current(key):
                 self._pool.restore(key)
@@ -388,13 +411,13 @@ class Fleet:
                     on_given_back=self._given_back,
                 )
                 hosted = await held.enter_async_context(launched)
-                await self._host(hosted)
+                await self._host(hosted, key)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
             self._launch_failed(number, key, error)
         finally:
             self._act(self._pool.gone(number, self._loop.time()))
 
-    async def _host(self, hosted: Hosted) -> None:
+    async def _host(self, hosted: Hosted, key: Key) -> None:
         self._hosted[hosted.number] = hosted
         self.stories.begin(
             Story(
@@ -406,14 +429,19 @@ class Fleet:
         )
         try:
             self._act(self._pool.launched(hosted.number, self._loop.time()))
+            if key.directories:
+                self._renewals.begin(hosted, key)
             hosted.environment.begin()
             await hosted.ended
         finally:
+            self._renewals.end(hosted)
             self.stories.end(hosted.handle.sandbox_id)
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:
         number, pool = hosted.number, self._pool
+        if self._renewals.holds(hosted):
+            return
         if pool.place(number) is not Place.INITIALISING:
             self._act(pool.idle(number, self._loop.time()))
             return

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from runtime.briefing import (
     log_stream,
     program,
 )
-from runtime.bundles import Bundles
+from runtime.bundles import Bundles, is_composed
 from runtime.grounds import Ground, Grounds
 from runtime.image_facts import Image
 from runtime.links import Link, LinkServer
@@ -169,6 +169,13 @@ class Launcher:
         """Raise `PreparationFailed` where the version's code can never run."""
         await self._grounds.check(version)
 
+    def copies(self, version: FunctionVersion) -> bool:
+        """Whether its sandboxes have copies of directories of the host, and not the directories themselves."""
+        prepared = self._prepared
+        if prepared is not None and prepared.done() and not prepared.cancelled() and not prepared.exception():
+            return prepared.result().delivery is Delivery.COPY or is_composed(version.layers)
+        return is_composed(version.layers)
+
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
         dialled = self._dialled.get(death.sandbox_id)
@@ -200,6 +207,9 @@ class Launcher:
         facts = await self.prepare()
         ground = await self._grounds.of(version, facts.delivery, logger.info)
         async with AsyncExitStack() as held:
+            if ground.trees is not None and is_composed(version.layers):
+                opt = await held.enter_async_context(self._bundles.composed(version.layers))
+                ground = replace(ground, trees=(ground.trees[0], opt))
             spec = self._spec(version, ground, facts)
             held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
             handle, link = await self._start(spec, held)
@@ -289,9 +299,11 @@ class Launcher:
     async def _copy(self, link: Link, handle: SandboxHandle, task_root: Path, opt: Path | None) -> None:
         try:
             async with asyncio.timeout(COPY_LIMIT):
-                await link.deliver(handle.layout.task_root, await self._bundles.archive(task_root))
+                async with self._bundles.archived(task_root) as archive:
+                    await link.deliver(handle.layout.task_root, archive)
                 if opt is not None:
-                    await link.deliver(handle.layout.opt, await self._bundles.archive(opt))
+                    async with self._bundles.archived(opt) as archive:
+                        await link.deliver(handle.layout.opt, archive)
         except SupervisorLost as error:
             raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
         except TimeoutError:

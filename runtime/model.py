@@ -54,6 +54,11 @@ class Code:
     digest: str
     size: int
     unzipped_size: int
+    directory: str | None = None
+    """An absolute path of the host whose files, as they are at any time, are run instead (Berth's own: hot reload).
+
+    The zip then holds what was there when the code was set.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,22 @@ class FunctionVersion:
     def arn(self) -> str:
         """The unqualified ARN."""
         return self.scope.arn("function", self.name)
+
+    @property
+    def layers(self) -> tuple[Code, ...]:
+        """The packages of its layers, in their order."""
+        return tuple(layer.code for layer in self.config.layers)
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Those of the host whose files are run as they are: of its code, of its layers."""
+        found = (self.directory, *(layer.directory for layer in self.layers))
+        return tuple(directory for directory in found if directory is not None)
+
+    @property
+    def directory(self) -> str | None:
+        """That of its code."""
+        return self.code.directory if isinstance(self.code, Code) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from runtime.api.documents import function_configuration
 from runtime.api.function_lookup import find_writable, update_in_progress
 from runtime.api.layer_references import resolve_layers
 from runtime.api.managed_functions import on_provider
-from runtime.api.packages import check_kind, check_total_size, taken_code
+from runtime.api.packages import check_kind, check_total_size, frozen, taken_code
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
 from runtime.api.versions import pending_version
@@ -112,7 +112,7 @@ async def _write(
     if not call.params.get("Publish"):
         await services.store.put_function(changed, expected_revision=expected)
         return None
-    draft = pending_version(changed, services.now())
+    draft = pending_version(await frozen(services, changed), services.now())
     return await services.store.put_and_publish(changed, draft, expected_revision=expected)
 
 

@@ -337,6 +337,21 @@ class Pool:
             member.surplus = True
         return self.idle(environment, now)
 
+    def renew(self, environment: int, now: float) -> None:
+        """It initialises once more, and is to be told `idle` when it has; until then nobody gets it."""
+        member = self._books.members.get(environment)
+        if member is None or member.place is Place.ENDING or member.place in COMING:
+            return
+        member.group.ready -= member.pinned
+        self._books.move(environment, Place.INITIALISING, now)
+        self._books.balance(member.group)
+        member.began = now
+
+    def first_waiting(self, environment: int) -> int | None:
+        """The ticket that gets this environment if it is free now."""
+        member = self._books.members.get(environment)
+        return next(iter(member.group.waiting), None) if member else None
+
     def failed(self, environment: int, now: float, *, chances: int = 0) -> Actions:
         """Its launch failed, so a ticket that waits for a launch fails with it: one for each slot.
 
