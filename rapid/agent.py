@@ -56,6 +56,8 @@ def main() -> NoReturn:
     """Dial the control plane named in the environment and serve it until the link ends."""
     host, _, port = os.environ["BERTH_LINK"].rpartition(":")
     hello = message(Kind.HELLO, sandbox=os.environ["BERTH_SANDBOX"], token=os.environ["BERTH_TOKEN"])
+    if place := os.environ.get("BERTH_OPEN"):
+        os.chmod(place, 0o1777)  # noqa: S103  a new volume, which belongs to root
     os.environ.clear()
     link = socket.create_connection((host, int(port)), timeout=10)
     link.settimeout(None)
@@ -200,8 +202,6 @@ class Agent:
         elif kind is Kind.LIST:
             path = fields(payload)["path"]
             self._send(message(Kind.LISTED, path=path, names=names_in(path)))
-        elif kind is Kind.QUIT:
-            self._quit = True
         else:
             self._obey_about_tunnel(kind, payload)
 
@@ -468,7 +468,7 @@ def _become(
         stage = "chdir"
         os.chdir(cwd)
         stage = "exec"
-        argv[0] = _program(argv[0])
+        argv[0] = _program(argv[0], env.get("PATH", ""))
         os.execve(argv[0], argv, env)  # noqa: S606
     except NotStarted as reason:
         os.write(tell, f"{reason.stage}\0{reason.error}".encode())
@@ -480,8 +480,17 @@ def _become(
         os._exit(127)
 
 
-def _program(name: str) -> str:
-    """The path of a program. Of several places the first counts that has a file, whether it can be executed or not."""
+def _program(name: str, path: str) -> str:
+    """The path of a program. Of several places the first counts that has a file, whether it can be executed or not.
+
+    A bare name is looked for in `path`, where it has to be executable; as in AWS's own launcher, which is written in Go.
+    """
+    if "/" not in name:
+        for directory in path.split(":"):
+            found = f"{directory or '.'}/{name}"
+            if os.access(found, os.X_OK) and not os.path.isdir(found):
+                return found
+        raise NotStarted("exec", f'exec: "{name}": executable file not found in $PATH')
     if not name.startswith(":"):
         return name
     places = name[1:].split(":")

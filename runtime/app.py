@@ -10,21 +10,32 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TypeAlias
 
 import uvloop
 from aiohttp import web
 
 from runtime.admin import handlers
+from runtime.admission import Admission
+from runtime.agent_bundle import EngineBundle, NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
+from runtime.core.admission import Ledger
+from runtime.core.limits import LimitsReader
+from runtime.core.scaling import Scaling
 from runtime.fleet import Fleet
+from runtime.function_images import FunctionImages, NoFunctionImages
+from runtime.grounds import AgentBundle, Grounds, Images
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
-from runtime.launcher import Images, Launcher
+from runtime.launcher import Launcher
 from runtime.logs import LogStore
+from runtime.metrics import Metrics
+from runtime.model import Scope
 from runtime.objects import Objects
+from runtime.provisioning import Provisioner
 from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
@@ -33,11 +44,16 @@ from runtime.spawners.engine import Engine, NoEngine
 from runtime.spawners.local_runtime import NoImages
 from runtime.spawners.process import ProcessSpawner
 from runtime.store import Store
+from runtime.store.garbage import live_images
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
+
+
+Ground: TypeAlias = tuple[Spawner, Images, FunctionImages | NoFunctionImages, AgentBundle]
+"""What functions stand on."""
 
 
 class _Patience:
@@ -96,12 +112,16 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.push_async_callback(logs.close)
     bundles = Bundles(settings.data_dir, store.blobs)
     parts.push_async_callback(bundles.close)
-    spawner, images = await parts.enter_async_context(_spawner(settings, instance))
+    spawner, images, function_images, agent_bundle = await parts.enter_async_context(
+        _spawner(settings, instance)
+    )
     sessions = Sessions()
     calls = FunctionDoor(sessions, listens=settings.functions_may_call != "nothing")
     launcher = Launcher(
         spawner=spawner,
-        images=images,
+        grounds=Grounds(
+            images=images, function_images=function_images, agent_bundle=agent_bundle, bundles=bundles
+        ),
         bundles=bundles,
         logs=logs,
         calls=calls,
@@ -121,13 +141,33 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
+    function_images.open(lambda: live_images(store.catalog))
+    admission = Admission(
+        lambda: store.catalog,
+        Ledger(Scaling(settings.scaling_model), limits_requests=settings.limit_request_rate),
+        LimitsReader(settings.account_concurrency),
+    )
+    provisioner = Provisioner(lambda: store.catalog, fleet, admission)
+
+    def changed(scope: Scope, function: str) -> None:
+        fleet.retired(scope, function)
+        provisioner.changed(scope, function)
+        if store.catalog.function(scope, function) is None:
+            admission.ledger.forget(scope, function)
+        function_images.changed()
+
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
+    metrics = Metrics(lambda: store.catalog)
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
+        invoker=Invoker(
+            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+        ),
         readiness=fleet,
-        retired=fleet.retired,
+        retired=changed,
+        limits=admission.limits,
+        provisioning=provisioner,
         account_id=settings.account_id,
         region=settings.region,
         lenient_routing=settings.lenient_routing,
@@ -138,21 +178,24 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             catalog=lambda: store.catalog,
             logs=logs,
             stories=fleet.stories,
+            metrics=metrics,
             about=launcher.about,
         ),
         sessions=sessions,
         objects=objects,
+        images=function_images,
     )
     calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)
     address = await _listen(api, settings, patience, parts)
     parts.callback(logs.end_followers)
     await api.resume_pending()
+    provisioner.open()
     return address
 
 
 @asynccontextmanager
-async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[tuple[Spawner, Images]]:
+async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[Ground]:
     """What the settings and the surroundings give to run functions with. Raises `SpawnerError`."""
     if settings.spawner != "process":
         try:
@@ -165,14 +208,13 @@ async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[tupl
             async with _engine_spawner(engine, settings, instance) as found:
                 yield found
             return
-    yield ProcessSpawner(instance.id, settings.data_dir), NoImages()
+    yield ProcessSpawner(instance.id, settings.data_dir), NoImages(), NoFunctionImages(), NoBundle()
 
 
 @asynccontextmanager
-async def _engine_spawner(
-    engine: Engine, settings: Settings, instance: Instance
-) -> AsyncIterator[tuple[Spawner, Images]]:
+async def _engine_spawner(engine: Engine, settings: Settings, instance: Instance) -> AsyncIterator[Ground]:
     images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
+    function_images = FunctionImages(engine, instance.id)
     try:
         yield (
             DockerSpawner(
@@ -184,8 +226,11 @@ async def _engine_spawner(
                 keep_output=settings.log_level == "debug",
             ),
             images,
+            function_images,
+            EngineBundle(engine, images, settings.data_dir),
         )
     finally:
+        await function_images.close()
         await images.close()
         await engine.close()
 

@@ -15,7 +15,8 @@ from rapid.platform_events import Identity
 from rapid.records import ON_DEMAND, SNAP_START
 from rapid.settings import Settings, init_limit
 from rapid.wire import first_of
-from runtime.model import LATEST, FunctionVersion
+from runtime.image_facts import Image
+from runtime.model import LATEST, FunctionVersion, ImageConfig
 from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import Layout
 from runtime.variables import Credentials, log_fd, runtime_variables
@@ -36,26 +37,37 @@ class Outside:
 
 
 def initialization_type(version: FunctionVersion) -> str:
-    """How environments of the version come to be. Snapshots are of published versions only, as on AWS."""
+    """How environments of the version come to be, unless they are provisioned. Snapshots are of published versions only, as on AWS."""
     return SNAP_START if version.config.snap_starts and version.version != LATEST else ON_DEMAND
 
 
-def lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> Settings:
-    runtime = version.config.runtime or "provided.al2023"
-    kind = initialization_type(version)
+def lifecycle_settings(version: FunctionVersion, kind: str, *, timeouts: bool) -> Settings:
+    """`kind` is the initialization type."""
+    runtime = version.config.runtime
     return Settings(
         version=version.version,
         memory_size=version.config.memory_size,
-        runtime_version=runtime_version(runtime),
-        runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
+        runtime_version=runtime_version(runtime) if runtime else "",
+        runtime_version_arn=runtime_version_arn(version.scope.region, runtime) if runtime else "",
         init_limit=init_limit(kind, version.config.timeout),
         initialization_type=kind,
         timeouts=timeouts,
     )
 
 
-def program(version: FunctionVersion, layout: Layout, stream: str, outside: Outside) -> Program:
-    """The runtime's process and where extensions are."""
+def program(
+    version: FunctionVersion,
+    layout: Layout,
+    stream: str,
+    outside: Outside,
+    kind: str = ON_DEMAND,
+    *,
+    image: Image | None = None,
+) -> Program:
+    """The runtime's process and where extensions are.
+
+    `kind` is the initialization type, `image` the function's own image, if it has one.
+    """
     variables = runtime_variables(
         version,
         layout=layout,
@@ -63,16 +75,31 @@ def program(version: FunctionVersion, layout: Layout, stream: str, outside: Outs
         log_stream=stream,
         credentials=outside.credentials,
         endpoints=outside.endpoints,
-        initialization_type=initialization_type(version),
+        initialization_type=kind,
+        image=None if image is None else image.environment,
     )
+    argv, cwd = [_bootstrap(version.config.runtime or "", layout)], layout.task_root
+    if image is not None:
+        argv, cwd = _of_image(version.config.image_config or ImageConfig(), image)
+        argv = argv or [
+            first_of(*(f"{place}/bootstrap" for place in (layout.task_root, layout.opt, layout.runtime_dir)))
+        ]
+        variables["PWD"] = cwd
     return Program(
-        argv=[_bootstrap(version.config.runtime or "", layout)],
+        argv=argv,
         env=variables,
-        cwd=layout.task_root,
+        cwd=cwd,
         opt=layout.opt,
         extension_env=extension_variables(variables),
         log_fd=log_fd(version),
     )
+
+
+def _of_image(config: ImageConfig, image: Image) -> tuple[list[str], str]:
+    """The command and where it runs. Each part that the function does not say is the image's."""
+    entry_point = image.entry_point if config.entry_point is None else config.entry_point
+    command = image.command if config.command is None else config.command
+    return [*entry_point, *command], config.working_directory or image.working_directory or "/"
 
 
 def log_stream(version: FunctionVersion, now: datetime) -> str:

@@ -8,18 +8,21 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, cast
 
 from rapid.exchange import Ticket
-from rapid.invocation import Invocation, Outcome
-from rapid.records import Report
+from rapid.invocation import Fault, Invocation, Outcome
+from rapid.records import PROVISIONED, Report
 from rapid.streams import Stream
+from runtime.briefing import initialization_type
 from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
 from runtime.core.routing import ways_to_run
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
 from runtime.spawners.base import Spawner, SpawnerError
@@ -47,8 +50,34 @@ class Key:
     version: str
     code: str
     config: str = field(repr=False)
+    initialization: str
+    """The initialization type: provisioned environments are apart from others of their version."""
+    tenant: str | None
+    """The only one that it may serve, where the function isolates tenants."""
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
+
+
+class Kept(Enum):
+    """What can become of an environment that is kept."""
+
+    READY = "ready"
+    FAILED = "failed"
+    """Its launch or its initialisation failed; it is launched again, later and later."""
+    ENDED = "ended"
+    """It had been ready; another one is launched."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptNews:
+    """Something has become of an environment that is kept."""
+
+    key: Key
+    what: Kept
+    reason: str = ""
+    """For people, of a failure and of an end."""
+    error_type: str | None = None
+    """Of an initialisation that failed, as in the log; None where the surroundings failed."""
 
 
 class Fleet:
@@ -77,15 +106,19 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._keys: dict[tuple[str, str], Key] = {}
-        #: By revision and version: keys that have been computed.
+        self._keys: dict[tuple[str, str, bool, str | None], Key] = {}
+        #: By revision, version, whether provisioned, and tenant: keys that have been computed.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
+        self._wishes: dict[Key, asyncio.Task[None]] = {}
+        #: What is to be kept once its image and files are at hand.
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self.stories = Stories()
+        self.on_kept: Callable[[KeptNews], None] = _ignore
+        #: Hears of environments that are kept; by then the counts of `kept` are up to date.
 
     def __repr__(self) -> str:
         return f"<Fleet {self._pool!r}>"
@@ -106,23 +139,34 @@ class Fleet:
             await asyncio.wait(self._running, timeout=patience)
         for future in self._wanted.values():
             _refuse(future, _shutting_down())
+        for wish in self._wishes.values():
+            wish.cancel()
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
-        await asyncio.gather(*self._chores, *self._lives.values(), return_exceptions=True)
+        await asyncio.gather(
+            *self._chores, *self._wishes.values(), *self._lives.values(), return_exceptions=True
+        )
+        self._wishes.clear()
 
     # The invoker's side
 
     async def run(
-        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
+        self,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+        *,
+        provisioned: bool = False,
     ) -> Ticket:
         """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`.
 
-        A streamed response goes to `stream`, if there is one.
+        A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        hosted = await self._claim(version)
+        key = self._key(version, provisioned=provisioned, tenant=invocation.tenant_id)
+        hosted = await self._claim(key)
         while hosted.environment.is_over:  # between the claim and now
-            hosted = await self._claim(version)
+            hosted = await self._claim(key)
         hosted.invocations += 1
         ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
         number = hosted.number
@@ -131,7 +175,7 @@ class Fleet:
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
-    async def _claim(self, version: FunctionVersion) -> Hosted:
+    async def _claim(self, key: Key) -> Hosted:
         if self._closing:
             raise _shutting_down()
         self._last_ticket = number = self._last_ticket + 1
@@ -139,7 +183,7 @@ class Fleet:
         self._wanted[number] = future
         hosted: Hosted | None = None
         try:
-            self._act(self._pool.ask(number, self._key(version), self._loop.time()))
+            self._act(self._pool.ask(number, key, self._loop.time()))
             hosted = future.result() if future.done() else await _in_time(future)
             return hosted
         finally:
@@ -159,9 +203,9 @@ class Fleet:
         if not outcome.cancelled():  # that is a client that left: the function still works
             self._pool.responded(number, self._loop.time())
 
-    def _key(self, version: FunctionVersion) -> Key:
-        """The version's key; computed once for each of its revisions."""
-        revision = (version.revision_id, version.version)
+    def _key(self, version: FunctionVersion, *, provisioned: bool = False, tenant: str | None = None) -> Key:
+        """The version's key; computed once for each of its revisions and tenants."""
+        revision = (version.revision_id, version.version, provisioned, tenant)
         key = self._keys.get(revision)
         if key is None:
             if len(self._keys) >= KEYS:
@@ -172,6 +216,8 @@ class Fleet:
                 version.version,
                 version.code.digest,
                 repr(version.config),
+                PROVISIONED if provisioned else initialization_type(version),
+                tenant,
                 version,
             )
             self._keys[revision] = key
@@ -184,13 +230,62 @@ class Fleet:
         if current is None:
             return False
         aliases = catalog.aliases(key.scope, key.name)
-        return any(self._key(way) == key for way in ways_to_run(current, aliases))
+        provisioned = key.initialization == PROVISIONED
+        return any(
+            self._key(way, provisioned=provisioned, tenant=key.tenant) == key
+            for way in ways_to_run(current, aliases)
+        )
+
+    # What is kept ready
+
+    def keep(self, version: FunctionVersion, count: int) -> Key:
+        """Have that many provisioned environments of the version from now on; 0 lets them go.
+
+        What becomes of them is told to `on_kept`, by their key. Those of a version that is out of date go by themselves.
+        """
+        key = self._key(version, provisioned=True)
+        if wish := self._wishes.pop(key, None):
+            wish.cancel()
+        if self._closing:
+            return key
+        if not count or self._pool.kept(key)[0]:
+            self._keep(key, count)
+        else:
+            self._wishes[key] = asyncio.create_task(self._keep_when_ready(key, count), name="keep")
+        return key
+
+    async def _keep_when_ready(self, key: Key, count: int) -> None:
+        """An image that is being built holds up nobody else's launches."""
+        with suppress(SpawnerError, OSError):  # the launch will say what is wrong
+            await self._launcher.make_ready(key.record, logger.info)
+        del self._wishes[key]
+        self._keep(key, count)
+
+    def _keep(self, key: Key, count: int) -> None:
+        if self._is_current(key):
+            self._pool.restore(key)
+        elif count:
+            return
+        self._act(self._pool.keep(key, count, self._loop.time()))
+
+    def provisioned_key(self, version: FunctionVersion) -> Key:
+        """What provisioned environments of the version are known by."""
+        return self._key(version, provisioned=True)
+
+    def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
+        """Whether an environment on demand is idle, or about to be, so that none need be added."""
+        return self._pool.has_free(self._key(version, tenant=tenant))
+
+    def kept(self, version: FunctionVersion) -> tuple[int, int]:
+        """How many environments of the version are to be kept, and how many of those are ready."""
+        return self._pool.kept(self._key(version, provisioned=True))
 
     # What the API is to call
 
     async def prepare(self, version: FunctionVersion) -> None:
         """Have at hand what the version needs. Raises `PreparationFailed`."""
         try:
+            await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
         except SpawnerError as error:
             raise PreparationFailed("InternalError", str(error)) from error
@@ -210,6 +305,14 @@ class Fleet:
         now, clock = time.time(), self._loop.time()
         return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
 
+    def census(self) -> list[Census]:
+        """How many environments of each version are where in their use."""
+        counted = cast("Mapping[tuple[Key, Place], int]", self._pool.census())
+        return [
+            Census(key.scope, key.name, key.version, place.value, count)
+            for (key, place), count in counted.items()
+        ]
+
     def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
         place = self._pool.place(hosted.number)
         idle = clock - self._pool.since(hosted.number) if place is Place.IDLE else None
@@ -219,6 +322,7 @@ class Fleet:
             "version": hosted.version.version,
             "account": hosted.version.scope.account,
             "region": hosted.version.scope.region,
+            "tenant": cast("Key", self._pool.key(hosted.number)).tenant if place else None,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
             "phase": hosted.environment.phase.value,
@@ -261,7 +365,7 @@ class Fleet:
         if not self._is_current(key):  # asked for before a change
             self._act(self._pool.retire(key, self._loop.time()))
         self._lives[number] = task = asyncio.create_task(
-            self._live(number, key.record), name=f"environment {number}"
+            self._live(number, key), name=f"environment {number}"
         )
         task.add_done_callback(lambda _: self._lives.pop(number))
 
@@ -276,19 +380,20 @@ class Fleet:
 
     # One environment's life
 
-    async def _live(self, number: int, version: FunctionVersion) -> None:
+    async def _live(self, number: int, key: Key) -> None:
         """Launch an environment, keep it until it ends, and clean up after it."""
+        version = key.record
         try:
             async with AsyncExitStack() as held:
                 await self._launcher.make_ready(version, logger.info)
                 async with self._launching:
                     launched = self._launcher.launch(
-                        number, version, on_idle=self._idle, on_ended=self._ended
+                        number, version, key.initialization, on_idle=self._idle, on_ended=self._ended
                     )
                     hosted = await held.enter_async_context(launched)
                 await self._host(hosted)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
-            self._launch_failed(number, version, error)
+            self._launch_failed(number, key, error)
         finally:
             self._act(self._pool.gone(number, self._loop.time()))
 
@@ -310,26 +415,54 @@ class Fleet:
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:
-        self._act(self._pool.idle(hosted.number, self._loop.time()))
+        number, pool = hosted.number, self._pool
+        if pool.place(number) is not Place.LAUNCHING:
+            self._act(pool.idle(number, self._loop.time()))
+            return
+        failure, is_kept = hosted.environment.init_failure, pool.is_kept(number)
+        if failure is None:
+            self._act(pool.idle(number, self._loop.time()))
+        else:
+            self._act(pool.spoiled(number, self._loop.time()))
+        if is_kept:
+            self._tell(self._key_of(number), failure)
+
+    def _key_of(self, number: int) -> Key:
+        return cast("Key", self._pool.key(number))
+
+    def _tell(self, key: Key, failure: Fault | None) -> None:
+        """What has become of the initialisation of a kept environment."""
+        if failure is None:
+            self.on_kept(KeptNews(key, Kept.READY))
+        else:
+            kind = failure.shown_type or failure.error_type
+            self.on_kept(KeptNews(key, Kept.FAILED, failure.message or kind, kind))
 
     def _ended(self, hosted: Hosted) -> None:
+        number = hosted.number
         if not hosted.ended.done():
             hosted.ended.set_result(None)
-        if self._pool.place(hosted.number) is Place.LAUNCHING:  # launching another could go on for ever
+        if self._pool.place(number) is Place.LAUNCHING:  # launching another could go on for ever
             error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(hosted.number, hosted.version, error)
-        self._act(self._pool.gone(hosted.number, self._loop.time()))
+            self._launch_failed(number, self._key_of(number), error)
+        kept = self._key_of(number) if self._pool.is_kept(number) else None
+        self._act(self._pool.gone(number, self._loop.time()))
+        if kept is not None:
+            self.on_kept(KeptNews(kept, Kept.ENDED, hosted.link.lost or "it was ended"))
 
-    def _launch_failed(self, number: int, version: FunctionVersion, error: Exception) -> None:
+    def _launch_failed(self, number: int, key: Key, error: Exception) -> None:
         known = isinstance(error, (SpawnerError, OSError))
-        logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
+        logger.error("no environment for %s: %s", key.record.arn, error, exc_info=None if known else error)
         text = str(error) if known else "see the server's log"
         refusal = LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+        is_kept = self._pool.is_kept(number)
         for action in self._pool.failed(number, self._loop.time()):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
+        if is_kept:
+            self.on_kept(KeptNews(key, Kept.FAILED, text))
 
     # Chores
 
@@ -349,6 +482,7 @@ class Fleet:
             await asyncio.sleep(EXPIRY_INTERVAL)
             now = self._loop.time()
             self._act(self._pool.expire(now - self._idle_timeout, now))
+            self._act(self._pool.relaunch(now))
 
 
 async def _in_time(future: Future[Hosted]) -> Hosted:
@@ -365,6 +499,10 @@ async def _in_time(future: Future[Hosted]) -> Hosted:
 
 def _shutting_down() -> LambdaError:
     return LambdaError("ServiceException", "Berth is shutting down.")
+
+
+def _ignore(_: KeptNews) -> None:
+    """Nobody keeps anything."""
 
 
 def _refuse(future: Future[Hosted], error: LambdaError) -> None:

@@ -29,6 +29,8 @@ from runtime.briefing import (
     program,
 )
 from runtime.bundles import Bundles
+from runtime.grounds import Ground, Grounds
+from runtime.image_facts import Image
 from runtime.links import Link, LinkServer
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion, Scope
@@ -50,14 +52,6 @@ DIAL_LIMIT = 30.0
 """Seconds in which the agent of a started sandbox must dial in."""
 COPY_LIMIT = 120.0
 """Seconds in which a function's files must have been copied into its sandbox."""
-
-
-class Images(Protocol):
-    """Where the image of a runtime comes from."""
-
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:
-        """The reference of an image that the engine holds, built first if need be."""
-        ...
 
 
 class Calls(Protocol):
@@ -94,7 +88,7 @@ class Launcher:
         self,
         *,
         spawner: Spawner,
-        images: Images,
+        grounds: Grounds,
         bundles: Bundles,
         logs: LogStore,
         calls: Calls,
@@ -103,7 +97,7 @@ class Launcher:
         timeouts: bool = True,
     ) -> None:
         self._spawner = spawner
-        self._images = images
+        self._grounds = grounds
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
@@ -165,9 +159,12 @@ class Launcher:
 
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
         """Have the image and the files of a version at hand, so that its first invocation need not wait for them."""
-        await self.prepare()
-        await self._images.ensure(version.config.runtime or "", progress)
-        await self._trees(version)
+        facts = await self.prepare()
+        await self._grounds.of(version, facts.delivery, progress)
+
+    async def check(self, version: FunctionVersion) -> None:
+        """Raise `PreparationFailed` where the version's code can never run."""
+        await self._grounds.check(version)
 
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
@@ -185,23 +182,24 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         *,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> AsyncIterator[Hosted]:
         """An environment for the version, not yet begun; what it holds is released when the context ends.
 
+        `kind` is its initialization type.
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
         facts = await self.prepare()
-        image = await self._images.ensure(version.config.runtime or "", logger.info)
-        task_root, opt = await self._trees(version)
+        ground = await self._grounds.of(version, facts.delivery, logger.info)
         async with AsyncExitStack() as held:
-            bind = facts.delivery is Delivery.BIND
-            spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
+            spec = self._spec(version, ground, facts)
             held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
             handle, link = await self._start(spec, held)
-            if not bind:
+            if facts.delivery is Delivery.COPY and ground.trees is not None:
+                task_root, opt = ground.trees
                 await self._copy(link, handle, task_root, opt if version.config.layers else None)
             listener = Listener(facts.link_host, link.peer)
             await listener.open()
@@ -216,31 +214,32 @@ class Launcher:
                 ),
             )
             hosted = self._hosted(
-                number, version, handle=handle, link=link, outside=outside, on_idle=on_idle, on_ended=on_ended
+                number,
+                version,
+                kind,
+                handle=handle,
+                link=link,
+                outside=outside,
+                image=ground.own,
+                on_idle=on_idle,
+                on_ended=on_ended,
             )
             held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
             yield hosted
 
-    async def _trees(self, version: FunctionVersion) -> tuple[Path, Path]:
-        layers = [layer.code for layer in version.config.layers]
-        return await self._bundles.task_root(version.code), await self._bundles.opt(layers)
-
-    def _spec(
-        self,
-        version: FunctionVersion,
-        image: str,
-        facts: SpawnerFacts,
-        trees: tuple[Path, Path] | tuple[None, None],
-    ) -> SandboxSpec:
+    def _spec(self, version: FunctionVersion, ground: Ground, facts: SpawnerFacts) -> SandboxSpec:
+        bound = ground.trees if facts.delivery is Delivery.BIND else None
+        task_root, opt = bound or (None, None)
         return SandboxSpec(
             sandbox_id=secrets.token_hex(8),
             runtime=version.config.runtime or "",
-            image=image,
+            image=ground.image,
             memory_mb=version.config.memory_size,
             ephemeral_storage_mb=version.config.ephemeral_storage,
-            task_root=trees[0],
-            opt=trees[1],
+            task_root=task_root,
+            opt=opt,
+            foreign=ground.foreign,
             link=f"{facts.dial_host}:{self._links.port}",
             token=secrets.token_urlsafe(24),
         )
@@ -297,10 +296,12 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         *,
         handle: SandboxHandle,
         link: Link,
         outside: Outside,
+        image: Image | None,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
@@ -308,8 +309,8 @@ class Launcher:
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=lifecycle_settings(version, timeouts=self._timeouts),
-            program=program(version, handle.layout, stream, outside),
+            settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
+            program=program(version, handle.layout, stream, outside, kind, image=image),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),

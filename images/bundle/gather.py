@@ -73,7 +73,7 @@ def main(parts: Path, modules: Path, packages: Path, destination: Path) -> None:
             copy(path, library, sources)
     (destination / "bin").mkdir()
     shutil.copy(parts / "usr/bin" / VERSION, destination / "bin" / "python3")
-    shutil.copy(loader(parts), destination / "lib" / "ld.so")
+    (destination / "lib" / "ld.so").write_bytes(deaf(loader(parts).read_bytes()))
     (destination / "lib" / "ld.so").chmod(0o755)
     add_libraries(parts, destination)
 
@@ -174,6 +174,14 @@ def wanted(path: Path) -> list[str]:
 
 def loader(parts: Path) -> Path:
     return library_of(parts, "ld-linux-*")
+
+
+def deaf(program: bytes) -> bytes:
+    """The loader without the file by which an image could have a library of its own loaded into the agent."""
+    name = b"/etc/ld.so.preload"
+    if program.count(name) != 1:
+        raise SystemExit("the loader does not name its list of libraries where it used to")
+    return program.replace(name, bytes(len(name)))
 
 
 def is_elf(path: Path) -> bool:

@@ -10,6 +10,7 @@ from runtime.api.configuration import environment_variables
 from runtime.api.documents import alias_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, check_revision
 from runtime.api.paging import page
+from runtime.api.provisioned_concurrency import check_moved_alias
 from runtime.api.stamps import new_revision
 from runtime.errors import conflict, invalid_parameter, not_found
 from runtime.model import LATEST, Alias
@@ -56,17 +57,24 @@ async def list_aliases(services: Services, call: Call) -> Mapping[str, Any]:
 
 
 async def update_alias(services: Services, call: Call) -> Mapping[str, Any]:
+    async with services.deciding:  # where there is provisioned concurrency
+        changed = await _update(services, call)
+    services.retired(call.scope, changed.function)
+    return alias_configuration(changed)
+
+
+async def _update(services: Services, call: Call) -> Alias:
     while True:
         alias = _existing(services, call, "Alias not found")
         check_revision(alias, call.params.get("RevisionId"))
         changed = _changed(alias, call.params, lenient=services.lenient_routing)
         check_alias(services.store.catalog, changed)
+        check_moved_alias(services.store.catalog, changed)
         try:
             await services.store.put_alias(changed, expected_revision=alias.revision_id)
         except (RevisionMismatch, RecordMissing):
             continue  # somebody else's write came between: what is there now decides
-        services.retired(call.scope, alias.function)
-        return alias_configuration(changed)
+        return changed
 
 
 def _changed(alias: Alias, params: Mapping[str, Any], *, lenient: bool) -> Alias:

@@ -18,6 +18,8 @@ def run(arguments: argparse.Namespace) -> int:
     query = f"?Qualifier={quote(arguments.qualifier, safe='')}" if arguments.qualifier else ""
     path = f"/2015-03-31/functions/{quote(arguments.function, safe='')}/invocations{query}"
     headers = {"X-Amz-Log-Type": "Tail", "Authorization": credentials(arguments)}
+    if arguments.tenant_id is not None:
+        headers["X-Amz-Tenant-Id"] = arguments.tenant_id
     answer = connect(arguments).request("POST", path, body, headers, patient=True)
     if answer.status != 200:
         raise CliError(refusal(answer))

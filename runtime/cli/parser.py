@@ -94,6 +94,9 @@ def _invoke(parser: Parser) -> None:
     )
     parser.add_argument("-q", "--qualifier", metavar="Q", help="version or alias (default: $LATEST)")
     parser.add_argument(
+        "--tenant-id", metavar="TENANT", help="whom it is for, where the function isolates tenants"
+    )
+    parser.add_argument(
         "--tail",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -175,6 +178,12 @@ def _deploy(parser: Parser) -> None:
         action="store_true",
         help="delete functions and aliases of the stack that left the template",
     )
+    parser.add_argument(
+        "--no-rollback",
+        action="store_false",
+        dest="roll_back",
+        help="let what was done stay where a run fails (default: it is taken back)",
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
         "-w", "--watch", action="store_true", help="deploy again whenever template or code changes"
@@ -207,6 +216,10 @@ def _story(parser: Parser) -> None:
     )
     _json(parser)
     _client(parser)
+
+
+def _rekey(parser: Parser) -> None:
+    add_flags(parser, only=["data_dir", "key_file"])
 
 
 def _doctor(parser: Parser) -> None:
@@ -326,6 +339,12 @@ COMMANDS: tuple[Command, ...] = (
         "Show what an execution environment has been through; the last hundred that have ended are remembered.",
         _story,
         "berth story 3f9a\nberth story 3f9a --json | jq -r '.lines[]'",
+    ),
+    Command(
+        "rekey",
+        "Encrypt functions' environment variables with another key: now, or when a running Berth starts next.",
+        _rekey,
+        "berth down\nberth rekey\nberth rekey --key-file /run/secrets/berth.key",
     ),
     Command(
         "doctor",

@@ -172,6 +172,16 @@ class Engine:
         """Images that carry all of these labels, tagged or not."""
         return await self._call(self._client.images, filters={"label": list(labels)})
 
+    async def tags(self, repository: str) -> list[str]:
+        """The tags under which a repository of the engine's own store has images."""
+        found = await self._call(self._client.images, name=repository)
+        names = [name.rpartition(":") for image in found for name in image.get("RepoTags") or ()]
+        return [tag for name, _, tag in names if name.removeprefix("localhost/") == repository]
+
+    async def tag(self, image: str, repository: str, tag: str) -> None:
+        """Give an image one more name."""
+        await self._call(self._client.tag, image, repository, tag)
+
     async def remove_image(self, reference: str) -> None:
         """Remove a tag, and the image with its last tag. One that is gone or in use is no error."""
         try:
@@ -179,11 +189,6 @@ class Engine:
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
-
-    async def tag(self, reference: str, name: str) -> None:
-        """Give an image another name, `repository:tag`, taken from the image that had it."""
-        repository, _, tag = name.rpartition(":")
-        await self._call(self._client.tag, reference, repository, tag, force=True)
 
     async def load_tree(self, tar: Path | bytes, reference: str, changes: Sequence[str] = ()) -> None:
         """Make an image whose only layer is this tar (`docker import`)."""
@@ -223,6 +228,43 @@ class Engine:
             rm=True, forcerm=True, nocache=fresh, decode=True,
         )  # fmt: skip
         await self._follow(steps, f"building {tag}", progress, TRANSFER_LIMIT)
+
+    # Volumes
+
+    async def has_volume(self, name: str) -> bool:
+        try:
+            await self._call(self._client.inspect_volume, name)
+        except EngineError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def fill_volume(self, name: str, image: str, path: str, labels: Mapping[str, str]) -> None:
+        """Make a volume that holds what an image has at this path; nothing is left if that fails."""
+        options = {"Labels": dict(labels)}
+        mount = {"Type": "volume", "Source": name, "Target": path, "VolumeOptions": options}
+        filler = {"Image": image, "Labels": dict(labels), "HostConfig": {"Mounts": [mount]}}
+        try:
+            # The engine copies when the container is made; it is never started.
+            container, _ = await self.create("", filler)
+        except EngineError:
+            await self.remove_volume(name)
+            raise
+        await self.remove(container)
+
+    async def volumes(self, label: str) -> list[str]:
+        """The names of the volumes that carry this label."""
+        found = await self._call(self._client.volumes, filters={"label": label})
+        return [volume["Name"] for volume in found.get("Volumes") or ()]
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume. One that is gone or in use is no error."""
+        try:
+            await self._call(self._client.remove_volume, name)
+        except EngineError as error:
+            if error.status not in (404, 409):
+                raise
 
     # Events
 

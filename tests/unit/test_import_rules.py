@@ -42,6 +42,7 @@ PURE = [
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "neighbours.py",
+    ROOT / "runtime" / "tenancy.py",
     ROOT / "runtime" / "variables.py",
 ]
 IMPURE = {

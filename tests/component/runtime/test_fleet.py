@@ -6,6 +6,7 @@ behaves.
 
 import asyncio
 import logging
+import random
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -21,12 +22,16 @@ from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
+from runtime.agent_bundle import NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
-from runtime.fleet import Fleet
+from runtime.exposition import Census
+from runtime.fleet import Fleet, Kept
+from runtime.function_images import NoFunctionImages
+from runtime.grounds import Grounds
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.sessions import Sessions
@@ -64,11 +69,13 @@ class Runtime:
         self._base = f"http://{env['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime"
         self._session = session
         self.request_id = ""
+        self.tenant: str | None = None
 
     async def next(self) -> bytes:
         async with self._session.get(f"{self._base}/invocation/next") as answer:
             assert answer.status == 200
             self.request_id = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+            self.tenant = answer.headers.get("Lambda-Runtime-Aws-Tenant-Id")
             return await answer.read()
 
     async def respond(self, payload: bytes) -> int:
@@ -328,10 +335,16 @@ class World:
         self.logs = Logs()
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
         self.known_aliases: list[Alias] = []
+        bundles = Files(path)
         self.launcher = Launcher(
             spawner=self.spawner,
-            images=NoImages(),
-            bundles=Files(path),  # type: ignore[arg-type]
+            grounds=Grounds(
+                images=NoImages(),
+                function_images=NoFunctionImages(),
+                agent_bundle=NoBundle(),
+                bundles=bundles,  # type: ignore[arg-type]
+            ),
+            bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
             calls=FunctionDoor(Sessions()),
             freeze=True,
@@ -374,19 +387,32 @@ class World:
         self.fleet.retired(version.scope, version.name)
         return version
 
-    async def start(self, version: FunctionVersion, payload: bytes = b"{}") -> Ticket:
+    async def start(
+        self,
+        version: FunctionVersion,
+        payload: bytes = b"{}",
+        *,
+        provisioned: bool = False,
+        tenant: str | None = None,
+    ) -> Ticket:
         self.count += 1
         invocation = Invocation(
-            request_id=f"r{self.count}", arn=version.arn, payload=payload, trace_id="Root=1"
+            request_id=f"r{self.count}",
+            arn=version.arn,
+            payload=payload,
+            trace_id="Root=1",
+            tenant_id=tenant,
         )
-        return await self.fleet.run(version, invocation)
+        return await self.fleet.run(version, invocation, provisioned=provisioned)
 
     async def invoke(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
         return (await (await self.start(version, payload)).outcome).payload
 
-    async def invoke_whole(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
+    async def invoke_whole(
+        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+    ) -> bytes:
         """Until the environment is free again."""
-        ticket = await self.start(version, payload)
+        ticket = await self.start(version, payload, provisioned=provisioned)
         await ticket.completed
         return ticket.outcome.result().payload
 
@@ -1014,9 +1040,10 @@ async def test_freeze(world: World, f: FunctionVersion) -> None:
 
 
 async def test_snapshot(world: World, f: FunctionVersion) -> None:
-    """What `berth ps` shows."""
+    """What `berth ps` and metrics show."""
     await world.invoke_whole(f)
     [seen] = world.fleet.snapshot()
+    assert world.fleet.census() == [Census(SCOPE, "f", LATEST, "idle", 1)]
     assert (seen["function"], seen["version"], seen["state"], seen["phase"]) == ("f", LATEST, "idle", "idle")
     assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
     assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")
@@ -1087,6 +1114,101 @@ def published(number: str, **facts: Any) -> FunctionVersion:
     return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
 
 
+class TestKeep:
+    """Environments of provisioned concurrency."""
+
+    @pytest.fixture
+    def news(self, world: World) -> list[tuple[Kept, str, str | None]]:
+        news: list[tuple[Kept, str, str | None]] = []
+        world.fleet.on_kept = lambda each: news.append((each.what, each.reason, each.error_type))
+        return news
+
+    async def test_ready_before_they_are_asked_for(
+        self, world: World, f: FunctionVersion, news: list[Any]
+    ) -> None:
+        """They initialise ahead, under their own type, and serve who asks for them, and nobody else."""
+        seen: list[str] = []
+
+        async def tell(runtime: Runtime) -> int:
+            seen.append(runtime.env["AWS_LAMBDA_INITIALIZATION_TYPE"])
+            return await echo(runtime)
+
+        world.spawner.script = tell
+        world.fleet.keep(f, 2)
+        await world.until(lambda: len(news) == 2)
+        assert news == [(Kept.READY, "", None)] * 2
+        assert world.fleet.kept(f) == (2, 2)
+        assert await world.invoke_whole(f, provisioned=True) == b"{}"
+        await world.invoke_whole(f)
+        assert seen == ["provisioned-concurrency", "provisioned-concurrency", "on-demand"]
+        lines = b"".join(world.logs.lines).decode().splitlines()
+        reports = [line for line in lines if line.startswith("REPORT")]
+        assert ["Init Duration" in line for line in reports] == [False, True]
+        world.fleet.keep(f, 0)
+        await world.until(lambda: len(world.spawner.sandboxes) == 1)
+        assert world.fleet.kept(f) == (0, 0)
+
+    async def test_failed_initialisation(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """The owner hears of what; the next try comes after a pause, and its success is heard of too."""
+
+        async def script(runtime: Runtime) -> int:
+            await runtime.init_error(b'{"errorMessage":"no","errorType":"Oops"}')
+            return 1
+
+        world.spawner.script = script
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news and not world.spawner.sandboxes)
+        [(what, _, error_type)] = news
+        assert (what, error_type) == (Kept.FAILED, "Runtime.Unknown")
+        assert world.fleet.kept(f) == (1, 0)
+        assert len(world.spawner.launched) == 1
+        world.spawner.script = echo
+        world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
+        await world.until(lambda: world.fleet.kept(f) == (1, 1))
+        assert [each[0] for each in news] == [Kept.FAILED, Kept.READY]
+        world.fleet.keep(f, 0)
+
+    async def test_failed_launch(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """What the surroundings refuse is no error of the function's."""
+        world.spawner.failures = [SpawnerError("no space left")]
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        assert news == [(Kept.FAILED, "no space left", None)]
+        world.fleet.keep(f, 0)
+
+    async def test_replaced(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """One that dies is heard of and launched anew."""
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        world.spawner.launched[0].vanish()
+        await world.until(lambda: len(news) == 2)
+        assert news[1][0] is Kept.ENDED
+        world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
+        await world.until(lambda: world.fleet.kept(f) == (1, 1))
+        world.fleet.keep(f, 0)
+
+    async def test_updated(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """Those of a version that is out of date end, and none can be had any more."""
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        world.put(function(code="b"))
+        await world.until(lambda: not world.spawner.sandboxes)
+        world.fleet.keep(f, 1)
+        await world.until(lambda: not world.fleet._wishes)
+        assert world.fleet.kept(f) == (0, 0)
+        assert len(world.spawner.launched) == 1
+
+    async def test_taken_back(self, world: World, f: FunctionVersion) -> None:
+        """A wish that is withdrawn before anything could be launched leaves nothing; nor does one at the end."""
+        world.fleet.keep(f, 1)
+        world.fleet.keep(f, 0)
+        assert world.fleet._wishes == {}
+        world.fleet.keep(f, 1)
+        await world.fleet.close(0)
+        world.fleet.keep(f, 1)
+        assert not world.spawner.launched
+
+
 async def test_versions_have_environments_of_their_own(world: World, f: FunctionVersion) -> None:
     """
     1. `$LATEST` and version 1, of the same code, are invoked.
@@ -1150,3 +1272,54 @@ async def test_an_alias_moves_on(world: World, f: FunctionVersion) -> None:
     await world.invoke_whole(as_run_by(moved, two))
     await world.invoke_whole(one)
     assert len(world.spawner.launched) == 3
+
+
+class Witness:
+    """A script that answers with the tenants that its environment has served."""
+
+    def __init__(self) -> None:
+        self.served: dict[Runtime, set[str | None]] = {}
+
+    async def __call__(self, runtime: Runtime) -> int:
+        seen = self.served[runtime] = set()
+        while True:
+            payload = await runtime.next()
+            seen.add(runtime.tenant)
+            assert payload == str(runtime.tenant).encode()
+            await runtime.respond(payload)
+
+
+async def test_tenants_never_share_an_environment(world: World) -> None:
+    """
+    1. Room for three environments; five tenants and those without one, of two functions, invoke in random order, up to
+       eight at a time.
+    Result: all are answered, and no environment has served two tenants; one may serve its tenant many times.
+    """
+    await world.remake(capacity=3)
+    world.spawner.script = witness = Witness()
+    isolated = world.put(function("isolated", tenant_isolation="PER_TENANT"))
+    shared = world.put(function("shared"))
+    chance = random.Random(7)  # noqa: S311
+    doors = asyncio.Semaphore(8)
+
+    async def invoke() -> None:
+        tenant = chance.choice([None, "blue", "green", "red", "a b", "blue/"])
+        async with doors:
+            version = shared if tenant is None else isolated
+            ticket = await world.start(version, str(tenant).encode(), tenant=tenant)
+            assert (await ticket.outcome).payload == str(tenant).encode()
+
+    await asyncio.gather(*(invoke() for _ in range(150)))
+    assert {len(seen) for seen in witness.served.values()} <= {0, 1}
+    assert set.union(*witness.served.values()) == {None, "blue", "green", "red", "a b", "blue/"}
+    assert len(witness.served) < 150
+
+
+async def test_a_change_ends_environments_of_all_tenants(world: World) -> None:
+    """And who they serve is shown until then."""
+    before = world.put(function(tenant_isolation="PER_TENANT"))
+    for tenant in ("blue", "green"):
+        await (await world.start(before, tenant=tenant)).completed
+    assert {each["tenant"] for each in world.fleet.snapshot()} == {"blue", "green"}
+    world.put(function(code="b", tenant_isolation="PER_TENANT"))
+    await world.until(lambda: not world.spawner.sandboxes)

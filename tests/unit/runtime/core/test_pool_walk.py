@@ -29,6 +29,7 @@ class PoolWalk(RuleBasedStateMachine):
         #: Ticket by environment.
         self.destroyed: set[int] = set()
         self.outdated: set[str] = set()
+        self.kept: dict[str, int] = {}
 
     def act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -113,10 +114,31 @@ class PoolWalk(RuleBasedStateMachine):
         self.destroyed.discard(number)
         self.act(self.pool.failed(number, self.now) if fail else self.pool.gone(number, self.now))
 
+    @precondition(lambda self: self.key_of)
+    @rule(data=st.data())
+    def spoil(self, data: st.DataObject) -> None:
+        launching = [each for each in self.key_of if self.pool.place(each) is Place.LAUNCHING]
+        if launching:
+            self.act(self.pool.spoiled(data.draw(st.sampled_from(launching)), self.now))
+
+    @rule(key=KEYS, count=st.integers(0, 3))
+    def keep(self, key: str, count: int) -> None:
+        self.act(self.pool.keep(key, count, self.now))
+        if key not in self.outdated:
+            self.kept[key] = count
+
+    @rule()
+    def relaunch(self) -> None:
+        self.act(self.pool.relaunch(self.now))
+
     @rule(key=KEYS)
     def retire(self, key: str) -> None:
+        keys = self.pool.keys()
+        known = key in keys
         self.act(self.pool.retire(key, self.now))
-        self.outdated.add(key)
+        if known:
+            self.outdated.add(key)
+            self.kept.pop(key, None)
 
     @rule(seconds=st.sampled_from([0.01, 1.0, 10.0]))
     def pass_time(self, seconds: float) -> None:
@@ -144,9 +166,20 @@ class PoolWalk(RuleBasedStateMachine):
     @invariant()
     def nothing_is_remembered_without_cause(self) -> None:
         """A key lasts as long as an environment or a ticket of it; its being out of date no longer."""
-        known = set(self.key_of.values()) | set(self.tickets.values())
+        kept = {key for key, count in self.kept.items() if count}
+        known = set(self.key_of.values()) | set(self.tickets.values()) | kept
         assert set(self.pool.keys()) == known
         self.outdated &= known
+
+    @invariant()
+    def what_is_kept_stays(self) -> None:
+        """No more are kept than wished, and those that are have not been told to end."""
+        for key in self.kept:
+            assert self.pool.kept(key)[0] == self.kept[key]
+        for number in self.key_of:
+            if self.pool.is_kept(number):
+                assert number not in self.destroyed
+                assert self.kept[self.key_of[number]]
 
     @invariant()
     def nothing_outdated_is_idle(self) -> None:
@@ -157,6 +190,9 @@ class PoolWalk(RuleBasedStateMachine):
         """Let everything run its course: every ticket is served, every environment goes."""
         for ticket in sorted(self.held):
             self.act(self.pool.grace_over(ticket, self.now))
+        for key in self.kept:
+            self.act(self.pool.keep(key, 0, self.now))
+        self.kept.clear()
         self.work_off()
         assert not self.tickets, "tickets wait although everybody works"
         self.serving.clear()  # what is busy ends too
