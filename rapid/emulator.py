@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rapid.agent import names_in
 from rapid.apis import Apis
-from rapid.crew import Crew, Overloaded
+from rapid.crew import Closed, Crew, Overloaded
 from rapid.emulator_log import EmulatorFormat, log_to_stderr, write
 from rapid.emulator_options import BACKLOG, Options, cannot_listen, variables
 from rapid.environment import Environment
@@ -113,6 +113,8 @@ class Emulator:
             return await self._crew.run(invocation, self._options.timeout, stream)
         except Overloaded:
             raise Refused(429, "TooManyRequestsException", "Rate Exceeded.") from None
+        except Closed:
+            raise Refused(503, "ServiceUnavailableException", "The emulator is about to end.") from None
 
     async def _launch(self, number: int) -> "Cabin":
         listener = self._first

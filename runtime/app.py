@@ -27,6 +27,7 @@ from runtime.core.scaling import Scaling
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
 from runtime.grounds import AgentBundle, Grounds, Images
+from runtime.guests import Guests
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
@@ -159,10 +160,16 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
     metrics = Metrics(lambda: store.catalog)
+    guests = Guests(logs)
     api = build_api(
         store=store,
         invoker=Invoker(
-            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+            lambda: store.catalog,
+            fleet,
+            admission,
+            settings.response_stream_rate,
+            metrics=metrics,
+            guests=guests,
         ),
         readiness=fleet,
         retired=changed,
@@ -179,6 +186,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             logs=logs,
             stories=fleet.stories,
             metrics=metrics,
+            guests=guests,
             about=launcher.about,
         ),
         sessions=sessions,
