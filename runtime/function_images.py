@@ -115,7 +115,7 @@ class FunctionImages:
 
     async def _pin(self, image: str) -> None:
         async with self._pinning:
-            await self._engine.tag(image, self._pins, image.removeprefix(_PREFIX))
+            await self._engine.tag(image, f"{self._pins}:{image.removeprefix(_PREFIX)}")
 
     async def _tidy(self) -> None:
         pause: float | None = None

@@ -140,10 +140,9 @@ class RuntimeImages:
         image = await self.ensure(runtime, progress, fresh=fresh)
         row = standalone_row(self._row(runtime), image, await self.bundle(progress))
         self._standalone[row.identifier] = row
-        repository, tag = f"{REPOSITORY}/{public_name(runtime)}".split(":")
-        reference = await self.ensure(row.identifier, progress, fresh=fresh)
-        await self._engine.tag(reference, repository, tag)
-        return f"{repository}:{tag}"
+        name = f"{REPOSITORY}/{public_name(runtime)}"
+        await self._engine.tag(await self.ensure(row.identifier, progress, fresh=fresh), name)
+        return name
 
     async def exported(self, place: Path, progress: Progress, processor: str | None = None) -> Path:
         """A directory below `place` that holds the bundle: what a container is given as a read-only mount.

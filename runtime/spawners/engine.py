@@ -178,10 +178,6 @@ class Engine:
         names = [name.rpartition(":") for image in found for name in image.get("RepoTags") or ()]
         return [tag for name, _, tag in names if name.removeprefix("localhost/") == repository]
 
-    async def tag(self, image: str, repository: str, tag: str) -> None:
-        """Give an image one more name."""
-        await self._call(self._client.tag, image, repository, tag)
-
     async def remove_image(self, reference: str) -> None:
         """Remove a tag, and the image with its last tag. One that is gone or in use is no error."""
         try:
@@ -189,6 +185,11 @@ class Engine:
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
+
+    async def tag(self, reference: str, name: str) -> None:
+        """Give an image another name, `repository:tag`, taken from the image that had it."""
+        repository, _, tag = name.rpartition(":")
+        await self._call(self._client.tag, reference, repository, tag, force=True)
 
     async def load_tree(self, tar: Path | bytes, reference: str, changes: Sequence[str] = ()) -> None:
         """Make an image whose only layer is this tar (`docker import`)."""
