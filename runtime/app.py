@@ -31,6 +31,7 @@ from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
 from runtime.grounds import AgentBundle, Grounds, Images
+from runtime.guests import Guests
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
@@ -176,10 +177,16 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
     metrics = Metrics(lambda: store.catalog, lambda record: provisioner.progress(record).ready)
+    guests = Guests(logs)
     api = build_api(
         store=store,
         invoker=Invoker(
-            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+            lambda: store.catalog,
+            fleet,
+            admission,
+            settings.response_stream_rate,
+            metrics=metrics,
+            guests=guests,
         ),
         readiness=fleet,
         retired=changed,
@@ -196,6 +203,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             logs=logs,
             stories=fleet.stories,
             metrics=metrics,
+            guests=guests,
             about=launcher.about,
         ),
         sessions=sessions,
