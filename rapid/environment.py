@@ -21,6 +21,7 @@ from rapid.events import (
     Arm,
     Began,
     Cleared,
+    CodeChanged,
     Complete,
     Deliver,
     Do,
@@ -34,6 +35,7 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
+    GiveBack,
     InitErrorPosted,
     InvokeArrived,
     InvokeNotice,
@@ -83,7 +85,7 @@ from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
 from rapid.streams import Stream
 from rapid.subscriptions import Api, Subscription
-from rapid.supervisor import Supervisor
+from rapid.supervisor import Supervisor, SupervisorLost
 from rapid.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -98,7 +100,11 @@ STORY_LINES = 30
 
 
 class Environment:
-    """See the module's text. `on_idle` and `on_ended` may be called from within any call here, as its last act."""
+    """See the module's text. `on_idle` and `on_ended` may be called from within any call here, as its last act.
+
+    `on_given_back` is called before `on_ended` with an invocation of which the runtime has heard nothing; where there is
+    none, that fails.
+    """
 
     def __init__(
         self,
@@ -111,11 +117,12 @@ class Environment:
         log_format: LogFormat,
         on_idle: Callable[[], None],
         on_ended: Callable[[], None],
+        on_given_back: Callable[[Invocation, Ticket], None] | None = None,
         freeze: bool = True,
         credentials: FetchedCredentials | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._core = Lifecycle(settings)
+        self._core = self._new_core(settings)
         self.has_snapshots = settings.initialization_type == SNAP_START
         #: Whether the runtime may ask for a snapshot of its environment.
         self.credentials = credentials
@@ -126,6 +133,7 @@ class Environment:
         self._journal = Journal(log, log_format, self._telemetry)
         self._on_idle = on_idle
         self._on_ended = on_ended
+        self._on_given_back = on_given_back
         self._ticket: Ticket | None = None
         self._poll: Poll[Delivery] = Poll()
         #: The runtime's `next`.
@@ -136,10 +144,16 @@ class Environment:
         self._deadline: TimerHandle | None = None
         self._exits: list[RuntimeExited | ExtensionExited] = []
         #: Not heard yet, see `EXIT_TURNS`.
+        self._is_unsent = False
+        #: An event is on its way to the runtime, but not written yet.
         self._told = 0
         #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
         self.memory_peak = 0
         supervisor.observer = self
+
+    @staticmethod
+    def _new_core(settings: Settings) -> Lifecycle:
+        return Lifecycle(settings)
 
     def __repr__(self) -> str:
         return f"<Environment {self._core!r}{' frozen' if self._processes.is_frozen else ''}>"
@@ -173,12 +187,28 @@ class Environment:
         """Initialise ahead of any invocation; `on_idle` tells the end of it, successful or not."""
         self._handle(Began(time.monotonic()))
 
-    def invoke(self, invocation: Invocation, timeout: float, stream: Stream | None = None) -> Ticket:
-        """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response."""
-        self._ticket = ticket = Ticket(stream)
+    def invoke(
+        self,
+        invocation: Invocation,
+        timeout: float,
+        stream: Stream | None = None,
+        ticket: Ticket | None = None,
+    ) -> Ticket:
+        """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response.
+
+        `ticket` is that of an invocation that another environment gave back.
+        """
+        self._ticket = ticket = ticket or Ticket(stream)
         self._journal.tail = ticket.tail
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
+
+    def renew(self, *, ahead: bool) -> None:
+        """Its code has changed: end what has loaded it, and initialise again, at once or when it is invoked.
+
+        Not during an invocation. `on_idle` tells the end of it.
+        """
+        self._handle(CodeChanged(time.monotonic(), ahead))
 
     def shut_down(self) -> None:
         """Kill everything; `on_ended` tells the end of it."""
@@ -195,6 +225,10 @@ class Environment:
         if not (self._poll.is_abandoned and self._core.runtime is RuntimeState.READY):
             self._handle(NextCalled(time.monotonic()))
         return self._poll.ask(is_alive)
+
+    def sent(self) -> None:
+        """The answer to its `next` is being written to its connection."""
+        self._is_unsent = False
 
     def begin_response(self, request_id: str, call: RuntimeCall) -> Stream | None:
         """A result or an error comes in. The stream that wants its bytes, if one does."""
@@ -301,7 +335,7 @@ class Environment:
 
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
         self._journal.flush()
-        self._handle(SandboxLost(time.monotonic(), reason, out_of_memory))
+        self._handle(SandboxLost(time.monotonic(), reason, out_of_memory, self._is_unsent))
 
     # Carrying out what the core says
 
@@ -329,6 +363,7 @@ class Environment:
             case Do():
                 self._do(effect)
             case Deliver(invocation, deadline):
+                self._is_unsent = True
                 self._poll.give(delivery(invocation, deadline))
             case Respond(outcome):
                 if self._ticket is not None:
@@ -357,6 +392,21 @@ class Environment:
                 self._processes.signal_runtime(generation, number)
             case Notify(identifier, notice):
                 self._notify(self._extension_polls[identifier], notice)
+            case GiveBack(invocation):
+                self._give_back(invocation)
+
+    def _give_back(self, invocation: Invocation) -> None:
+        ticket, self._ticket = self._ticket, None
+        self._journal.tail = None
+        if ticket is not None:
+            self._hand_back(invocation, ticket)
+
+    def _hand_back(self, invocation: Invocation, ticket: Ticket) -> None:
+        if self._on_given_back is None:
+            ticket.fail(SupervisorLost("the execution environment was lost before it began the invocation"))
+        else:
+            ticket.give_back()
+            self._on_given_back(invocation, ticket)
 
     def _do(self, effect: Do) -> None:
         match effect:

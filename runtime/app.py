@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeAlias
@@ -19,11 +20,14 @@ from runtime.admin import handlers
 from runtime.admission import Admission
 from runtime.agent_bundle import EngineBundle, NoBundle
 from runtime.api.function_door import FunctionDoor
+from runtime.api.live_code import LiveCode
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
 from runtime.core.admission import Ledger
 from runtime.core.limits import LimitsReader
+from runtime.core.room import Bounds, share
 from runtime.core.scaling import Scaling
+from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
 from runtime.grounds import AgentBundle, Grounds, Images
@@ -33,7 +37,7 @@ from runtime.invoker import Invoker
 from runtime.launcher import Launcher
 from runtime.logs import LogStore
 from runtime.metrics import Metrics
-from runtime.model import Scope
+from runtime.model import FunctionVersion, ReservedConcurrency, Scope
 from runtime.objects import Objects
 from runtime.provisioning import Provisioner
 from runtime.sessions import Sessions
@@ -44,10 +48,14 @@ from runtime.spawners.engine import Engine, NoEngine
 from runtime.spawners.local_runtime import NoImages
 from runtime.spawners.process import ProcessSpawner
 from runtime.store import Store
+from runtime.store.catalog import Catalog
 from runtime.store.garbage import live_images
 
 logger = logging.getLogger(__name__)
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread must let another one run: launches and unpacking work in threads, and each time that the
+event loop comes back from the kernel it would wait for them ten times as long (Python's default)."""
 PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
@@ -74,6 +82,7 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> in
 
     Raises `AlreadyRunning`, `StoreError`, `SpawnerError`, or OSError where the address cannot be bound.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, instance, ready))
     return 0
@@ -110,7 +119,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.push_async_callback(store.close)
     logs = LogStore(settings.data_dir)
     parts.push_async_callback(logs.close)
-    bundles = Bundles(settings.data_dir, store.blobs)
+    directories = Directories(settings.hot_reload or ())
+    bundles = Bundles(settings.data_dir, store.blobs, directories)
     parts.push_async_callback(bundles.close)
     spawner, images, function_images, agent_bundle = await parts.enter_async_context(
         _spawner(settings, instance)
@@ -134,9 +144,16 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         launcher=launcher,
         spawner=spawner,
         catalog=lambda: store.catalog,
-        capacity=settings.max_environments,
-        parallel_launches=settings.launch_parallelism or os.cpu_count() or 1,
+        bounds=Bounds(
+            memory=settings.memory_budget or share(_machine_memory()),
+            environments=settings.max_environments,
+            launches=settings.launch_parallelism or os.cpu_count() or 1,
+        ),
+        measures_memory=settings.memory_budget is None,
+        room_wait=settings.room_wait,
         idle_timeout=settings.idle_timeout,
+        may_warm=lambda version: settings.warm_ahead and _may_warm(store.catalog, version),
+        directories=directories,
     )
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
@@ -158,7 +175,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
-    metrics = Metrics(lambda: store.catalog)
+    metrics = Metrics(lambda: store.catalog, lambda record: provisioner.progress(record).ready)
     api = build_api(
         store=store,
         invoker=Invoker(
@@ -184,6 +201,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         sessions=sessions,
         objects=objects,
         images=function_images,
+        live=LiveCode(directories, settings.hot_reload_bucket),
     )
     calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)
@@ -192,6 +210,17 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     await api.resume_pending()
     provisioner.open()
     return address
+
+
+def _machine_memory() -> int:
+    """MB of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def _may_warm(catalog: Catalog, version: FunctionVersion) -> bool:
+    """Whether it is known for whom an environment ahead would be, and it may run at all."""
+    reserved = catalog.attachment(ReservedConcurrency, version.scope, version.name)
+    return (reserved is None or reserved.executions > 0) and not version.config.isolates_tenants
 
 
 @asynccontextmanager

@@ -8,26 +8,45 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar, cast
 
 from rapid.exchange import Ticket
-from rapid.invocation import Fault, Invocation, Outcome
-from rapid.records import PROVISIONED, Report
+from rapid.invocation import Invocation, Outcome
+from rapid.records import Report
 from rapid.streams import Stream
-from runtime.briefing import initialization_type
-from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
-from runtime.core.routing import ways_to_run
+from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Refuse
+from runtime.core.groups import Place
+from runtime.core.pool import Pool
+from runtime.core.room import Bounds, share
+from runtime.directories import Directories, NoDirectory
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
+from runtime.kept import Kept, KeptNews, Wishes, initialised
+from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
+from runtime.preparations import Preparations
+from runtime.refusals import (
+    InitialisationFailed,
+    lost_again_and_again,
+    never_run,
+    no_environment,
+    no_room,
+    shutting_down,
+    too_large,
+    too_long,
+)
+from runtime.renewal import Renewals
+from runtime.snapshot import describe
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
+
+__all__ = ["Fleet", "Kept", "KeptNews", "Key"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -35,49 +54,14 @@ WAIT_LIMIT = 300.0
 """Seconds that an invocation waits for an environment, the build of a runtime image included."""
 END_LIMIT = 3.0
 """Seconds that an environment gets to end by itself before its sandbox is removed."""
-KEYS = 20_000
-"""Revisions whose keys are remembered."""
+MOST_RETURNS = 3
+"""How many environments in a row may be lost before they begin an invocation."""
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for environments that have been idle too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """All that must be equal for an environment to serve an invocation."""
-
-    scope: Scope
-    name: str
-    version: str
-    code: str
-    config: str = field(repr=False)
-    initialization: str
-    """The initialization type: provisioned environments are apart from others of their version."""
-    tenant: str | None
-    """The only one that it may serve, where the function isolates tenants."""
-    record: FunctionVersion = field(compare=False, repr=False)
-    """What to launch for this key."""
-
-
-class Kept(Enum):
-    """What can become of an environment that is kept."""
-
-    READY = "ready"
-    FAILED = "failed"
-    """Its launch or its initialisation failed; it is launched again, later and later."""
-    ENDED = "ended"
-    """It had been ready; another one is launched."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptNews:
-    """Something has become of an environment that is kept."""
-
-    key: Key
-    what: Kept
-    reason: str = ""
-    """For people, of a failure and of an end."""
-    error_type: str | None = None
-    """Of an initialisation that failed, as in the log; None where the surroundings failed."""
+def _never(_: FunctionVersion) -> bool:
+    return False
 
 
 class Fleet:
@@ -89,16 +73,33 @@ class Fleet:
         launcher: Launcher,
         spawner: Spawner,
         catalog: Callable[[], Catalog],
-        capacity: int,
-        parallel_launches: int,
+        bounds: Bounds,
+        room_wait: float,
         idle_timeout: float,
+        directories: Directories | None = None,
+        measures_memory: bool = False,
+        may_warm: Callable[[FunctionVersion], bool] = _never,
     ) -> None:
+        """`measures_memory` makes the budget a share of the memory of the machine that sandboxes turn out to run on.
+
+        `may_warm` says of which versions an environment may be launched ahead of any invocation.
+        """
         self._launcher = launcher
         self._spawner = spawner
         self._catalog = catalog
+        self._directories = directories or Directories()
+        self._keys = Keys(catalog, self._directories, launcher.copies)
+        self._room_wait = room_wait
         self._idle_timeout = idle_timeout
-        self._pool = Pool(capacity)
-        self._launching = asyncio.Semaphore(parallel_launches)
+        self._measures_memory = measures_memory
+        self._may_warm = may_warm
+        self._pool = Pool(
+            bounds,
+            weigh=lambda key: cast("Key", key).memory,
+            family=lambda key: cast("Key", key).function,
+            slots=lambda key: cast("Key", key).slots,
+            room_wait=room_wait,
+        )
         self._hosted: dict[int, Hosted] = {}
         self._wanted: dict[int, Future[Hosted]] = {}
         #: By ticket: who waits for an environment.
@@ -106,16 +107,27 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._keys: dict[tuple[str, str, bool, str | None], Key] = {}
-        #: By revision, version, whether provisioned, and tenant: keys that have been computed.
+        self._preparations = Preparations(launcher)
+        self._reruns: set[asyncio.Task[None]] = set()
+        #: Invocations that environments gave back.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
-        self._wishes: dict[Key, asyncio.Task[None]] = {}
-        #: What is to be kept once its image and files are at hand.
+        self._wishes = Wishes(
+            make_ready=lambda key: self._preparations.of(key, WAIT_LIMIT),
+            keeps=lambda key: bool(self._pool.kept(key)[0]),
+            keep=self._keep,
+        )
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self._renewals = Renewals(
+            self._directories,
+            self._pool,
+            warm=bounds.launches,
+            is_current=self._keys.is_current,
+            outdated=lambda key: self.retired(*key.function),
+        )
         self.stories = Stories()
         self.on_kept: Callable[[KeptNews], None] = _ignore
         #: Hears of environments that are kept; by then the counts of `kept` are up to date.
@@ -134,20 +146,25 @@ class Fleet:
     async def close(self, patience: float) -> None:
         """End every environment and take no more work; invocations under way get `patience` seconds to finish."""
         self._closing = True
+        self._renewals.close()
         if self._running and patience:
             logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
             await asyncio.wait(self._running, timeout=patience)
         for future in self._wanted.values():
-            _refuse(future, _shutting_down())
-        for wish in self._wishes.values():
-            wish.cancel()
+            _refuse(future, shutting_down())
+        self._wishes.cancel()
+        self._preparations.cancel()
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(
-            *self._chores, *self._wishes.values(), *self._lives.values(), return_exceptions=True
+            *self._chores,
+            *self._wishes.tasks,
+            *self._preparations.tasks,
+            *self._lives.values(),
+            *self._reruns,
+            return_exceptions=True,
         )
-        self._wishes.clear()
 
     # The invoker's side
 
@@ -163,32 +180,83 @@ class Fleet:
 
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        key = self._key(version, provisioned=provisioned, tenant=invocation.tenant_id)
-        hosted = await self._claim(key)
-        while hosted.environment.is_over:  # between the claim and now
+        key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
+        try:
             hosted = await self._claim(key)
-        hosted.invocations += 1
-        ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
-        number = hosted.number
-        ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        except InitialisationFailed as failed:
+            return never_run(invocation, failed.fault, version.config.memory_size, Ticket(stream))
+        ticket = self._begin(hosted, invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
+    def _begin(
+        self,
+        hosted: Hosted,
+        invocation: Invocation,
+        stream: Stream | None = None,
+        given_back: Ticket | None = None,
+    ) -> Ticket:
+        self._renewals.invoke(hosted)
+        hosted.invocations += 1
+        timeout, number = hosted.version.config.timeout, hosted.number
+        ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
+        ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        if hosted.version.config.managed is not None:
+            ticket.completed.add_done_callback(
+                lambda _: self._act(self._pool.done(number, self._loop.time()))
+            )
+        return ticket
+
+    def _given_back(self, hosted: Hosted, invocation: Invocation, ticket: Ticket) -> None:
+        """An environment was lost before its runtime heard of the invocation: another one is to have it."""
+        logger.info("%s was lost before it began %s", hosted.handle.sandbox_id, invocation.request_id)
+        again = asyncio.create_task(self._run_again(self._key_of(hosted.number), invocation, ticket))
+        self._reruns.add(again)
+        again.add_done_callback(self._reruns.discard)
+
+    async def _run_again(self, key: Key, invocation: Invocation, ticket: Ticket) -> None:
+        try:
+            if ticket.returns > MOST_RETURNS:
+                raise lost_again_and_again()
+            hosted = await self._claim(key)
+        except LambdaError as error:
+            ticket.fail(error)
+        except InitialisationFailed as failed:
+            never_run(invocation, failed.fault, key.memory, ticket)
+        else:
+            self._begin(hosted, invocation, given_back=ticket)
+
     async def _claim(self, key: Key) -> Hosted:
+        if key.directories:
+            self._directories.refresh(key.directories)
+            key = self._keys.as_of_now(key)
+        hosted = await self._claim_one(key)
+        while hosted.environment.is_over:  # between the claim and now
+            hosted = await self._claim_one(key)
+        return hosted
+
+    async def _claim_one(self, key: Key) -> Hosted:
+        if not self._pool.knows(
+            key
+        ):  # an image that is built takes no launch from others, nor counts as a wait for room
+            await self._preparations.of(key, WAIT_LIMIT)
         if self._closing:
-            raise _shutting_down()
+            raise shutting_down()
         self._last_ticket = number = self._last_ticket + 1
         future: Future[Hosted] = self._loop.create_future()
         self._wanted[number] = future
         hosted: Hosted | None = None
         try:
+            if key.directories:
+                self._renewals.ask(number, key)
             self._act(self._pool.ask(number, key, self._loop.time()))
             hosted = future.result() if future.done() else await _in_time(future)
             return hosted
         finally:
             del self._wanted[number]
             self._pool.withdraw(number)
+            self._renewals.withdraw(number)
             if grace := self._graces.pop(number, None):
                 grace.cancel()
             if hosted is None:
@@ -197,44 +265,11 @@ class Fleet:
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._idle(future.result())
+            self._unused(future.result())
 
     def _responded(self, number: int, outcome: Future[Outcome]) -> None:
         if not outcome.cancelled():  # that is a client that left: the function still works
             self._pool.responded(number, self._loop.time())
-
-    def _key(self, version: FunctionVersion, *, provisioned: bool = False, tenant: str | None = None) -> Key:
-        """The version's key; computed once for each of its revisions and tenants."""
-        revision = (version.revision_id, version.version, provisioned, tenant)
-        key = self._keys.get(revision)
-        if key is None:
-            if len(self._keys) >= KEYS:
-                self._keys.clear()
-            key = Key(
-                version.scope,
-                version.name,
-                version.version,
-                version.code.digest,
-                repr(version.config),
-                PROVISIONED if provisioned else initialization_type(version),
-                tenant,
-                version,
-            )
-            self._keys[revision] = key
-        return key
-
-    def _is_current(self, key: Key) -> bool:
-        """Whether the key is that of a version as it is now, or as one of its aliases runs it now."""
-        catalog = self._catalog()
-        current = catalog.function(key.scope, key.name, key.version)
-        if current is None:
-            return False
-        aliases = catalog.aliases(key.scope, key.name)
-        provisioned = key.initialization == PROVISIONED
-        return any(
-            self._key(way, provisioned=provisioned, tenant=key.tenant) == key
-            for way in ways_to_run(current, aliases)
-        )
 
     # What is kept ready
 
@@ -243,42 +278,32 @@ class Fleet:
 
         What becomes of them is told to `on_kept`, by their key. Those of a version that is out of date go by themselves.
         """
-        key = self._key(version, provisioned=True)
-        if wish := self._wishes.pop(key, None):
-            wish.cancel()
-        if self._closing:
-            return key
-        if not count or self._pool.kept(key)[0]:
-            self._keep(key, count)
-        else:
-            self._wishes[key] = asyncio.create_task(self._keep_when_ready(key, count), name="keep")
+        key = self._keys.of(version, provisioned=True)
+        if not self._closing:
+            self._wishes.wish(key, count)
         return key
 
-    async def _keep_when_ready(self, key: Key, count: int) -> None:
-        """An image that is being built holds up nobody else's launches."""
-        with suppress(SpawnerError, OSError):  # the launch will say what is wrong
-            await self._launcher.make_ready(key.record, logger.info)
-        del self._wishes[key]
-        self._keep(key, count)
-
     def _keep(self, key: Key, count: int) -> None:
-        if self._is_current(key):
+        if self._keys.is_current(key):
             self._pool.restore(key)
         elif count:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
+        if bound := self._pool.lacks(key):
+            reason = too_large(self._pool.bounds, bound).message
+            self._loop.call_soon(self.on_kept, KeptNews(key, Kept.FAILED, reason))
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
         """What provisioned environments of the version are known by."""
-        return self._key(version, provisioned=True)
+        return self._keys.of(version, provisioned=True)
 
     def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
         """Whether an environment on demand is idle, or about to be, so that none need be added."""
-        return self._pool.has_free(self._key(version, tenant=tenant))
+        return self._pool.has_free(self._keys.of(version, tenant=tenant))
 
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         """How many environments of the version are to be kept, and how many of those are ready."""
-        return self._pool.kept(self._key(version, provisioned=True))
+        return self._pool.kept(self._keys.of(version, provisioned=True))
 
     # What the API is to call
 
@@ -287,23 +312,34 @@ class Fleet:
         try:
             await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
-        except SpawnerError as error:
+        except (SpawnerError, NoDirectory) as error:
             raise PreparationFailed("InternalError", str(error)) from error
 
     def retired(self, scope: Scope, name: str) -> None:
         """The function, a version or an alias of it has been changed or deleted: environments of what was drain."""
-        for key in cast("list[Key]", self._pool.keys()):
-            if (key.scope, key.name) != (scope, name):
-                continue
-            if self._is_current(key):
+        self._directories.retain(
+            lambda: {path for each in self._catalog().all_functions() for path in each.directories}
+        )
+        for key in cast("list[Key]", self._pool.keys_of((scope, name))):
+            if self._keys.is_current(key):
                 self._pool.restore(key)
             else:
                 self._act(self._pool.retire(key, self._loop.time()))
 
+    def warm(self, version: FunctionVersion) -> None:
+        """The version is new, or newly led to: launch an environment ahead, if there is room to spare."""
+        key = self._keys.of(version)
+        if not self._closing and self._may_warm(version) and self._keys.is_current(key):
+            self._act(self._pool.warm(key, self._loop.time()))
+
+    def room(self) -> int:
+        """MB of the memory budget that no environment has taken."""
+        return self._pool.room
+
     def snapshot(self) -> list[dict[str, Any]]:
         """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
         now, clock = time.time(), self._loop.time()
-        return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
+        return [describe(hosted, self._pool, now, clock) for hosted in self._hosted.values()]
 
     def census(self) -> list[Census]:
         """How many environments of each version are where in their use."""
@@ -312,29 +348,6 @@ class Fleet:
             Census(key.scope, key.name, key.version, place.value, count)
             for (key, place), count in counted.items()
         ]
-
-    def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
-        place = self._pool.place(hosted.number)
-        idle = clock - self._pool.since(hosted.number) if place is Place.IDLE else None
-        return {
-            "environment": hosted.handle.sandbox_id,
-            "function": hosted.version.name,
-            "version": hosted.version.version,
-            "account": hosted.version.scope.account,
-            "region": hosted.version.scope.region,
-            "tenant": cast("Key", self._pool.key(hosted.number)).tenant if place else None,
-            "runtime": hosted.version.config.runtime,
-            "state": place.value if place else "gone",
-            "phase": hosted.environment.phase.value,
-            "spawner": hosted.handle.spawner,
-            "reference": hosted.handle.reference,
-            "age": now - hosted.launched,
-            "idle": idle,
-            "invocations": hosted.invocations,
-            "memory_size_mb": hosted.version.config.memory_size,
-            "memory_peak": hosted.environment.memory_peak,
-            "log_stream": hosted.log_stream,
-        }
 
     # Carrying out what the pool says
 
@@ -349,12 +362,16 @@ class Fleet:
                     self._launch(number, cast("Key", key))
                 case Destroy(number):
                     self._end(number)
+                case Refuse(ticket, bound, for_good):
+                    limits, seconds = self._pool.bounds, self._room_wait
+                    refusal = too_large(limits, bound) if for_good else no_room(limits, bound, seconds)
+                    _refuse(self._wanted[ticket], refusal)
                 case Fail():  # only from `failed`, whose caller knows the reason
                     raise AssertionError(action)
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
-            self._idle(hosted)
+            self._unused(hosted)
         else:
             future.set_result(hosted)
 
@@ -362,7 +379,7 @@ class Fleet:
         self._act(self._pool.grace_over(ticket, self._loop.time()))
 
     def _launch(self, number: int, key: Key) -> None:
-        if not self._is_current(key):  # asked for before a change
+        if not self._keys.is_current(key):  # asked for before a change
             self._act(self._pool.retire(key, self._loop.time()))
         self._lives[number] = task = asyncio.create_task(
             self._live(number, key), name=f"environment {number}"
@@ -382,22 +399,25 @@ class Fleet:
 
     async def _live(self, number: int, key: Key) -> None:
         """Launch an environment, keep it until it ends, and clean up after it."""
-        version = key.record
         try:
             async with AsyncExitStack() as held:
-                await self._launcher.make_ready(version, logger.info)
-                async with self._launching:
-                    launched = self._launcher.launch(
-                        number, version, key.initialization, on_idle=self._idle, on_ended=self._ended
-                    )
-                    hosted = await held.enter_async_context(launched)
-                await self._host(hosted)
+                launched = self._launcher.launch(
+                    number,
+                    key.record,
+                    key.initialization,
+                    on_idle=self._idle,
+                    on_room=self._room,
+                    on_ended=self._ended,
+                    on_given_back=self._given_back,
+                )
+                hosted = await held.enter_async_context(launched)
+                await self._host(hosted, key)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
             self._launch_failed(number, key, error)
         finally:
             self._act(self._pool.gone(number, self._loop.time()))
 
-    async def _host(self, hosted: Hosted) -> None:
+    async def _host(self, hosted: Hosted, key: Key) -> None:
         self._hosted[hosted.number] = hosted
         self.stories.begin(
             Story(
@@ -408,15 +428,21 @@ class Fleet:
             )
         )
         try:
+            self._act(self._pool.launched(hosted.number, self._loop.time()))
+            if key.directories:
+                self._renewals.begin(hosted, key)
             hosted.environment.begin()
             await hosted.ended
         finally:
+            self._renewals.end(hosted)
             self.stories.end(hosted.handle.sandbox_id)
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:
         number, pool = hosted.number, self._pool
-        if pool.place(number) is not Place.LAUNCHING:
+        if self._renewals.holds(hosted):
+            return
+        if pool.place(number) is not Place.INITIALISING:
             self._act(pool.idle(number, self._loop.time()))
             return
         failure, is_kept = hosted.environment.init_failure, pool.is_kept(number)
@@ -425,44 +451,47 @@ class Fleet:
         else:
             self._act(pool.spoiled(number, self._loop.time()))
         if is_kept:
-            self._tell(self._key_of(number), failure)
+            self.on_kept(initialised(self._key_of(number), failure))
+
+    def _room(self, hosted: Hosted, change: int) -> None:
+        """An environment of many invocations at once can take more of them, or fewer."""
+        self._act(self._pool.slots_changed(hosted.number, change, self._loop.time()))
+
+    def _unused(self, hosted: Hosted) -> None:
+        """Whoever got it has left."""
+        self._act(self._pool.unused(hosted.number, self._loop.time()))
 
     def _key_of(self, number: int) -> Key:
         return cast("Key", self._pool.key(number))
-
-    def _tell(self, key: Key, failure: Fault | None) -> None:
-        """What has become of the initialisation of a kept environment."""
-        if failure is None:
-            self.on_kept(KeptNews(key, Kept.READY))
-        else:
-            kind = failure.shown_type or failure.error_type
-            self.on_kept(KeptNews(key, Kept.FAILED, failure.message or kind, kind))
 
     def _ended(self, hosted: Hosted) -> None:
         number = hosted.number
         if not hosted.ended.done():
             hosted.ended.set_result(None)
-        if self._pool.place(number) is Place.LAUNCHING:  # launching another could go on for ever
-            error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(number, self._key_of(number), error)
+        if self._pool.place(number) is Place.INITIALISING:  # launching another could go on for ever
+            if (failure := hosted.environment.init_failure) is not None:  # the function's own matter
+                self._refuse_launch(number, InitialisationFailed(failure), chances=0)
+            else:
+                error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
+                self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
         kept = self._key_of(number) if self._pool.is_kept(number) else None
         self._act(self._pool.gone(number, self._loop.time()))
         if kept is not None:
             self.on_kept(KeptNews(kept, Kept.ENDED, hosted.link.lost or "it was ended"))
 
-    def _launch_failed(self, number: int, key: Key, error: Exception) -> None:
-        known = isinstance(error, (SpawnerError, OSError))
-        logger.error("no environment for %s: %s", key.record.arn, error, exc_info=None if known else error)
-        text = str(error) if known else "see the server's log"
-        refusal = LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+    def _launch_failed(self, number: int, key: Key, error: Exception, *, chances: int = 0) -> None:
+        refusal = no_environment(key.record, error)
         is_kept = self._pool.is_kept(number)
-        for action in self._pool.failed(number, self._loop.time()):
+        self._refuse_launch(number, refusal, chances)
+        if is_kept:
+            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
+
+    def _refuse_launch(self, number: int, refusal: Exception, chances: int) -> None:
+        for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
-        if is_kept:
-            self.on_kept(KeptNews(key, Kept.FAILED, text))
 
     # Chores
 
@@ -474,6 +503,9 @@ class Fleet:
 
     async def _watch_deaths(self) -> None:
         await self._launcher.prepared.wait()  # by whoever succeeds with it
+        facts = await self._launcher.prepare()
+        if self._measures_memory and facts.memory:
+            self._act(self._pool.resize(share(facts.memory), self._loop.time()))
         async for death in self._spawner.deaths():
             self._launcher.died(death)
 
@@ -482,29 +514,22 @@ class Fleet:
             await asyncio.sleep(EXPIRY_INTERVAL)
             now = self._loop.time()
             self._act(self._pool.expire(now - self._idle_timeout, now))
+            self._act(self._pool.overdue(now))
             self._act(self._pool.relaunch(now))
 
 
-async def _in_time(future: Future[Hosted]) -> Hosted:
+async def _in_time(awaited: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(WAIT_LIMIT):
-            return await future
+            return await awaited
     except TimeoutError:
-        raise LambdaError(
-            "TooManyRequestsException",
-            f"No execution environment became free within {WAIT_LIMIT:.0f} s: see the server's log.",
-            reason="ConcurrentInvocationLimitExceeded",
-        ) from None
-
-
-def _shutting_down() -> LambdaError:
-    return LambdaError("ServiceException", "Berth is shutting down.")
+        raise too_long(WAIT_LIMIT) from None
 
 
 def _ignore(_: KeptNews) -> None:
     """Nobody keeps anything."""
 
 
-def _refuse(future: Future[Hosted], error: LambdaError) -> None:
+def _refuse(future: Future[Hosted], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -188,6 +188,12 @@ def _deploy(parser: Parser) -> None:
     modes.add_argument(
         "-w", "--watch", action="store_true", help="deploy again whenever template or code changes"
     )
+    parser.add_argument(
+        "--hot-reload",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with --watch: have functions run folders as they are, where Berth's setting hot_reload allows it",
+    )
     modes.add_argument("-n", "--dry-run", action="store_true", help="change nothing, say what would be done")
     _json(parser)
     _client(parser, "account_id", "region", "docker_host")

@@ -73,6 +73,7 @@ class FakeSupervisor:
         cwd: str,
         *,
         log_fd: int | None = None,
+        log_desk: bool = False,
     ) -> Future[None]:
         self.calls.append("start")
         self.starts.append(Start(process, argv, env, cwd, log_fd))
@@ -240,6 +241,7 @@ async def build(
 
     identity = Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)
     environment = Environment(
+        on_given_back=lambda invocation, ticket: None,
         settings=settings,
         program=program,
         function=FUNCTION,

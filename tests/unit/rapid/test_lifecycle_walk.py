@@ -15,6 +15,7 @@ from rapid.events import (
     Arm,
     Began,
     Cleared,
+    CodeChanged,
     Complete,
     Deliver,
     Do,
@@ -28,6 +29,7 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
+    GiveBack,
     InitErrorPosted,
     InvokeArrived,
     InvokeNotice,
@@ -86,11 +88,16 @@ class Walker:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.asked: Counter[Drain] = Counter()
         self.initialisations: list[str] = []
+        self.armed = 0.0
+        #: The time of the last timer.
+        self.given_back: set[str] = set()
         self.ended = False
 
     def walk(self, steps: int) -> None:
         for _ in range(steps):
-            self.now += self.draw.choice((0.0, 0.001, 1.0))
+            later = self.now + self.draw.choice((0.0, 0.001, 1.0))
+            is_stopping = self.environment.phase is Phase.STOPPING  # its timer is not late by seconds
+            self.now = max(self.now, min(later, self.armed)) if is_stopping else later
             self.step(self.event())
         self.finish()
 
@@ -153,6 +160,9 @@ class Walker:
                 self.count("complete", report.request_id)
             case Respond():
                 self.count("respond", self.arrived[-1])
+            case GiveBack(invocation):  # then nobody here answers it
+                self.count("respond", invocation.request_id)
+                self.given_back.add(invocation.request_id)
             case Deliver(invocation, _):
                 assert invocation.request_id == self.arrived[-1]
                 assert not self.counts["respond", invocation.request_id]
@@ -169,6 +179,7 @@ class Walker:
             case Arm():
                 assert effect.generation == self.environment.generation
                 assert effect.at >= self.now
+                self.armed = effect.at
             case Do.ENDED:
                 self.ended = True
 
@@ -209,7 +220,8 @@ class Walker:
             assert self.unfinished() == []
 
     def unfinished(self) -> list[str]:
-        return [name for name in self.arrived if not self.counts["complete", name]]
+        over = {name for what, name in self.counts if what == "complete"} | self.given_back
+        return [name for name in self.arrived if name not in over]
 
     # What may happen
 
@@ -289,7 +301,7 @@ class Walker:
     def anything(self) -> list[Callable[[], Event]]:
         rare: list[Callable[[], Event]] = [
             lambda: ShutdownAsked(self.now),
-            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5),
+            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5, self.draw.random() < 0.5),
         ]
         return [
             *(rare if self.draw.random() < 0.02 else []),
@@ -308,6 +320,7 @@ class Walker:
             lambda: RestoreErrorPosted(self.now, "Runtime.AfterRestoreError", b"{}"),
             lambda: TelemetrySubscribed(self.now, self.identifier(), ("platform",)),
             lambda: Cleared(self.now, 1),
+            lambda: CodeChanged(self.now, self.draw.random() < 0.5),
             self.found,
             lambda: self.register(self.draw.choice(("one", "internal"))),
             lambda: ExtensionNextCalled(self.now, self.identifier()),
@@ -350,13 +363,17 @@ def picture(environment: Lifecycle) -> dict[str, object]:
 
 @pytest.mark.parametrize("seed", range(1000))
 def test_walk(seed: int) -> None:
-    """However the events come, each invocation is answered once, logged whole and completed once."""
+    """However the events come, each invocation is answered or given back once, and logged whole."""
     walker = Walker(seed)
     walker.walk(STEPS // 4 if seed % 10 else STEPS)
     assert walker.ended
     assert walker.environment.phase is Phase.ENDED
-    for what in ("start", "done", "report", "respond", "complete"):
-        assert [name for name in walker.arrived if walker.counts[what, name] != 1] == [], what
+    for what in ("start", "done", "report", "complete"):
+        kept = [name for name in walker.arrived if name not in walker.given_back]
+        assert [name for name in kept if walker.counts[what, name] != 1] == [], what
+        started = [name for name in walker.given_back if walker.counts["start", name]]
+        assert [name for name in started if walker.counts[what, name] != 1] == [], what
+    assert [name for name in walker.arrived if walker.counts["respond", name] != 1] == []
     assert {name for _, name in walker.counts} == set(walker.arrived)
 
 
@@ -369,13 +386,14 @@ def test_walks_go_everywhere() -> None:
             walker.step(walker.event())
             seen |= {walker.environment.phase, walker.environment.runtime}
         seen |= {type(event) for event, _ in walker.story}
-    assert seen >= set(Phase) | (set(RuntimeState) - {RuntimeState.INIT_ERROR})
+    assert seen >= (set(Phase) - {Phase.SERVING}) | (set(RuntimeState) - {RuntimeState.INIT_ERROR})
     assert seen >= {
         RuntimeState.INIT_ERROR,
         Began,
         InvokeArrived,
         Settled,
         Cleared,
+        CodeChanged,
         ShutdownAsked,
         SandboxLost,
     }
