@@ -23,6 +23,7 @@ from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
 from runtime.core.admission import Ledger
 from runtime.core.limits import LimitsReader
+from runtime.core.room import Bounds, share
 from runtime.core.scaling import Scaling
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
@@ -33,7 +34,7 @@ from runtime.invoker import Invoker
 from runtime.launcher import Launcher
 from runtime.logs import LogStore
 from runtime.metrics import Metrics
-from runtime.model import Scope
+from runtime.model import FunctionVersion, ReservedConcurrency, Scope
 from runtime.objects import Objects
 from runtime.provisioning import Provisioner
 from runtime.sessions import Sessions
@@ -44,6 +45,7 @@ from runtime.spawners.engine import Engine, NoEngine
 from runtime.spawners.local_runtime import NoImages
 from runtime.spawners.process import ProcessSpawner
 from runtime.store import Store
+from runtime.store.catalog import Catalog
 from runtime.store.garbage import live_images
 
 logger = logging.getLogger(__name__)
@@ -134,9 +136,15 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         launcher=launcher,
         spawner=spawner,
         catalog=lambda: store.catalog,
-        capacity=settings.max_environments,
-        parallel_launches=settings.launch_parallelism or os.cpu_count() or 1,
+        bounds=Bounds(
+            memory=settings.memory_budget or share(_machine_memory()),
+            environments=settings.max_environments,
+            launches=settings.launch_parallelism or os.cpu_count() or 1,
+        ),
+        measures_memory=settings.memory_budget is None,
+        room_wait=settings.room_wait,
         idle_timeout=settings.idle_timeout,
+        may_warm=lambda version: settings.warm_ahead and _may_warm(store.catalog, version),
     )
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
@@ -192,6 +200,17 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     await api.resume_pending()
     provisioner.open()
     return address
+
+
+def _machine_memory() -> int:
+    """MB of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def _may_warm(catalog: Catalog, version: FunctionVersion) -> bool:
+    """Whether it is known for whom an environment ahead would be, and it may run at all."""
+    reserved = catalog.attachment(ReservedConcurrency, version.scope, version.name)
+    return (reserved is None or reserved.executions > 0) and not version.config.isolates_tenants
 
 
 @asynccontextmanager

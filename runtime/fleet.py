@@ -8,26 +8,32 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from rapid.exchange import Ticket
 from rapid.invocation import Fault, Invocation, Outcome
-from rapid.records import PROVISIONED, Report
+from rapid.records import Report
 from rapid.streams import Stream
-from runtime.briefing import initialization_type
-from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
-from runtime.core.routing import ways_to_run
+from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Refuse
+from runtime.core.groups import Place
+from runtime.core.pool import Pool
+from runtime.core.room import Bound, Bounds, share
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
+from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
+
+__all__ = ["Fleet", "Kept", "KeptNews", "Key"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -35,27 +41,10 @@ WAIT_LIMIT = 300.0
 """Seconds that an invocation waits for an environment, the build of a runtime image included."""
 END_LIMIT = 3.0
 """Seconds that an environment gets to end by itself before its sandbox is removed."""
-KEYS = 20_000
-"""Revisions whose keys are remembered."""
+MOST_RETURNS = 3
+"""How many environments in a row may be lost before they begin an invocation."""
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for environments that have been idle too long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """All that must be equal for an environment to serve an invocation."""
-
-    scope: Scope
-    name: str
-    version: str
-    code: str
-    config: str = field(repr=False)
-    initialization: str
-    """The initialization type: provisioned environments are apart from others of their version."""
-    tenant: str | None
-    """The only one that it may serve, where the function isolates tenants."""
-    record: FunctionVersion = field(compare=False, repr=False)
-    """What to launch for this key."""
 
 
 class Kept(Enum):
@@ -80,6 +69,10 @@ class KeptNews:
     """Of an initialisation that failed, as in the log; None where the surroundings failed."""
 
 
+def _never(_: FunctionVersion) -> bool:
+    return False
+
+
 class Fleet:
     """See the module's text."""
 
@@ -89,16 +82,29 @@ class Fleet:
         launcher: Launcher,
         spawner: Spawner,
         catalog: Callable[[], Catalog],
-        capacity: int,
-        parallel_launches: int,
+        bounds: Bounds,
+        room_wait: float,
         idle_timeout: float,
+        measures_memory: bool = False,
+        may_warm: Callable[[FunctionVersion], bool] = _never,
     ) -> None:
+        """`measures_memory` makes the budget a share of the memory of the machine that sandboxes turn out to run on.
+
+        `may_warm` says of which versions an environment may be launched ahead of any invocation.
+        """
         self._launcher = launcher
         self._spawner = spawner
-        self._catalog = catalog
+        self._keys = Keys(catalog)
+        self._room_wait = room_wait
         self._idle_timeout = idle_timeout
-        self._pool = Pool(capacity)
-        self._launching = asyncio.Semaphore(parallel_launches)
+        self._measures_memory = measures_memory
+        self._may_warm = may_warm
+        self._pool = Pool(
+            bounds,
+            weigh=lambda key: cast("Key", key).memory,
+            family=lambda key: cast("Key", key).function,
+            room_wait=room_wait,
+        )
         self._hosted: dict[int, Hosted] = {}
         self._wanted: dict[int, Future[Hosted]] = {}
         #: By ticket: who waits for an environment.
@@ -106,8 +112,8 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._keys: dict[tuple[str, str, bool, str | None], Key] = {}
-        #: By revision, version, whether provisioned, and tenant: keys that have been computed.
+        self._reruns: set[asyncio.Task[None]] = set()
+        #: Invocations that environments gave back.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
@@ -145,7 +151,11 @@ class Fleet:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(
-            *self._chores, *self._wishes.values(), *self._lives.values(), return_exceptions=True
+            *self._chores,
+            *self._wishes.values(),
+            *self._lives.values(),
+            *self._reruns,
+            return_exceptions=True,
         )
         self._wishes.clear()
 
@@ -163,19 +173,53 @@ class Fleet:
 
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        key = self._key(version, provisioned=provisioned, tenant=invocation.tenant_id)
-        hosted = await self._claim(key)
-        while hosted.environment.is_over:  # between the claim and now
-            hosted = await self._claim(key)
-        hosted.invocations += 1
-        ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
-        number = hosted.number
-        ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
+        ticket = self._begin(await self._claim(key), invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
+    def _begin(
+        self,
+        hosted: Hosted,
+        invocation: Invocation,
+        stream: Stream | None = None,
+        given_back: Ticket | None = None,
+    ) -> Ticket:
+        hosted.invocations += 1
+        timeout, number = hosted.version.config.timeout, hosted.number
+        ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
+        ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        return ticket
+
+    def _given_back(self, hosted: Hosted, invocation: Invocation, ticket: Ticket) -> None:
+        """An environment was lost before its runtime heard of the invocation: another one is to have it."""
+        logger.info("%s was lost before it began %s", hosted.handle.sandbox_id, invocation.request_id)
+        again = asyncio.create_task(self._run_again(self._key_of(hosted.number), invocation, ticket))
+        self._reruns.add(again)
+        again.add_done_callback(self._reruns.discard)
+
+    async def _run_again(self, key: Key, invocation: Invocation, ticket: Ticket) -> None:
+        try:
+            if ticket.returns > MOST_RETURNS:
+                raise _lost_again_and_again()
+            hosted = await self._claim(key)
+        except LambdaError as error:
+            ticket.fail(error)
+        else:
+            self._begin(hosted, invocation, given_back=ticket)
+
     async def _claim(self, key: Key) -> Hosted:
+        hosted = await self._claim_one(key)
+        while hosted.environment.is_over:  # between the claim and now
+            hosted = await self._claim_one(key)
+        return hosted
+
+    async def _claim_one(self, key: Key) -> Hosted:
+        if not self._pool.knows(
+            key
+        ):  # an image that is built takes no launch from others, nor counts as a wait for room
+            await self._prepare(key.record)
         if self._closing:
             raise _shutting_down()
         self._last_ticket = number = self._last_ticket + 1
@@ -194,6 +238,14 @@ class Fleet:
             if hosted is None:
                 self._give_back(future)
 
+    async def _prepare(self, version: FunctionVersion) -> None:
+        try:
+            await _in_time(self._launcher.make_ready(version, logger.info))
+        except LambdaError:
+            raise
+        except Exception as error:  # noqa: BLE001  the caller is told
+            raise _no_environment(version, error) from None
+
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
         if future.done() and not future.cancelled() and future.exception() is None:
@@ -203,39 +255,6 @@ class Fleet:
         if not outcome.cancelled():  # that is a client that left: the function still works
             self._pool.responded(number, self._loop.time())
 
-    def _key(self, version: FunctionVersion, *, provisioned: bool = False, tenant: str | None = None) -> Key:
-        """The version's key; computed once for each of its revisions and tenants."""
-        revision = (version.revision_id, version.version, provisioned, tenant)
-        key = self._keys.get(revision)
-        if key is None:
-            if len(self._keys) >= KEYS:
-                self._keys.clear()
-            key = Key(
-                version.scope,
-                version.name,
-                version.version,
-                version.code.digest,
-                repr(version.config),
-                PROVISIONED if provisioned else initialization_type(version),
-                tenant,
-                version,
-            )
-            self._keys[revision] = key
-        return key
-
-    def _is_current(self, key: Key) -> bool:
-        """Whether the key is that of a version as it is now, or as one of its aliases runs it now."""
-        catalog = self._catalog()
-        current = catalog.function(key.scope, key.name, key.version)
-        if current is None:
-            return False
-        aliases = catalog.aliases(key.scope, key.name)
-        provisioned = key.initialization == PROVISIONED
-        return any(
-            self._key(way, provisioned=provisioned, tenant=key.tenant) == key
-            for way in ways_to_run(current, aliases)
-        )
-
     # What is kept ready
 
     def keep(self, version: FunctionVersion, count: int) -> Key:
@@ -243,7 +262,7 @@ class Fleet:
 
         What becomes of them is told to `on_kept`, by their key. Those of a version that is out of date go by themselves.
         """
-        key = self._key(version, provisioned=True)
+        key = self._keys.of(version, provisioned=True)
         if wish := self._wishes.pop(key, None):
             wish.cancel()
         if self._closing:
@@ -262,7 +281,7 @@ class Fleet:
         self._keep(key, count)
 
     def _keep(self, key: Key, count: int) -> None:
-        if self._is_current(key):
+        if self._keys.is_current(key):
             self._pool.restore(key)
         elif count:
             return
@@ -270,15 +289,15 @@ class Fleet:
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
         """What provisioned environments of the version are known by."""
-        return self._key(version, provisioned=True)
+        return self._keys.of(version, provisioned=True)
 
     def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
         """Whether an environment on demand is idle, or about to be, so that none need be added."""
-        return self._pool.has_free(self._key(version, tenant=tenant))
+        return self._pool.has_free(self._keys.of(version, tenant=tenant))
 
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         """How many environments of the version are to be kept, and how many of those are ready."""
-        return self._pool.kept(self._key(version, provisioned=True))
+        return self._pool.kept(self._keys.of(version, provisioned=True))
 
     # What the API is to call
 
@@ -292,13 +311,21 @@ class Fleet:
 
     def retired(self, scope: Scope, name: str) -> None:
         """The function, a version or an alias of it has been changed or deleted: environments of what was drain."""
-        for key in cast("list[Key]", self._pool.keys()):
-            if (key.scope, key.name) != (scope, name):
-                continue
-            if self._is_current(key):
+        for key in cast("list[Key]", self._pool.keys_of((scope, name))):
+            if self._keys.is_current(key):
                 self._pool.restore(key)
             else:
                 self._act(self._pool.retire(key, self._loop.time()))
+
+    def warm(self, version: FunctionVersion) -> None:
+        """The version is new, or newly led to: launch an environment ahead, if there is room to spare."""
+        key = self._keys.of(version)
+        if not self._closing and self._may_warm(version) and self._keys.is_current(key):
+            self._act(self._pool.warm(key, self._loop.time()))
+
+    def room(self) -> int:
+        """MB of the memory budget that no environment has taken."""
+        return self._pool.room
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
@@ -322,9 +349,10 @@ class Fleet:
             "version": hosted.version.version,
             "account": hosted.version.scope.account,
             "region": hosted.version.scope.region,
-            "tenant": cast("Key", self._pool.key(hosted.number)).tenant if place else None,
+            "tenant": self._key_of(hosted.number).tenant if place else None,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
+            "purpose": self._pool.purpose(hosted.number).value if place else None,
             "phase": hosted.environment.phase.value,
             "spawner": hosted.handle.spawner,
             "reference": hosted.handle.reference,
@@ -349,8 +377,23 @@ class Fleet:
                     self._launch(number, cast("Key", key))
                 case Destroy(number):
                     self._end(number)
+                case Refuse(ticket, bound, for_good):
+                    _refuse(self._wanted[ticket], self._no_room(bound, for_good=for_good))
                 case Fail():  # only from `failed`, whose caller knows the reason
                     raise AssertionError(action)
+
+    def _no_room(self, bound: Bound, *, for_good: bool) -> LambdaError:
+        bounds = self._pool.bounds
+        limit = f"{bounds.memory} MB" if bound is Bound.MEMORY else f"{bounds.environments} environments"
+        if for_good:
+            text = f"The function does not fit into what the host has for functions, {limit} less what is provisioned"
+        else:
+            text = f"No room for another execution environment within {self._room_wait:g} s: all of {limit} are in use"
+        return LambdaError(
+            "TooManyRequestsException",
+            f"{text} (setting {bound.value}).",
+            reason="ConcurrentInvocationLimitExceeded",
+        )
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
@@ -362,7 +405,7 @@ class Fleet:
         self._act(self._pool.grace_over(ticket, self._loop.time()))
 
     def _launch(self, number: int, key: Key) -> None:
-        if not self._is_current(key):  # asked for before a change
+        if not self._keys.is_current(key):  # asked for before a change
             self._act(self._pool.retire(key, self._loop.time()))
         self._lives[number] = task = asyncio.create_task(
             self._live(number, key), name=f"environment {number}"
@@ -382,15 +425,17 @@ class Fleet:
 
     async def _live(self, number: int, key: Key) -> None:
         """Launch an environment, keep it until it ends, and clean up after it."""
-        version = key.record
         try:
             async with AsyncExitStack() as held:
-                await self._launcher.make_ready(version, logger.info)
-                async with self._launching:
-                    launched = self._launcher.launch(
-                        number, version, key.initialization, on_idle=self._idle, on_ended=self._ended
-                    )
-                    hosted = await held.enter_async_context(launched)
+                launched = self._launcher.launch(
+                    number,
+                    key.record,
+                    key.initialization,
+                    on_idle=self._idle,
+                    on_ended=self._ended,
+                    on_given_back=self._given_back,
+                )
+                hosted = await held.enter_async_context(launched)
                 await self._host(hosted)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
             self._launch_failed(number, key, error)
@@ -408,6 +453,7 @@ class Fleet:
             )
         )
         try:
+            self._act(self._pool.launched(hosted.number, self._loop.time()))
             hosted.environment.begin()
             await hosted.ended
         finally:
@@ -416,7 +462,7 @@ class Fleet:
 
     def _idle(self, hosted: Hosted) -> None:
         number, pool = hosted.number, self._pool
-        if pool.place(number) is not Place.LAUNCHING:
+        if pool.place(number) is not Place.INITIALISING:
             self._act(pool.idle(number, self._loop.time()))
             return
         failure, is_kept = hosted.environment.init_failure, pool.is_kept(number)
@@ -442,27 +488,24 @@ class Fleet:
         number = hosted.number
         if not hosted.ended.done():
             hosted.ended.set_result(None)
-        if self._pool.place(number) is Place.LAUNCHING:  # launching another could go on for ever
+        if self._pool.place(number) is Place.INITIALISING:  # launching another could go on for ever
             error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(number, self._key_of(number), error)
+            self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
         kept = self._key_of(number) if self._pool.is_kept(number) else None
         self._act(self._pool.gone(number, self._loop.time()))
         if kept is not None:
             self.on_kept(KeptNews(kept, Kept.ENDED, hosted.link.lost or "it was ended"))
 
-    def _launch_failed(self, number: int, key: Key, error: Exception) -> None:
-        known = isinstance(error, (SpawnerError, OSError))
-        logger.error("no environment for %s: %s", key.record.arn, error, exc_info=None if known else error)
-        text = str(error) if known else "see the server's log"
-        refusal = LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+    def _launch_failed(self, number: int, key: Key, error: Exception, *, chances: int = 0) -> None:
+        refusal = _no_environment(key.record, error)
         is_kept = self._pool.is_kept(number)
-        for action in self._pool.failed(number, self._loop.time()):
+        for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
         if is_kept:
-            self.on_kept(KeptNews(key, Kept.FAILED, text))
+            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
 
     # Chores
 
@@ -474,6 +517,9 @@ class Fleet:
 
     async def _watch_deaths(self) -> None:
         await self._launcher.prepared.wait()  # by whoever succeeds with it
+        facts = await self._launcher.prepare()
+        if self._measures_memory and facts.memory:
+            self._act(self._pool.resize(share(facts.memory), self._loop.time()))
         async for death in self._spawner.deaths():
             self._launcher.died(death)
 
@@ -482,19 +528,32 @@ class Fleet:
             await asyncio.sleep(EXPIRY_INTERVAL)
             now = self._loop.time()
             self._act(self._pool.expire(now - self._idle_timeout, now))
+            self._act(self._pool.overdue(now))
             self._act(self._pool.relaunch(now))
 
 
-async def _in_time(future: Future[Hosted]) -> Hosted:
+async def _in_time(awaited: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(WAIT_LIMIT):
-            return await future
+            return await awaited
     except TimeoutError:
         raise LambdaError(
             "TooManyRequestsException",
             f"No execution environment became free within {WAIT_LIMIT:.0f} s: see the server's log.",
             reason="ConcurrentInvocationLimitExceeded",
         ) from None
+
+
+def _no_environment(version: FunctionVersion, error: Exception) -> LambdaError:
+    """What whoever waits for an environment that could not be launched is told; the log has it too."""
+    known = isinstance(error, (SpawnerError, OSError))
+    logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
+    text = str(error) if known else "see the server's log"
+    return LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+
+
+def _lost_again_and_again() -> LambdaError:
+    return LambdaError("ServiceException", "The execution environment was lost before the function began.")
 
 
 def _shutting_down() -> LambdaError:

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from rapid.apis import Apis
 from rapid.environment import Environment
-from rapid.exchange import Function
+from rapid.exchange import Function, Ticket
+from rapid.invocation import Invocation
 from rapid.server import Listener
 from rapid.supervisor import SupervisorLost
 from runtime.briefing import (
@@ -186,6 +187,7 @@ class Launcher:
         *,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
+        on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> AsyncIterator[Hosted]:
         """An environment for the version, not yet begun; what it holds is released when the context ends.
 
@@ -223,6 +225,7 @@ class Launcher:
                 image=ground.own,
                 on_idle=on_idle,
                 on_ended=on_ended,
+                on_given_back=on_given_back,
             )
             held.push_async_callback(hosted.environment.close)
             listener.api = Apis(hosted.environment)
@@ -304,6 +307,7 @@ class Launcher:
         image: Image | None,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
+        on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> Hosted:
         stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
@@ -319,6 +323,7 @@ class Launcher:
             log_format=log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
+            on_given_back=lambda invocation, ticket: on_given_back(hosted, invocation, ticket),
             freeze=self._freeze,
             credentials=fetched_credentials(version, outside.credentials),
         )

@@ -27,6 +27,9 @@ class Readiness(Protocol):
     async def prepare(self, version: FunctionVersion) -> None:
         """Return when the version can be invoked; raise PreparationFailed or LambdaError if it never will."""
 
+    def warm(self, version: FunctionVersion) -> None:
+        """The version may soon be invoked for the first time; there is no hurry."""
+
 
 def creating(version: FunctionVersion) -> FunctionVersion:
     """The version as it stands right after its creation."""
@@ -76,6 +79,10 @@ class Workshop:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: settled())
 
+    def warm(self, version: FunctionVersion) -> None:
+        """An active version is new, or newly led to."""
+        self._readiness.warm(version)
+
     def resume(self) -> None:
         """Take up what an earlier process left unsettled."""
         for version in self._store.catalog.all_functions():
@@ -121,7 +128,9 @@ class Workshop:
                 await self._store.put_function(settled, expected_revision=current.revision_id)
             except RevisionMismatch:
                 continue
-            if failure is not None and previous is not None:
+            if failure is None:
+                self.warm(settled)
+            elif previous is not None:
                 self._retired(version.scope, version.name)
             return
 

@@ -32,6 +32,8 @@ class SpawnerFacts:
     """One line for people, e.g. `Docker Engine 20.10.24, bind delivery`."""
     dial_host: str = ""
     """The address under which sandboxes reach what is bound to `link_host`: itself, unless something translates."""
+    memory: int = 0
+    """MB of the machine that sandboxes run on; 0 where that is not known."""
 
     def __post_init__(self) -> None:
         if not self.dial_host:

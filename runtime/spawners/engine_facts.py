@@ -29,6 +29,8 @@ class EngineFacts:
     """Its processor, e.g. `amd64`."""
     lacks: tuple[str, ...] = ()
     """Limits that this engine cannot enforce."""
+    memory: int = 0
+    """MB of its machine; 0 where it does not say."""
 
     @property
     def title(self) -> str:
@@ -50,4 +52,5 @@ def facts_of(version: Mapping[str, Any], info: Mapping[str, Any]) -> EngineFacts
         rootless="rootless" in " ".join(info.get("SecurityOptions") or []),
         machine=str(version.get("Arch", "")),
         lacks=tuple(limit for member, limit in LIMITS.items() if info.get(member) is False),
+        memory=int(info.get("MemTotal") or 0) >> 20,
     )

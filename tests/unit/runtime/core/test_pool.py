@@ -2,27 +2,33 @@
 
 import pytest
 
+from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch
+from runtime.core.groups import Place
 from runtime.core.pool import (
     GRACE,
+    LONGEST_GRACE,
     LONGEST_PAUSE,
     PATIENCE,
     STEADY,
-    Action,
-    Assign,
-    Destroy,
-    Fail,
-    Hold,
-    Launch,
-    Place,
     Pool,
 )
+from runtime.core.room import Bounds
+
+ROOM_WAIT = 10.0
+
+
+def weigh(key: object) -> int:
+    """Keys of tests are names; a number after a colon is the memory that they need."""
+    _, _, memory = str(key).partition(":")
+    return int(memory or 1)
 
 
 class Talk:
     """A pool whose clock the test sets, checked after every call."""
 
-    def __init__(self, capacity: int = 10) -> None:
-        self.pool = Pool(capacity)
+    def __init__(self, capacity: int = 10, *, memory: int = 1000, launches: int = 100) -> None:
+        bounds = Bounds(memory=memory, environments=capacity, launches=launches)
+        self.pool = Pool(bounds, weigh=weigh, family=lambda key: str(key)[:1], room_wait=ROOM_WAIT)
         self.now = 100.0
 
     def __getattr__(self, verb: str) -> object:
@@ -33,6 +39,12 @@ class Talk:
             return actions
 
         return call
+
+    def warm_key(self, key: str) -> list[Action]:
+        """`Pool.warm`; `warm` is a test's shorthand."""
+        actions = self.pool.warm(key, self.now)
+        self.pool.check()
+        return actions
 
     def withdraw(self, ticket: int) -> None:
         self.pool.withdraw(ticket)
@@ -155,6 +167,44 @@ class TestGrace:
         talk.ask(2, "a")
         assert talk.gone(number) == []
         assert talk.grace_over(2) == [Launch(2, "a")]
+
+    def test_as_long_as_a_launch(self, talk: Talk) -> None:
+        """A grace is as long as launches have taken lately, within bounds: less is no gain, more no patience."""
+        for seconds, grace in ((0.1, 0.1), (20.0, LONGEST_GRACE), (0.001, LONGEST_GRACE)):
+            key = f"a{seconds}"
+            [launch] = talk.ask(1, key)
+            talk.now += seconds
+            talk.idle(launch.environment)
+            talk.responded(launch.environment)
+            [hold] = talk.ask(2, key)
+            if seconds > GRACE:
+                assert hold == Hold(2, talk.now + grace)
+            else:
+                assert hold == Hold(2, talk.now + GRACE)
+            talk.withdraw(2)
+
+    def test_not_where_it_is_in_vain(self, talk: Talk) -> None:
+        """
+        1. An environment is still busy for a second after each answer, as with an extension that works on.
+        2. The next ticket comes.
+        Result: it does not wait for it.
+        """
+        number = talk.warm(1, "a")
+        talk.responded(number)
+        talk.now += 1.0
+        talk.idle(number)
+        talk.ask(2, "a")
+        talk.responded(number)
+        assert talk.ask(3, "a") == [Launch(2, "a")]
+
+    def test_a_grace_in_vain_is_learned_from(self, talk: Talk) -> None:
+        """One that never finishes is not waited for again and again."""
+        number = talk.warm(1, "a")
+        talk.responded(number)
+        assert talk.ask(2, "a") == [Hold(2, talk.now + GRACE)]
+        talk.now += 2 * GRACE
+        assert talk.grace_over(2) == [Launch(2, "a")]
+        assert talk.ask(3, "a") == [Launch(3, "a")]
 
     def test_withdrawn(self, talk: Talk) -> None:
         """A ticket that is withdrawn in its grace leaves nothing behind."""
@@ -334,6 +384,14 @@ class TestFailedLaunch:
         talk.ask(2, "a")
         assert talk.failed(1) == [Fail(1)]
         assert talk.idle(2) == [Assign(2, 2)]
+
+    def test_another_chance(self, talk: Talk) -> None:
+        """Where the failure need not repeat itself the ticket gets another launch, so many times."""
+        talk.ask(1, "a")
+        for number in (1, 2):
+            assert talk.pool.failed(number, talk.now, chances=2) == [Launch(number + 1, "a")]
+            talk.pool.check()
+        assert talk.pool.failed(3, talk.now, chances=2) == [Fail(1)]
 
     def test_without_a_ticket(self, talk: Talk) -> None:
         """Nobody waits any more: nobody fails."""
@@ -544,7 +602,7 @@ def test_end_all(talk: Talk) -> None:
 def test_repr(talk: Talk) -> None:
     """It says what matters for a log."""
     talk.ask(1, "a")
-    assert repr(talk.pool) == "<Pool 1/10 environments, 1 waiting>"
+    assert repr(talk.pool) == "<Pool 1/10 environments, 1/1000 MB, 1 waiting>"
 
 
 def test_unknown_environments(talk: Talk) -> None:

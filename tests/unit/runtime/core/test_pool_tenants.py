@@ -3,7 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.core.pool import Action, Assign, Destroy, Launch, Place, Pool
+from runtime.core.actions import Action, Assign, Destroy, Launch
+from runtime.core.groups import Place
+from runtime.core.pool import Pool
+from runtime.core.room import Bounds
 from runtime.fleet import Key
 from runtime.model import Code, FunctionConfig, FunctionVersion, Scope
 
@@ -23,7 +26,8 @@ class Walk:
     """Carries out what the pool says, and remembers for whom each environment has worked."""
 
     def __init__(self, capacity: int) -> None:
-        self.pool = Pool(capacity)
+        bounds = Bounds(memory=10_000, environments=capacity, launches=10)
+        self.pool = Pool(bounds, weigh=lambda _: 128, family=lambda _: "f", room_wait=10.0)
         self.now = 0.0
         self.waiting: dict[int, str | None] = {}
         #: By ticket: the tenant.
