@@ -704,8 +704,11 @@ aws lambda update-alias \\
 
 
 def test_concurrency_of_functions(exercise: Callable[..., Any]) -> None:
-    """Reserved and provisioned concurrency are taken, and a function is switched off."""
-    course = exercise()
+    """Reserved and provisioned concurrency are taken, and a function is switched off.
+
+    Of the hundred and fifty environments to be initialised ahead, there is room for four here.
+    """
+    course = exercise("--max-environments", "4")
     my_function(course, 1)
     for name in ("PaymentAPI", "UserAPI", "BuggyFunction"):
         course.run(f"""
@@ -842,7 +845,9 @@ wait
 echo "Checking responses..."
 ls response-*.json 2>/dev/null | wc -l
 """)
-    assert seen.count("StatusCode") + seen.count("TooManyRequestsException") == 10
+    ran, throttled = seen.count("StatusCode"), seen.count("TooManyRequestsException")
+    assert ran + throttled == 10
+    assert ran >= 3  # more, where the commands take longer to start than the first three to run
     course.run("""
 # Remove reserved concurrency (back to unreserved)
 aws lambda delete-function-concurrency \\
