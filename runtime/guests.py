@@ -142,6 +142,7 @@ class Onlooker:
         cwd: str,
         *,
         log_fd: int | None = None,
+        log_desk: bool = False,
     ) -> Future[None]:
         """Whoever attaches starts it; that it has come is seen by its first `next`."""
         return _done(None)
