@@ -21,15 +21,18 @@ from runtime.admin import handlers
 from runtime.admission import Admission
 from runtime.agent_bundle import EngineBundle, NoBundle
 from runtime.api.function_door import FunctionDoor
+from runtime.api.live_code import LiveCode
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
 from runtime.core.admission import Ledger
 from runtime.core.limits import LimitsReader
 from runtime.core.room import Bounds, share
 from runtime.core.scaling import Scaling
+from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
 from runtime.grounds import AgentBundle, Grounds, Images
+from runtime.guests import Guests
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
@@ -129,7 +132,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.push_async_callback(store.close)
     logs = LogStore(settings.data_dir)
     parts.push_async_callback(logs.close)
-    bundles = Bundles(settings.data_dir, store.blobs)
+    directories = Directories(settings.hot_reload or ())
+    bundles = Bundles(settings.data_dir, store.blobs, directories)
     parts.push_async_callback(bundles.close)
     spawner, images, function_images, agent_bundle = await parts.enter_async_context(
         _spawner(settings, instance)
@@ -162,6 +166,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         room_wait=settings.room_wait,
         idle_timeout=settings.idle_timeout,
         may_warm=lambda version: settings.warm_ahead and _may_warm(store.catalog, version),
+        directories=directories,
     )
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
@@ -183,11 +188,17 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
-    metrics = Metrics(lambda: store.catalog)
+    metrics = Metrics(lambda: store.catalog, lambda record: provisioner.progress(record).ready)
+    guests = Guests(logs)
     api = build_api(
         store=store,
         invoker=Invoker(
-            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+            lambda: store.catalog,
+            fleet,
+            admission,
+            settings.response_stream_rate,
+            metrics=metrics,
+            guests=guests,
         ),
         readiness=fleet,
         retired=changed,
@@ -204,11 +215,13 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             logs=logs,
             stories=fleet.stories,
             metrics=metrics,
+            guests=guests,
             about=launcher.about,
         ),
         sessions=sessions,
         objects=objects,
         images=function_images,
+        live=LiveCode(directories, settings.hot_reload_bucket),
     )
     calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)

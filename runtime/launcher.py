@@ -10,12 +10,14 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from rapid.apis import Apis
+from rapid.concurrent_environment import ConcurrentEnvironment
 from rapid.environment import Environment
 from rapid.exchange import Function, Ticket
 from rapid.invocation import Invocation
@@ -29,7 +31,7 @@ from runtime.briefing import (
     log_stream,
     program,
 )
-from runtime.bundles import Bundles
+from runtime.bundles import Bundles, is_composed
 from runtime.grounds import Ground, Grounds
 from runtime.image_facts import Image
 from runtime.links import Link, LinkServer
@@ -167,6 +169,13 @@ class Launcher:
         """Raise `PreparationFailed` where the version's code can never run."""
         await self._grounds.check(version)
 
+    def copies(self, version: FunctionVersion) -> bool:
+        """Whether its sandboxes have copies of directories of the host, and not the directories themselves."""
+        prepared = self._prepared
+        if prepared is not None and prepared.done() and not prepared.cancelled() and not prepared.exception():
+            return prepared.result().delivery is Delivery.COPY or is_composed(version.layers)
+        return is_composed(version.layers)
+
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
         dialled = self._dialled.get(death.sandbox_id)
@@ -186,6 +195,7 @@ class Launcher:
         kind: str,
         *,
         on_idle: Callable[[Hosted], None],
+        on_room: Callable[[Hosted, int], None],
         on_ended: Callable[[Hosted], None],
         on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> AsyncIterator[Hosted]:
@@ -197,6 +207,9 @@ class Launcher:
         facts = await self.prepare()
         ground = await self._grounds.of(version, facts.delivery, logger.info)
         async with AsyncExitStack() as held:
+            if ground.trees is not None and is_composed(version.layers):
+                opt = await held.enter_async_context(self._bundles.composed(version.layers))
+                ground = replace(ground, trees=(ground.trees[0], opt))
             spec = self._spec(version, ground, facts)
             held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
             handle, link = await self._start(spec, held)
@@ -224,6 +237,7 @@ class Launcher:
                 outside=outside,
                 image=ground.own,
                 on_idle=on_idle,
+                on_room=on_room,
                 on_ended=on_ended,
                 on_given_back=on_given_back,
             )
@@ -285,9 +299,11 @@ class Launcher:
     async def _copy(self, link: Link, handle: SandboxHandle, task_root: Path, opt: Path | None) -> None:
         try:
             async with asyncio.timeout(COPY_LIMIT):
-                await link.deliver(handle.layout.task_root, await self._bundles.archive(task_root))
+                async with self._bundles.archived(task_root) as archive:
+                    await link.deliver(handle.layout.task_root, archive)
                 if opt is not None:
-                    await link.deliver(handle.layout.opt, await self._bundles.archive(opt))
+                    async with self._bundles.archived(opt) as archive:
+                        await link.deliver(handle.layout.opt, archive)
         except SupervisorLost as error:
             raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
         except TimeoutError:
@@ -306,13 +322,17 @@ class Launcher:
         outside: Outside,
         image: Image | None,
         on_idle: Callable[[Hosted], None],
+        on_room: Callable[[Hosted, int], None],
         on_ended: Callable[[Hosted], None],
         on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> Hosted:
         stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
-        environment = Environment(
+        make: Callable[..., Environment] = Environment
+        if version.config.managed is not None:
+            make = partial(ConcurrentEnvironment, on_room=lambda change: on_room(hosted, change))
+        environment = make(
             settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
             program=program(version, handle.layout, stream, outside, kind, image=image),
             function=Function(
@@ -327,7 +347,7 @@ class Launcher:
             freeze=self._freeze,
             credentials=fetched_credentials(version, outside.credentials),
         )
-        hosted = Hosted(
+        hosted: Hosted = Hosted(
             number=number,
             version=version,
             handle=handle,

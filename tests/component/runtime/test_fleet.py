@@ -10,6 +10,7 @@ import random
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from runtime.core import pool as pool_module
 from runtime.core.groups import Place
 from runtime.core.room import Bounds
 from runtime.core.routing import as_run_by
+from runtime.directories import Directories
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.fleet import Fleet, Kept, KeptNews
@@ -310,10 +312,18 @@ class Files:
     async def opt(self, layers: Sequence[Code]) -> Path:
         return self.path
 
-    async def archive(self, tree: Path) -> Path:
+    async def ready(self, code: Code, layers: Sequence[Code]) -> None:
+        await self.task_root(code)
+
+    @asynccontextmanager
+    async def composed(self, layers: Sequence[Code]) -> AsyncIterator[Path]:
+        yield await self.opt(layers)
+
+    @asynccontextmanager
+    async def archived(self, tree: Path) -> AsyncIterator[Path]:
         archive = self.path / "tree.tar"
         archive.write_bytes(b"x" * 100_000)
-        return archive
+        yield archive
 
 
 class Logs:
@@ -331,6 +341,8 @@ class Logs:
 
 class World:
     """A fleet, and everything around it at hand."""
+
+    directories: Directories | None = None
 
     def __init__(self, path: Path) -> None:
         self.spawner = Spawner()
@@ -373,6 +385,7 @@ class World:
             bounds=Bounds(memory=memory, environments=capacity, launches=parallel),
             room_wait=room_wait,
             idle_timeout=idle_timeout,
+            directories=self.directories,
             may_warm=lambda version: version.name not in self.cold,
         )
         return self.fleet
