@@ -41,7 +41,7 @@ and ends in ENDED.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from rapid import errors
 from rapid.events import (
@@ -120,6 +120,9 @@ class UnknownRequest(Exception):
 class Lifecycle:
     """One environment. See the module's text."""
 
+    _handlers: ClassVar[Mapping[type, Callable[[Any, Any], Effects]]]
+    #: What each kind of event leads to.
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.phase = Phase.COLD
@@ -169,7 +172,7 @@ class Lifecycle:
         then as before.
         """
         try:
-            effects = _HANDLERS[type(event)](self, event)
+            effects = self._handlers[type(event)](self, event)
         except (IllegalTransition, UnknownRequest, ExtensionRefused) as refusal:
             self.story.add(event, self.phase, self.runtime, str(refusal) or "unknown request")
             raise
@@ -580,8 +583,14 @@ class Lifecycle:
             return []
         if self.phase is Phase.COLD:
             return self._began(Began(event.now)) if event.ahead else []
+        is_ending_anyway = self.phase in (
+            Phase.STOPPING,
+            Phase.CLEARING,
+        )  # after a fault or an earlier change
+        if not is_ending_anyway and not self._allows(Turn.OUTDATED):
+            return []
         self._begins_again = event.ahead
-        if not self._allows(Turn.OUTDATED):  # it is ending anyway, after a fault or an earlier change
+        if is_ending_anyway:
             return []
         self._init = self._prepared = None
         return [Do.DISARM, *self._end_parties(event.now, SPINDOWN, Turn.OUTDATED)]
@@ -681,7 +690,7 @@ _ARMED_IN = {
     Timer.STOP: Phase.STOPPING,
 }
 
-_HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
+HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     Began: Lifecycle._began,
     InvokeArrived: Lifecycle._invoke_arrived,
     NextCalled: Lifecycle._next_called,
@@ -707,3 +716,4 @@ _HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     ShutdownAsked: Lifecycle._shutdown_asked,
     SandboxLost: Lifecycle._sandbox_lost,
 }
+Lifecycle._handlers = HANDLERS

@@ -108,6 +108,7 @@ class LocalSupervisor:
         cwd: str,
         *,
         log_fd: int | None = None,
+        log_desk: bool = False,  # noqa: ARG002  for runtimes with workers, which nobody runs here
     ) -> Future[None]:
         """Start it as the user that we are."""
         future: Future[None] = self._loop.create_future()

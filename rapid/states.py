@@ -181,6 +181,8 @@ class Phase(StrEnum):
     IDLE = "idle"
     INVOKE = "invoke"
     SETTLING = "settling"
+    SERVING = "serving"
+    """Of an environment of many invocations at once: from its initialisation to its end."""
     STOPPING = "stopping"
     CLEARING = "clearing"
     ENDED = "ended"
@@ -194,6 +196,7 @@ class Turn(StrEnum):
     SNAPSHOT = "every party ready for a snapshot"
     PARTIES_READY = "every party at next"
     DRAINED = "output drained"
+    OPENED = "output drained, many at once"
     FAILED = "fault"
     OUTDATED = "code changed"
     END_ASKED = "shutdown asked"
@@ -213,7 +216,8 @@ TURNS: Mapping[Phase, Mapping[Turn, Phase]] = {
     Phase.RESTORE: {Turn.PARTIES_READY: Phase.SETTLING, **_FALLIBLE, **_AGEING},
     Phase.IDLE: {Turn.INVOKED: Phase.INVOKE, **_FALLIBLE, **_AGEING},
     Phase.INVOKE: {Turn.PARTIES_READY: Phase.SETTLING, **_FALLIBLE},
-    Phase.SETTLING: {Turn.DRAINED: Phase.IDLE, **_FALLIBLE, **_AGEING},
+    Phase.SETTLING: {Turn.DRAINED: Phase.IDLE, Turn.OPENED: Phase.SERVING, **_FALLIBLE, **_AGEING},
+    Phase.SERVING: _FALLIBLE,
     Phase.STOPPING: {Turn.FAREWELL_OVER: Phase.CLEARING, **_ENDABLE},
     Phase.CLEARING: {
         Turn.CLEARED: Phase.COLD,

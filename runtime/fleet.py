@@ -27,8 +27,11 @@ from runtime.kept import Kept, KeptNews, Wishes, initialised
 from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
+from runtime.preparations import Preparations
 from runtime.refusals import (
+    InitialisationFailed,
     lost_again_and_again,
+    never_run,
     no_environment,
     no_room,
     shutting_down,
@@ -94,6 +97,7 @@ class Fleet:
             bounds,
             weigh=lambda key: cast("Key", key).memory,
             family=lambda key: cast("Key", key).function,
+            slots=lambda key: cast("Key", key).slots,
             room_wait=room_wait,
         )
         self._hosted: dict[int, Hosted] = {}
@@ -103,6 +107,7 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
+        self._preparations = Preparations(launcher)
         self._reruns: set[asyncio.Task[None]] = set()
         #: Invocations that environments gave back.
         self._last_ticket = 0
@@ -110,7 +115,7 @@ class Fleet:
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
         self._wishes = Wishes(
-            make_ready=lambda key: launcher.make_ready(key.record, logger.info),
+            make_ready=lambda key: self._preparations.of(key, WAIT_LIMIT),
             keeps=lambda key: bool(self._pool.kept(key)[0]),
             keep=self._keep,
         )
@@ -148,12 +153,14 @@ class Fleet:
         for future in self._wanted.values():
             _refuse(future, shutting_down())
         self._wishes.cancel()
+        self._preparations.cancel()
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(
             *self._chores,
             *self._wishes.tasks,
+            *self._preparations.tasks,
             *self._lives.values(),
             *self._reruns,
             return_exceptions=True,
@@ -174,7 +181,11 @@ class Fleet:
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
         key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
-        ticket = self._begin(await self._claim(key), invocation, stream)
+        try:
+            hosted = await self._claim(key)
+        except InitialisationFailed as failed:
+            return never_run(invocation, failed.fault, version.config.memory_size, Ticket(stream))
+        ticket = self._begin(hosted, invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
@@ -191,6 +202,10 @@ class Fleet:
         timeout, number = hosted.version.config.timeout, hosted.number
         ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        if hosted.version.config.managed is not None:
+            ticket.completed.add_done_callback(
+                lambda _: self._act(self._pool.done(number, self._loop.time()))
+            )
         return ticket
 
     def _given_back(self, hosted: Hosted, invocation: Invocation, ticket: Ticket) -> None:
@@ -207,6 +222,8 @@ class Fleet:
             hosted = await self._claim(key)
         except LambdaError as error:
             ticket.fail(error)
+        except InitialisationFailed as failed:
+            never_run(invocation, failed.fault, key.memory, ticket)
         else:
             self._begin(hosted, invocation, given_back=ticket)
 
@@ -223,7 +240,7 @@ class Fleet:
         if not self._pool.knows(
             key
         ):  # an image that is built takes no launch from others, nor counts as a wait for room
-            await self._prepare(key.record)
+            await self._preparations.of(key, WAIT_LIMIT)
         if self._closing:
             raise shutting_down()
         self._last_ticket = number = self._last_ticket + 1
@@ -245,18 +262,10 @@ class Fleet:
             if hosted is None:
                 self._give_back(future)
 
-    async def _prepare(self, version: FunctionVersion) -> None:
-        try:
-            await _in_time(self._launcher.make_ready(version, logger.info))
-        except LambdaError:
-            raise
-        except Exception as error:  # noqa: BLE001  the caller is told
-            raise no_environment(version, error) from None
-
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._idle(future.result())
+            self._unused(future.result())
 
     def _responded(self, number: int, outcome: Future[Outcome]) -> None:
         if not outcome.cancelled():  # that is a client that left: the function still works
@@ -280,6 +289,9 @@ class Fleet:
         elif count:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
+        if bound := self._pool.lacks(key):
+            reason = too_large(self._pool.bounds, bound).message
+            self._loop.call_soon(self.on_kept, KeptNews(key, Kept.FAILED, reason))
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
         """What provisioned environments of the version are known by."""
@@ -359,7 +371,7 @@ class Fleet:
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
-            self._idle(hosted)
+            self._unused(hosted)
         else:
             future.set_result(hosted)
 
@@ -394,6 +406,7 @@ class Fleet:
                     key.record,
                     key.initialization,
                     on_idle=self._idle,
+                    on_room=self._room,
                     on_ended=self._ended,
                     on_given_back=self._given_back,
                 )
@@ -440,6 +453,14 @@ class Fleet:
         if is_kept:
             self.on_kept(initialised(self._key_of(number), failure))
 
+    def _room(self, hosted: Hosted, change: int) -> None:
+        """An environment of many invocations at once can take more of them, or fewer."""
+        self._act(self._pool.slots_changed(hosted.number, change, self._loop.time()))
+
+    def _unused(self, hosted: Hosted) -> None:
+        """Whoever got it has left."""
+        self._act(self._pool.unused(hosted.number, self._loop.time()))
+
     def _key_of(self, number: int) -> Key:
         return cast("Key", self._pool.key(number))
 
@@ -448,8 +469,11 @@ class Fleet:
         if not hosted.ended.done():
             hosted.ended.set_result(None)
         if self._pool.place(number) is Place.INITIALISING:  # launching another could go on for ever
-            error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
+            if (failure := hosted.environment.init_failure) is not None:  # the function's own matter
+                self._refuse_launch(number, InitialisationFailed(failure), chances=0)
+            else:
+                error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
+                self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
         kept = self._key_of(number) if self._pool.is_kept(number) else None
         self._act(self._pool.gone(number, self._loop.time()))
         if kept is not None:
@@ -458,13 +482,16 @@ class Fleet:
     def _launch_failed(self, number: int, key: Key, error: Exception, *, chances: int = 0) -> None:
         refusal = no_environment(key.record, error)
         is_kept = self._pool.is_kept(number)
+        self._refuse_launch(number, refusal, chances)
+        if is_kept:
+            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
+
+    def _refuse_launch(self, number: int, refusal: Exception, chances: int) -> None:
         for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
-        if is_kept:
-            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
 
     # Chores
 
@@ -503,6 +530,6 @@ def _ignore(_: KeptNews) -> None:
     """Nobody keeps anything."""
 
 
-def _refuse(future: Future[Hosted], error: LambdaError) -> None:
+def _refuse(future: Future[Hosted], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

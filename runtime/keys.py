@@ -1,7 +1,8 @@
 """What makes environments interchangeable: the keys that the fleet groups them by.
 
-Code that is a directory of the host is known by its path. A directory of the same name that is another one, and another
-copy of what is in it where copies are made, need other sandboxes: the key's `life`.
+Code that is a directory of the host is known by its path. A directory of the same name that is another one needs other
+sandboxes: the key's `life`. So does each change where copies are made of what is in it, and where environments serve
+several invocations at once and are never between two of them.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from rapid.records import PROVISIONED
 from runtime.briefing import initialization_type
 from runtime.core.routing import ways_to_run
 from runtime.directories import Directories
+from runtime.managed import concurrency
 from runtime.model import FunctionVersion, Scope
 from runtime.store.catalog import Catalog
 
@@ -51,6 +53,11 @@ class Key:
     def memory(self) -> int:
         """MB of each environment."""
         return self.record.config.memory_size
+
+    @property
+    def slots(self) -> int:
+        """How many invocations an environment serves at once."""
+        return concurrency(self.record.config)
 
     @property
     def function(self) -> tuple[Scope, str]:
@@ -101,8 +108,8 @@ class Keys:
     def as_of_now(self, key: Key) -> Key:
         """The key with the present life of its directories."""
         life = self._directories.life(key.directories)
-        if key.directories and self._copies(key.record):
-            life += self._directories.generation(key.directories)
+        if key.directories and (key.record.config.managed is not None or self._copies(key.record)):
+            life += self._directories.generation(key.directories)  # they are replaced, never renewed
         return key if life == key.life else replace(key, life=life)
 
     def is_current(self, key: Key) -> bool:

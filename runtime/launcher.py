@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from rapid.apis import Apis
+from rapid.concurrent_environment import ConcurrentEnvironment
 from rapid.environment import Environment
 from rapid.exchange import Function, Ticket
 from rapid.invocation import Invocation
@@ -193,6 +195,7 @@ class Launcher:
         kind: str,
         *,
         on_idle: Callable[[Hosted], None],
+        on_room: Callable[[Hosted, int], None],
         on_ended: Callable[[Hosted], None],
         on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> AsyncIterator[Hosted]:
@@ -234,6 +237,7 @@ class Launcher:
                 outside=outside,
                 image=ground.own,
                 on_idle=on_idle,
+                on_room=on_room,
                 on_ended=on_ended,
                 on_given_back=on_given_back,
             )
@@ -318,13 +322,17 @@ class Launcher:
         outside: Outside,
         image: Image | None,
         on_idle: Callable[[Hosted], None],
+        on_room: Callable[[Hosted, int], None],
         on_ended: Callable[[Hosted], None],
         on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> Hosted:
         stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
-        environment = Environment(
+        make: Callable[..., Environment] = Environment
+        if version.config.managed is not None:
+            make = partial(ConcurrentEnvironment, on_room=lambda change: on_room(hosted, change))
+        environment = make(
             settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
             program=program(version, handle.layout, stream, outside, kind, image=image),
             function=Function(
@@ -339,7 +347,7 @@ class Launcher:
             freeze=self._freeze,
             credentials=fetched_credentials(version, outside.credentials),
         )
-        hosted = Hosted(
+        hosted: Hosted = Hosted(
             number=number,
             version=version,
             handle=handle,

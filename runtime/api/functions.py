@@ -10,6 +10,7 @@ from runtime.api.configuration import new_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration, listed_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, find_version
 from runtime.api.layer_references import resolve_layers
+from runtime.api.managed_functions import on_provider
 from runtime.api.packages import check_kind, frozen, taken_code
 from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
@@ -53,7 +54,8 @@ async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
             )
         )
         try:
-            published = await _create(services, call, record)
+            async with on_provider(services, call.scope, config):
+                published = await _create(services, call, record)
         except RecordExists:
             raise conflict(f"Function already exist: {name}") from None
     if signing is not None:

@@ -21,6 +21,7 @@ from rapid.server import Door
 from runtime.api import (
     account,
     aliases,
+    capacity_providers,
     code_signing,
     concurrency,
     durable,
@@ -69,6 +70,7 @@ _log = logging.getLogger(__name__)
 OPERATIONS: dict[str, Operation] = {
     **account.OPERATIONS,
     **aliases.OPERATIONS,
+    **capacity_providers.OPERATIONS,
     **code_signing.OPERATIONS,
     **concurrency.OPERATIONS,
     **durable.OPERATIONS,

@@ -12,6 +12,7 @@ from runtime.api.calls import Call, Operation, Services
 from runtime.api.configuration import refuse_unimplemented
 from runtime.api.documents import code_sha256, function_configuration, listed_configuration
 from runtime.api.function_lookup import asked_name, find_writable
+from runtime.api.managed_functions import on_provider
 from runtime.api.packages import frozen
 from runtime.api.paging import page
 from runtime.api.stamps import new_revision, timestamp
@@ -32,7 +33,8 @@ async def publish_version(services: Services, call: Call) -> Mapping[str, Any]:
         _check_code(latest, call.params.get("CodeSha256"))
         draft = _active_version(latest, services.now(), call.params.get("Description"))
         try:
-            published = await services.store.publish_version(draft, latest_revision=latest.revision_id)
+            async with on_provider(services, call.scope, draft.config):
+                published = await services.store.publish_version(draft, latest_revision=latest.revision_id)
         except RevisionMismatch:
             continue  # somebody else's write came between: what is there now decides
         if is_unsettled(published):

@@ -18,6 +18,7 @@ PURE = [
             *(
                 "states",
                 "lifecycle",
+                "concurrent_lifecycle",
                 "events",
                 "extensions",
                 "farewell",

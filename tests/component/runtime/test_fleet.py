@@ -33,7 +33,7 @@ from runtime.core.routing import as_run_by
 from runtime.directories import Directories
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
-from runtime.fleet import Fleet, Kept
+from runtime.fleet import Fleet, Kept, KeptNews
 from runtime.function_images import NoFunctionImages
 from runtime.grounds import Grounds
 from runtime.launcher import Launcher
@@ -367,6 +367,7 @@ class World:
         )
         self.fleet = self.make()
         self.count = 0
+        self.looks = 0
 
     def make(
         self,
@@ -779,6 +780,52 @@ class TestLaunchFailures:
         world.spawner.events.put_nowait(SandboxDeath(sandbox.spec.sandbox_id, "out of memory"))
         await world.until(lambda: not world.spawner.sandboxes)
         await world.close()
+
+
+class TestPreparation:
+    """An image that is built, or files that are unpacked, before the first launch."""
+
+    @pytest.fixture
+    def gate(self, world: World, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+        """Nothing is at hand before it is set; `world.looks` tells how often somebody looked."""
+        gate = asyncio.Event()
+        make_ready = world.launcher.make_ready
+
+        async def slowly(version: FunctionVersion, progress: Callable[[str], None]) -> None:
+            world.looks += 1
+            await gate.wait()
+            await make_ready(version, progress)
+
+        monkeypatch.setattr(world.launcher, "make_ready", slowly)
+        return gate
+
+    async def test_once_for_all(self, world: World, f: FunctionVersion, gate: asyncio.Event) -> None:
+        """Who asks meanwhile waits for the same; it goes on when the first one leaves, and takes no launch."""
+        calls = [asyncio.create_task(world.invoke(f, b"%d" % number)) for number in range(5)]
+        await world.until(lambda: world.looks)
+        calls[0].cancel()
+        await asyncio.wait([calls[0]])
+        assert world.fleet._pool.keys() == []
+        gate.set()
+        assert await asyncio.gather(*calls[1:]) == [b"1", b"2", b"3", b"4"]
+        assert world.looks == 1
+
+    async def test_at_the_end(self, world: World, f: FunctionVersion, gate: asyncio.Event) -> None:
+        """Who waits for it when everything ends is told so."""
+        call = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.looks)
+        await world.fleet.close(0)
+        with pytest.raises(LambdaError, match="shutting down"):
+            await call
+
+    async def test_too_long(
+        self, world: World, f: FunctionVersion, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody waits without end."""
+        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
+        with pytest.raises(LambdaError, match="No execution environment became free"):
+            await world.invoke(f)
+        gate.set()
 
 
 class TestCancelledCallers:
@@ -1387,6 +1434,18 @@ class TestKeep:
         world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
         await world.until(lambda: world.fleet.kept(f) == (1, 1))
         assert [each[0] for each in news] == [Kept.FAILED, Kept.READY]
+        world.fleet.keep(f, 0)
+
+    async def test_no_room(self, world: World) -> None:
+        """More than the host can ever hold is said to be so; what fits is made."""
+        await world.remake(memory=300)
+        news: list[KeptNews] = []
+        world.fleet.on_kept = news.append
+        f = world.put(function(memory_size=200))
+        world.fleet.keep(f, 2)
+        await world.until(lambda: len(news) == 2)
+        assert [each.what for each in news] == [Kept.FAILED, Kept.READY]
+        assert "300 MB" in news[0].reason
         world.fleet.keep(f, 0)
 
     async def test_failed_launch(self, world: World, f: FunctionVersion, news: list[Any]) -> None:

@@ -6,14 +6,14 @@ from runtime.core.pool import Pool
 from runtime.core.room import Bounds
 
 
-def make_pool() -> Pool:
-    bounds = Bounds(memory=100, environments=10, launches=10)
-    return Pool(bounds, weigh=lambda _: 1, family=lambda key: key, room_wait=10.0)
+def roomy() -> Pool:
+    bounds = Bounds(memory=10_000, environments=10, launches=10)
+    return Pool(bounds, weigh=lambda _: 128, family=str, room_wait=10.0)
 
 
 def test_has_free() -> None:
     """One that is idle, or about to be and awaited by nobody; neither one that is launched nor one that is busy."""
-    pool = make_pool()
+    pool = roomy()
     assert not pool.has_free("a")
     assert pool.ask(1, "a", 0.0) == [Launch(1, "a")]
     assert not pool.has_free("a")
@@ -31,7 +31,7 @@ def test_has_free() -> None:
 
 def test_asked_for_again_after_failures() -> None:
     """Whoever keeps a key anew need not wait for the end of its pause."""
-    pool = make_pool()
+    pool = roomy()
     [launch] = pool.keep("a", 1, 0.0)
     assert isinstance(launch, Launch)
     assert pool.failed(launch.environment, 0.0) == []
