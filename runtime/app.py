@@ -7,6 +7,7 @@ let go of the engine, write out logs, close the store; each step has a limit.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -31,6 +32,7 @@ from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
 from runtime.grounds import AgentBundle, Grounds, Images
+from runtime.guests import Guests
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
@@ -56,6 +58,8 @@ logger = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread must let another one run: launches and unpacking work in threads, and each time that the
 event loop comes back from the kernel it would wait for them ten times as long (Python's default)."""
+DESCRIPTORS = 65_536
+"""Open files that are enough for as many environments as there may be."""
 PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
@@ -83,9 +87,18 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> in
     Raises `AlreadyRunning`, `StoreError`, `SpawnerError`, or OSError where the address cannot be bound.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    _allow_descriptors()
     with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, instance, ready))
     return 0
+
+
+def _allow_descriptors() -> None:
+    """An environment takes four of them, and the usual limit is one for interactive use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(settings: Settings, instance: Instance, ready: Callable[[str], None] | None) -> None:
@@ -176,10 +189,16 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
     metrics = Metrics(lambda: store.catalog, lambda record: provisioner.progress(record).ready)
+    guests = Guests(logs)
     api = build_api(
         store=store,
         invoker=Invoker(
-            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+            lambda: store.catalog,
+            fleet,
+            admission,
+            settings.response_stream_rate,
+            metrics=metrics,
+            guests=guests,
         ),
         readiness=fleet,
         retired=changed,
@@ -196,6 +215,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             logs=logs,
             stories=fleet.stories,
             metrics=metrics,
+            guests=guests,
             about=launcher.about,
         ),
         sessions=sessions,

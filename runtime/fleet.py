@@ -224,6 +224,8 @@ class Fleet:
             ticket.fail(error)
         except InitialisationFailed as failed:
             never_run(invocation, failed.fault, key.memory, ticket)
+        except Exception as error:  # noqa: BLE001  whoever waits for the answer is told
+            ticket.fail(no_environment(key.record, error))
         else:
             self._begin(hosted, invocation, given_back=ticket)
 
@@ -237,9 +239,7 @@ class Fleet:
         return hosted
 
     async def _claim_one(self, key: Key) -> Hosted:
-        if not self._pool.knows(
-            key
-        ):  # an image that is built takes no launch from others, nor counts as a wait for room
+        if not self._pool.knows(key):  # what is built takes no launch from others, nor is it a wait for room
             await self._preparations.of(key, WAIT_LIMIT)
         if self._closing:
             raise shutting_down()

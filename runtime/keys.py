@@ -1,8 +1,8 @@
 """What makes environments interchangeable: the keys that the fleet groups them by.
 
-Code that is a directory of the host is known by its path. A directory of the same name that is another one needs other
-sandboxes: the key's `life`. So does each change where copies are made of what is in it, and where environments serve
-several invocations at once and are never between two of them.
+Code that is a directory of the host is known by its path. A directory of the same name that is another one, and another
+copy of what is in it where copies are made, need other sandboxes: the key's `life`. So does another state of it where an
+environment serves many at once, because there is no moment in which its runtime could be renewed for all of them.
 """
 
 from collections.abc import Callable
@@ -108,8 +108,8 @@ class Keys:
     def as_of_now(self, key: Key) -> Key:
         """The key with the present life of its directories."""
         life = self._directories.life(key.directories)
-        if key.directories and (key.record.config.managed is not None or self._copies(key.record)):
-            life += self._directories.generation(key.directories)  # they are replaced, never renewed
+        if key.directories and (key.slots > 1 or self._copies(key.record)):
+            life += self._directories.generation(key.directories)
         return key if life == key.life else replace(key, life=life)
 
     def is_current(self, key: Key) -> bool:
