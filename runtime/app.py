@@ -25,6 +25,7 @@ from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
 from runtime.objects import Objects
+from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
@@ -32,6 +33,7 @@ from runtime.spawners.docker import DockerSpawner
 from runtime.spawners.engine import Engine, NoEngine
 from runtime.spawners.local_runtime import NoImages
 from runtime.spawners.process import ProcessSpawner
+from runtime.standby import Standbys
 from runtime.store import Store
 
 logger = logging.getLogger(__name__)
@@ -99,8 +101,17 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     spawner, images = await parts.enter_async_context(_spawner(settings, instance))
     sessions = Sessions()
     calls = FunctionDoor(sessions, listens=settings.functions_may_call != "nothing")
+    sandboxes = Sandboxes(spawner)
+    standbys = Standbys(
+        sandboxes,
+        images=images,
+        places=bundles,
+        catalog=lambda: store.catalog,
+        memory_mb=settings.standby_memory if settings.standby else 0,
+    )
     launcher = Launcher(
-        spawner=spawner,
+        sandboxes=sandboxes,
+        standbys=standbys,
         images=images,
         bundles=bundles,
         logs=logs,
@@ -121,6 +132,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
+    standbys.open()
+    parts.push_async_callback(standbys.close)
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
     api = build_api(
@@ -135,6 +148,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             settings=settings,
             instance=instance.id,
             fleet=fleet,
+            standbys=standbys.snapshot,
             catalog=lambda: store.catalog,
             logs=logs,
             stories=fleet.stories,

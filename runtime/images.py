@@ -127,6 +127,11 @@ class RuntimeImages:
             await self._shared(runtime, progress, fresh=fresh)
         return reference
 
+    async def existing(self, runtime: str) -> str | None:
+        """The reference of an image if the engine holds it. Builds nothing."""
+        reference = self.reference(runtime)
+        return None if await self._engine.image(reference) is None else reference
+
     async def close(self) -> None:
         """Give up builds under way."""
         tasks = [build.task for build in self._builds.values()]

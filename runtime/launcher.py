@@ -6,10 +6,9 @@ and whom they serve is the fleet's business.
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,27 +28,28 @@ from runtime.briefing import (
     program,
 )
 from runtime.bundles import Bundles
-from runtime.links import Link, LinkServer
+from runtime.files import StorageFull
+from runtime.links import Link
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion, Scope
 from runtime.neighbours import Endpoints, function_variables
+from runtime.sandboxes import Order, Sandbox, Sandboxes, cannot_listen
 from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
     SandboxHandle,
-    SandboxSpec,
-    Spawner,
     SpawnerError,
     SpawnerFacts,
 )
+from runtime.standby import Standbys
 from runtime.variables import Credentials, log_group
 
 logger = logging.getLogger(__name__)
 
-DIAL_LIMIT = 30.0
-"""Seconds in which the agent of a started sandbox must dial in."""
 COPY_LIMIT = 120.0
 """Seconds in which a function's files must have been copied into its sandbox."""
+MOST_LINKED = 8000
+"""Files of a function up to which a standby serves it: with more, linking them takes longer than a new sandbox."""
 
 
 class Images(Protocol):
@@ -57,6 +57,10 @@ class Images(Protocol):
 
     async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:
         """The reference of an image that the engine holds, built first if need be."""
+        ...
+
+    async def existing(self, runtime: str) -> str | None:
+        """The reference of an image if the engine holds it. Builds nothing."""
         ...
 
 
@@ -88,12 +92,13 @@ class Hosted:
 
 
 class Launcher:
-    """See the module's text. Shares one link server and what the spawner prepared among all environments."""
+    """See the module's text. Shares what the spawner prepared among all environments."""
 
     def __init__(
         self,
         *,
-        spawner: Spawner,
+        sandboxes: Sandboxes,
+        standbys: Standbys,
         images: Images,
         bundles: Bundles,
         logs: LogStore,
@@ -102,19 +107,15 @@ class Launcher:
         freeze: bool,
         timeouts: bool = True,
     ) -> None:
-        self._spawner = spawner
+        self._sandboxes = sandboxes
+        self._standbys = standbys
         self._images = images
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
         self._timeouts = timeouts
-        self._links = LinkServer()
         self._calls = calls
         self._endpoints = endpoints
-        self._dialled: dict[str, asyncio.Future[Link]] = {}
-        #: By sandbox, from before its start to its end: its link, once its agent has dialled in.
-        self._removals: set[asyncio.Task[None]] = set()
-        #: Sandboxes being destroyed: whoever asked for it may be cancelled, that work not.
         self._prepared: asyncio.Task[SpawnerFacts] | None = None
         self.prepared = asyncio.Event()
         #: Set once preparation has succeeded.
@@ -126,18 +127,11 @@ class Launcher:
         return await asyncio.shield(self._prepared)
 
     async def _prepare(self) -> SpawnerFacts:
-        facts = await self._spawner.prepare()
-        leftovers = await self._spawner.list()
-        if leftovers:
-            logger.info("removing %d sandboxes that an earlier run left", len(leftovers))
-        await asyncio.gather(*(self._destroy(handle) for handle in leftovers))
+        facts = await self._sandboxes.prepare()
         try:
-            await self._links.open(facts.link_host)
             await self._calls.open(facts.link_host)
         except OSError as error:
-            raise SpawnerError(
-                f"cannot listen on {facts.link_host} for sandboxes: {error} (setting link_host)"
-            ) from error
+            raise cannot_listen(facts.link_host, error) from error
         self.prepared.set()
         logger.info("sandboxes: %s", facts.description)
         return facts
@@ -157,28 +151,22 @@ class Launcher:
         if self._prepared is not None:
             self._prepared.cancel()
             await asyncio.wait([self._prepared])
-        if self._removals:
-            await asyncio.wait(self._removals)
-        await self._links.close()
+        await self._sandboxes.close()
         await self._calls.close()
-        await self._spawner.close()
 
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
         """Have the image and the files of a version at hand, so that its first invocation need not wait for them."""
-        await self.prepare()
-        await self._images.ensure(version.config.runtime or "", progress)
-        await self._trees(version)
+        facts = await self.prepare()
+        runtime = version.config.runtime or ""
+        await self._images.ensure(runtime, progress)
+        self._standbys.image_is_there(runtime)
+        trees = await self._trees(version)
+        for tree in trees if facts.delivery is Delivery.COPY else ():
+            await self._bundles.archive(tree)
 
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
-        dialled = self._dialled.get(death.sandbox_id)
-        if dialled is None or dialled.cancelled():
-            return
-        if not dialled.done():
-            text = f"the sandbox ended before its agent dialled in: {death.reason}"
-            dialled.set_exception(SpawnerError(text))
-        elif dialled.exception() is None:
-            dialled.result().cut(death.reason, out_of_memory=death.out_of_memory)
+        self._sandboxes.died(death)
 
     @asynccontextmanager
     async def launch(
@@ -193,99 +181,111 @@ class Launcher:
 
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
+        async with AsyncExitStack() as held:
+            with self._standbys.aside():
+                hosted = await self._launch(number, version, held, on_idle=on_idle, on_ended=on_ended)
+            yield hosted
+
+    async def _launch(
+        self,
+        number: int,
+        version: FunctionVersion,
+        held: AsyncExitStack,
+        *,
+        on_idle: Callable[[Hosted], None],
+        on_ended: Callable[[Hosted], None],
+    ) -> Hosted:
         facts = await self.prepare()
         image = await self._images.ensure(version.config.runtime or "", logger.info)
-        task_root, opt = await self._trees(version)
-        async with AsyncExitStack() as held:
-            bind = facts.delivery is Delivery.BIND
-            spec = self._spec(version, image, facts, (task_root, opt) if bind else (None, None))
-            held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
-            handle, link = await self._start(spec, held)
-            if not bind:
-                await self._copy(link, handle, task_root, opt if version.config.layers else None)
-            listener = Listener(facts.link_host, link.peer)
-            await listener.open()
-            held.push_async_callback(listener.close)
-            if link.lost is not None:  # before there was an environment to be told
-                raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
-            outside = Outside(
-                api=f"{facts.dial_host}:{listener.port}",
-                credentials=self._calls.begin(handle.sandbox_id, version.scope, link.peer),
-                endpoints=function_variables(
-                    self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)
-                ),
-            )
-            hosted = self._hosted(
-                number, version, handle=handle, link=link, outside=outside, on_idle=on_idle, on_ended=on_ended
-            )
-            held.push_async_callback(hosted.environment.close)
-            listener.api = Apis(hosted.environment)
-            yield hosted
+        trees = await self._trees(version)
+        sandbox = await self._sandbox(version, image, trees, held)
+        link = sandbox.link
+        if facts.delivery is Delivery.COPY:
+            await self._copy(sandbox, trees[0], trees[1] if version.config.layers else None)
+        listener = Listener(facts.link_host, link.peer)
+        await listener.open()
+        held.push_async_callback(listener.close)
+        if link.lost is not None:  # before there was an environment to be told
+            raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
+        outside = Outside(
+            api=f"{facts.dial_host}:{listener.port}",
+            credentials=self._calls.begin(sandbox.handle.sandbox_id, version.scope, link.peer),
+            endpoints=function_variables(self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)),
+        )
+        hosted = self._hosted(number, version, sandbox, outside=outside, on_idle=on_idle, on_ended=on_ended)
+        held.push_async_callback(hosted.environment.close)
+        listener.api = Apis(hosted.environment)
+        return hosted
 
     async def _trees(self, version: FunctionVersion) -> tuple[Path, Path]:
         layers = [layer.code for layer in version.config.layers]
         return await self._bundles.task_root(version.code), await self._bundles.opt(layers)
 
-    def _spec(
-        self,
-        version: FunctionVersion,
-        image: str,
-        facts: SpawnerFacts,
-        trees: tuple[Path, Path] | tuple[None, None],
-    ) -> SandboxSpec:
-        return SandboxSpec(
-            sandbox_id=secrets.token_hex(8),
+    async def _sandbox(
+        self, version: FunctionVersion, image: str, trees: tuple[Path, Path], held: AsyncExitStack
+    ) -> Sandbox:
+        """One that stands by, else a new one; as good as each other for the function."""
+        binds = self._sandboxes.the_facts.delivery is Delivery.BIND
+        order = Order(
             runtime=version.config.runtime or "",
             image=image,
             memory_mb=version.config.memory_size,
             ephemeral_storage_mb=version.config.ephemeral_storage,
-            task_root=trees[0],
-            opt=trees[1],
-            link=f"{facts.dial_host}:{self._links.port}",
-            token=secrets.token_urlsafe(24),
+            task_root=trees[0] if binds else None,
+            opt=trees[1] if binds else None,
         )
+        sandbox = await self._claimed(order) or await self._sandboxes.start(order)
+        held.callback(self._calls.end, sandbox.handle.sandbox_id)  # when the sandbox is gone for good
+        held.push_async_callback(sandbox.close)
+        return sandbox
 
-    async def _start(self, spec: SandboxSpec, held: AsyncExitStack) -> tuple[SandboxHandle, Link]:
-        dialled = self._dialled[spec.sandbox_id] = self._links.expect(spec.sandbox_id, spec.token)
-        held.callback(self._forget, spec.sandbox_id)
-        handle = await self._spawner.launch(spec)
-        held.push_async_callback(self._remove, handle)
+    async def _claimed(self, order: Order) -> Sandbox | None:
+        """A sandbox that stood by and has become what is ordered; None where none does."""
+        if await self._files(order) > MOST_LINKED:
+            return None
+        standby = self._standbys.claim(order.runtime, order.memory_mb)
+        if standby is None:
+            return None
         try:
-            async with asyncio.timeout(DIAL_LIMIT):  # not `wait_for`, which may swallow a cancellation
-                link = await dialled
-        except TimeoutError:
-            raise SpawnerError(
-                f"the sandbox's agent did not dial {spec.link} within {DIAL_LIMIT:.0f} s; "
-                "check that containers can reach this address (`berth doctor`, setting link_host)"
-            ) from None
-        held.callback(link.cut, "the environment was ended")
-        return handle, link
+            with ExitStack() as held:
+                held.callback(self._standbys.discard, standby)
+                sandbox = await standby.claimed()
+                await self._fit(sandbox, order)
+                held.pop_all()
+        except (SpawnerError, OSError, StorageFull) as error:
+            logger.info("%r was of no use: %s", standby, error)
+            return None
+        return sandbox
 
-    def _forget(self, sandbox_id: str) -> None:
-        """Wait for its agent no more; cut off one that has dialled in although its launch failed."""
-        dialled = self._dialled.pop(sandbox_id)
-        if not dialled.cancel() and not dialled.cancelled() and dialled.exception() is None:
-            dialled.result().cut("the environment was ended")
+    async def _files(self, order: Order) -> int:
+        trees = [tree for tree in (order.task_root, order.opt) if tree is not None]
+        return sum([await self._bundles.count(tree) for tree in trees])
 
-    async def _remove(self, handle: SandboxHandle) -> None:
-        """Destroy a sandbox, even if the caller is cancelled."""
-        removal = asyncio.create_task(self._destroy(handle), name=f"removal of {handle.sandbox_id}")
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
-        await asyncio.shield(removal)
+    async def _fit(self, sandbox: Sandbox, order: Order) -> None:
+        """Make of a sandbox that stood by what is ordered. Raises what makes it useless."""
+        stood = sandbox.order
+        if stood.image != order.image:
+            raise SpawnerError("the image has been made anew since it was started")
+        work = []
+        if stood.memory_mb != order.memory_mb:
+            work.append(self._sandboxes.resize(sandbox, order.memory_mb))
+        if stood.task_root and stood.opt and order.task_root and order.opt:
+            shown = {stood.task_root: order.task_root, stood.opt: order.opt}
+            work.append(self._bundles.fill(sandbox.handle.sandbox_id, shown))
+        for done in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
+        sandbox.order = order
+        if sandbox.link.lost is not None:
+            raise SpawnerError(f"it has ended: {sandbox.link.lost}")
 
-    async def _destroy(self, handle: SandboxHandle) -> None:
-        try:
-            await self._spawner.destroy(handle)
-        except SpawnerError as error:
-            logger.error("sandbox %s could not be removed: %s", handle.sandbox_id, error)  # noqa: TRY400
-
-    async def _copy(self, link: Link, handle: SandboxHandle, task_root: Path, opt: Path | None) -> None:
+    async def _copy(self, sandbox: Sandbox, task_root: Path, opt: Path | None) -> None:
+        link, layout = sandbox.link, sandbox.handle.layout
         try:
             async with asyncio.timeout(COPY_LIMIT):
-                await link.deliver(handle.layout.task_root, await self._bundles.archive(task_root))
+                await link.deliver(layout.task_root, await self._bundles.archive(task_root))
                 if opt is not None:
-                    await link.deliver(handle.layout.opt, await self._bundles.archive(opt))
+                    await link.deliver(layout.opt, await self._bundles.archive(opt))
         except SupervisorLost as error:
             raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
         except TimeoutError:
@@ -297,13 +297,13 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        sandbox: Sandbox,
         *,
-        handle: SandboxHandle,
-        link: Link,
         outside: Outside,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> Hosted:
+        handle, link = sandbox.handle, sandbox.link
         stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead

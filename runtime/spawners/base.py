@@ -32,6 +32,11 @@ class SpawnerFacts:
     """One line for people, e.g. `Docker Engine 20.10.24, bind delivery`."""
     dial_host: str = ""
     """The address under which sandboxes reach what is bound to `link_host`: itself, unless something translates."""
+    resizes: bool = False
+    """Whether `resize` gives a running sandbox all that depends on its function's size.
+
+    Only then can sandboxes be started before it is known whom they will serve.
+    """
 
     def __post_init__(self) -> None:
         if not self.dial_host:
@@ -117,6 +122,10 @@ class Spawner(Protocol):
 
         A launch that fails or is cancelled leaves nothing behind.
         """
+        ...
+
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        """Give a running sandbox the limits of one launched with this memory. Fails where facts say `resizes` is off."""
         ...
 
     async def destroy(self, handle: SandboxHandle) -> None:

@@ -8,7 +8,7 @@ pages count as the function's memory: a 128 MB function that fills its 512 MB of
 the image's mode (1777), costs no memory, and is not capped in size.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class Option:
     members: Members
     loss: str
     """What is lost without it, completing `sandboxes …`."""
+    by_size: bool = False
+    """Whether it depends on memory, and so has to change with it."""
 
 
 OPTIONS = (
@@ -75,9 +77,12 @@ OPTIONS = (
         f"may open more files than on Lambda ({MAX_FILES})",
     ),
     Option("read-only root", lambda _: {"ReadonlyRootfs": True}, "may write outside of /tmp"),
-    Option("memory", _memory, "may take more memory than the function has"),
+    Option("memory", _memory, "may take more memory than the function has", by_size=True),
     Option(
-        "cpu", lambda mb: {"CpuShares": cpu_shares(mb)}, "share the processor evenly, whatever their memory"
+        "cpu",
+        lambda mb: {"CpuShares": cpu_shares(mb)},
+        "share the processor evenly, whatever their memory",
+        by_size=True,
     ),
 )
 
@@ -136,10 +141,19 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
 
 def hardening(memory_mb: int, left_out: Collection[str]) -> Document:
     """Members of `HostConfig`, without the options that were left out."""
+    return _members(memory_mb, (option for option in OPTIONS if option.name not in left_out))
+
+
+def size(memory_mb: int, left_out: Collection[str]) -> Document:
+    """Those of them that depend on memory."""
+    options = (option for option in OPTIONS if option.by_size)
+    return _members(memory_mb, (option for option in options if option.name not in left_out))
+
+
+def _members(memory_mb: int, options: Iterable[Option]) -> Document:
     members: Document = {}
-    for option in OPTIONS:
-        if option.name not in left_out:
-            members |= option.members(memory_mb)
+    for option in options:
+        members |= option.members(memory_mb)
     return members
 
 

@@ -27,6 +27,7 @@ from runtime.spawners.container import (
     container,
     name_of,
     probe,
+    size,
 )
 from runtime.spawners.deaths import Deaths
 from runtime.spawners.engine import Engine, EngineError
@@ -79,7 +80,7 @@ class DockerSpawner:
         self._around = replace(self._around, extra_hosts=meeting.extra_hosts)
         delivery = self._delivery or await self._probe_delivery()
         description = f"{self._engine.facts.title}, {delivery.value} delivery"
-        return SpawnerFacts(meeting.link_host, delivery, description, meeting.dial_host)
+        return SpawnerFacts(meeting.link_host, delivery, description, meeting.dial_host, resizes=True)
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         """Launching what is there already gives the same handle again."""
@@ -91,6 +92,11 @@ class DockerSpawner:
                 await self._undo(start, name_of(self._owner, spec.sandbox_id))
                 raise
         return SandboxHandle(self.name, spec.sandbox_id, reference)
+
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        """All that depends on memory. `EphemeralStorage` does not: `/tmp` has no limit of its own."""
+        if limits := size(memory_mb, self._refusals.names):
+            await self._engine.update(handle.reference, limits)
 
     async def destroy(self, handle: SandboxHandle) -> None:
         await self._remove(handle.reference)

@@ -7,7 +7,7 @@ behaves.
 import asyncio
 import logging
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
-from runtime import launcher as launcher_module
+from runtime import sandboxes as sandboxes_module
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
@@ -29,6 +29,7 @@ from runtime.errors import LambdaError, PreparationFailed
 from runtime.fleet import Fleet
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
 from runtime.spawners.base import (
     Delivery,
@@ -39,6 +40,7 @@ from runtime.spawners.base import (
     SpawnerFacts,
 )
 from runtime.spawners.local_runtime import NoImages
+from runtime.standby import Standbys
 
 SCOPE = Scope("123456789012", "us-east-1")
 
@@ -241,6 +243,10 @@ class Spawner:
         #: What the next sandboxes are; then ordinary ones.
         self.failures: list[Exception] = []
         #: With which the next launches fail.
+        self.refusals: list[Exception] = []
+        #: With which the next resizings fail.
+        self.sizes: dict[str, int] = {}
+        self.resizes = False
         self.sandboxes: dict[str, Sandbox] = {}
         self.launched: list[Sandbox] = []
         self.leftovers: list[SandboxHandle] = []
@@ -256,7 +262,7 @@ class Spawner:
     async def prepare(self) -> SpawnerFacts:
         if self.preparations:
             raise self.preparations.pop(0)
-        return SpawnerFacts("127.0.0.1", self.delivery, "tasks")
+        return SpawnerFacts("127.0.0.1", self.delivery, "tasks", resizes=self.resizes)
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         self.under_way += 1
@@ -271,6 +277,11 @@ class Spawner:
         sandbox = self.sandboxes[spec.sandbox_id] = kind(spec, self.script)
         self.launched.append(sandbox)
         return SandboxHandle(self.name, spec.sandbox_id, spec.sandbox_id)
+
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.sizes[handle.sandbox_id] = memory_mb
 
     async def destroy(self, handle: SandboxHandle) -> None:
         if sandbox := self.sandboxes.get(handle.sandbox_id):
@@ -294,6 +305,8 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.size = 1
+        self.places: dict[str, dict[Path, Path]] = {}
 
     async def task_root(self, code: Code) -> Path:
         return self.path
@@ -305,6 +318,19 @@ class Files:
         archive = self.path / "tree.tar"
         archive.write_bytes(b"x" * 100_000)
         return archive
+
+    async def count(self, tree: Path) -> int:
+        return self.size
+
+    async def make_place(self, sandbox_id: str) -> tuple[Path, Path]:
+        self.places[sandbox_id] = {}
+        return self.path / sandbox_id / "task", self.path / sandbox_id / "opt"
+
+    async def fill(self, sandbox_id: str, shown: Mapping[Path, Path]) -> None:
+        self.places[sandbox_id] = dict(shown)
+
+    async def remove_place(self, sandbox_id: str) -> None:
+        del self.places[sandbox_id]
 
 
 class Logs:
@@ -328,10 +354,20 @@ class World:
         self.logs = Logs()
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
         self.known_aliases: list[Alias] = []
-        self.launcher = Launcher(
-            spawner=self.spawner,
+        self.sandboxes = Sandboxes(self.spawner)
+        bundles = Files(path)
+        self.standbys = Standbys(
+            self.sandboxes,
             images=NoImages(),
-            bundles=Files(path),  # type: ignore[arg-type]
+            places=bundles,
+            catalog=lambda: self,  # type: ignore[arg-type,return-value]
+            memory_mb=64,
+        )
+        self.launcher = Launcher(
+            sandboxes=self.sandboxes,
+            standbys=self.standbys,
+            images=NoImages(),
+            bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
             calls=FunctionDoor(Sessions()),
             freeze=True,
@@ -351,6 +387,7 @@ class World:
         return self.fleet
 
     async def close(self) -> None:
+        await self.standbys.close()
         await self.fleet.close(0)
         await self.launcher.close()
 
@@ -633,7 +670,7 @@ class TestLaunchFailures:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """A sandbox that does not come up fails its invocation with a reason, and only that one."""
-        monkeypatch.setattr(launcher_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
+        monkeypatch.setattr(sandboxes_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
         world.spawner.kinds = [kind]
         with pytest.raises(LambdaError, match=text) as caught:
             await world.invoke(f)
@@ -678,10 +715,10 @@ class TestLaunchFailures:
         world.spawner.may_launch.clear()
         call = asyncio.create_task(world.invoke(f))
         await world.until(lambda: world.spawner.under_way)
-        [sandbox_id] = world.launcher._dialled
+        [sandbox_id] = world.sandboxes._dialled
         world.spawner.failures = [SpawnerError("the engine says no")]
         world.spawner.events.put_nowait(SandboxDeath(sandbox_id, "ended"))
-        await world.until(world.launcher._dialled[sandbox_id].done)
+        await world.until(world.sandboxes._dialled[sandbox_id].done)
         world.spawner.may_launch.set()
         with pytest.raises(LambdaError, match="the engine says no"):
             await call
@@ -913,7 +950,7 @@ class TestEnds:
         await world.invoke_whole(f)
         [life] = world.fleet._lives.values()
         life.cancel()
-        await world.until(lambda: world.launcher._removals)
+        await world.until(lambda: world.sandboxes._removals)
         life.cancel()
         await asyncio.wait([life])
         await world.launcher.close()
