@@ -444,34 +444,39 @@ def _peak(pid: int) -> float:
 
 
 async def cold(run: Run, plane: Berth) -> None:
-    """A new function's first invoke to its answer, beside a bare container with the runtime, and `docker run`."""
-    ways: dict[str, Callable[[int], Awaitable[float]]] = {
-        "Berth": lambda number: _cold_berth(plane, number),
-        "floor": lambda _: _cold_floor(run.bench),
-        "engine": lambda _: _cold_engine(run.bench),
-    }
-    if run.rie and shutil.which("docker"):
-        ways["RIE"] = lambda _: _cold_rie(run.bench)
-    elif run.rie:
-        run.fail("cold start of RIE", Failed("there is no docker command"))
-    found: dict[str, list[float]] = {peer: [] for peer in ways}
-    for number in range(run.extent.cold + 1):
-        for peer in _rotated(list(ways), number):
-            seconds = await ways[peer](number)
-            if number:
-                found[peer].append(1000 * seconds)
-    engine = found.pop("engine")
-    run.findings.add("cold start, first answer", "ms", found, "<= floor + 30 ms, 1/3 RIE with standby")
-    run.findings.add("cold start beyond the floor", "ms", {"Berth": _beyond(found)}, "<= 30")
+    """A new function's first invoke to its answer, with a sandbox standing by and without.
+
+    Beside it a bare container with the runtime, and `docker run` of the image with RIE.
+    """
+    async with peers.berth(run.bench, run.command, "alone", BERTH_STANDBY="false") as alone:
+        ways: dict[str, Callable[[int], Awaitable[float]]] = {
+            "standby": lambda number: _cold_berth(plane, number, standby=True),
+            "alone": lambda number: _cold_berth(alone, number, standby=False),
+            "floor": lambda _: _cold_floor(run.bench),
+            "engine": lambda _: _cold_engine(run.bench),
+        }
+        if run.rie and shutil.which("docker"):
+            ways["RIE"] = lambda _: _cold_rie(run.bench)
+        elif run.rie:
+            run.fail("cold start of RIE", Failed("there is no docker command"))
+        found: dict[str, list[float]] = {peer: [] for peer in ways}
+        for number in range(run.extent.cold + 1):
+            for peer in _rotated(list(ways), number):
+                seconds = await ways[peer](number)
+                if number:
+                    found[peer].append(1000 * seconds)
+    engine, standby, without = (found.pop(way) for way in ("engine", "standby", "alone"))
+    run.findings.add("cold start from standby, first answer", "ms", {"Berth": standby, **found}, "<= 1/3 RIE")
+    run.findings.add("cold start without standby, first answer", "ms", {"Berth": without, **found})
+    beyond = [mine - floor for mine, floor in zip(without, found["floor"], strict=True)]
+    run.findings.add("cold start without standby, beyond the floor", "ms", {"Berth": beyond}, "<= 30")
     run.findings.add("engine's create + start alone", "ms", {"floor": engine})
 
 
-def _beyond(found: Mapping[str, Sequence[float]]) -> list[float]:
-    return [mine - floor for mine, floor in zip(found["Berth"], found["floor"], strict=True)]
-
-
-async def _cold_berth(plane: Berth, number: int) -> float:
+async def _cold_berth(plane: Berth, number: int, *, standby: bool) -> float:
     target = await plane.function(f"cold-{number}")
+    while standby and not await plane.stands_by():  # noqa: ASYNC110  there is no event to wait for
+        await asyncio.sleep(0.1)
     return await _timed(peers.answered(target, target.request()))
 
 

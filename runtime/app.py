@@ -25,6 +25,7 @@ from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
 from runtime.objects import Objects
+from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
 from runtime.settings import Settings
@@ -98,7 +99,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.push_async_callback(logs.close)
     bundles = Bundles(settings.data_dir, store.blobs)
     parts.push_async_callback(bundles.close)
-    spawner, images = await parts.enter_async_context(_spawner(settings, instance))
+    courtesy = Courtesy()
+    spawner, images = await parts.enter_async_context(_spawner(settings, instance, courtesy))
     sessions = Sessions()
     calls = FunctionDoor(sessions, listens=settings.functions_may_call != "nothing")
     sandboxes = Sandboxes(spawner)
@@ -107,11 +109,13 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         images=images,
         places=bundles,
         catalog=lambda: store.catalog,
+        courtesy=courtesy,
         memory_mb=settings.standby_memory if settings.standby else 0,
     )
     launcher = Launcher(
         sandboxes=sandboxes,
         standbys=standbys,
+        courtesy=courtesy,
         images=images,
         bundles=bundles,
         logs=logs,
@@ -132,7 +136,6 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
-    standbys.open()
     parts.push_async_callback(standbys.close)
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
@@ -166,7 +169,9 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
 
 
 @asynccontextmanager
-async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[tuple[Spawner, Images]]:
+async def _spawner(
+    settings: Settings, instance: Instance, courtesy: Courtesy
+) -> AsyncIterator[tuple[Spawner, Images]]:
     """What the settings and the surroundings give to run functions with. Raises `SpawnerError`."""
     if settings.spawner != "process":
         try:
@@ -176,7 +181,7 @@ async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[tupl
                 raise
             logger.warning("functions run as local processes, weakly isolated, because %s", error)
         else:
-            async with _engine_spawner(engine, settings, instance) as found:
+            async with _engine_spawner(engine, settings, instance, courtesy) as found:
                 yield found
             return
     yield ProcessSpawner(instance.id, settings.data_dir), NoImages()
@@ -184,7 +189,7 @@ async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[tupl
 
 @asynccontextmanager
 async def _engine_spawner(
-    engine: Engine, settings: Settings, instance: Instance
+    engine: Engine, settings: Settings, instance: Instance, courtesy: Courtesy
 ) -> AsyncIterator[tuple[Spawner, Images]]:
     images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
     try:
@@ -195,6 +200,8 @@ async def _engine_spawner(
                 data_dir=settings.data_dir,
                 delivery=None if settings.delivery == "auto" else Delivery(settings.delivery),
                 link_host=settings.link_host,
+                spare_networks=settings.spare_networks,
+                courtesy=courtesy,
                 keep_output=settings.log_level == "debug",
             ),
             images,

@@ -33,6 +33,7 @@ from runtime.links import Link
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion, Scope
 from runtime.neighbours import Endpoints, function_variables
+from runtime.reserve import Courtesy
 from runtime.sandboxes import Order, Sandbox, Sandboxes, cannot_listen
 from runtime.spawners.base import (
     Delivery,
@@ -99,6 +100,7 @@ class Launcher:
         *,
         sandboxes: Sandboxes,
         standbys: Standbys,
+        courtesy: Courtesy,
         images: Images,
         bundles: Bundles,
         logs: LogStore,
@@ -109,6 +111,7 @@ class Launcher:
     ) -> None:
         self._sandboxes = sandboxes
         self._standbys = standbys
+        self._courtesy = courtesy
         self._images = images
         self._bundles = bundles
         self._logs = logs
@@ -133,6 +136,7 @@ class Launcher:
         except OSError as error:
             raise cannot_listen(facts.link_host, error) from error
         self.prepared.set()
+        self._standbys.open()
         logger.info("sandboxes: %s", facts.description)
         return facts
 
@@ -182,7 +186,7 @@ class Launcher:
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
         async with AsyncExitStack() as held:
-            with self._standbys.aside():
+            with self._courtesy.launch():
                 hosted = await self._launch(number, version, held, on_idle=on_idle, on_ended=on_ended)
             yield hosted
 
@@ -249,11 +253,11 @@ class Launcher:
         try:
             with ExitStack() as held:
                 held.callback(self._standbys.discard, standby)
-                sandbox = await standby.claimed()
+                sandbox = await self._standbys.claimed(standby)
                 await self._fit(sandbox, order)
                 held.pop_all()
         except (SpawnerError, OSError, StorageFull) as error:
-            logger.info("%r was of no use: %s", standby, error)
+            logger.info("a sandbox that stood by was of no use: %s", error)
             return None
         return sandbox
 

@@ -109,10 +109,10 @@ class Sandboxes:
         elif dialled.exception() is None:
             dialled.result().cut(death.reason, out_of_memory=death.out_of_memory)
 
-    async def start(self, order: Order, sandbox_id: str | None = None) -> Sandbox:
+    async def start(self, order: Order, sandbox_id: str | None = None, *, ahead: bool = False) -> Sandbox:
         """Start a sandbox and wait for its agent; one that fails or is cancelled leaves nothing behind.
 
-        Raises `SpawnerError`.
+        `ahead`: nobody else waits for it. Raises `SpawnerError`.
         """
         facts = self.the_facts
         spec = SandboxSpec(
@@ -125,6 +125,7 @@ class Sandboxes:
             opt=order.opt,
             link=f"{facts.dial_host}:{self._links.port}",
             token=secrets.token_urlsafe(24),
+            ahead=ahead,
         )
         async with AsyncExitStack() as held:
             handle, link = await self._launch(spec, held)

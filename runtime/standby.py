@@ -1,22 +1,21 @@
 """Standby sandboxes: started before any function needs them, their agents connected, with nothing to do.
 
-How many there are is `core.standby`'s to say; this module starts and ends them. It does so in the background, one at a
-time, and steps aside while anybody waits for a launch. Whoever claims a standby owns its sandbox from then on.
+What is made and when is `reserve`'s; this module knows what a standby is, and how one dies. Whoever claims one owns its
+sandbox from then on, and makes it what a function needs.
 
 Engines that cannot change the limits of a running container cannot have standbys: that is found out with the first one.
 """
 
-import asyncio
 import logging
 import time
-from asyncio import Task
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
 from rapid.invocation import ExitStatus
-from runtime.core.standby import Action, End, Start, Stock
+from runtime.core.standby import Stock
+from runtime.reserve import Courtesy, Item, NotYet, Reserve
 from runtime.sandboxes import Order, Sandbox, Sandboxes, new_id
 from runtime.spawners.base import Delivery, SpawnerError
 from runtime.spawners.common import AGENT_MEMORY_MB
@@ -28,10 +27,8 @@ USUAL_MB = 128
 """What a standby is made for until a function of its runtime has been launched: Lambda's default."""
 USUAL_STORAGE_MB = 512
 """Of a spawner that resizes, nothing depends on it."""
-SETTLING = 0.25
-"""Seconds after a launch in which its function initialises, and no standby starts."""
-PATIENCE = 3.0
-"""Seconds after which initialisations are no reason any more not to start one; launches always are."""
+
+Standby = Item[Sandbox]
 
 
 class Images(Protocol):
@@ -49,73 +46,8 @@ class Places(Protocol):
     async def remove_place(self, sandbox_id: str) -> None: ...
 
 
-class Standby:
-    """A sandbox that stands by, or is on its way to; also its link's observer, as long as nobody has claimed it."""
-
-    def __init__(
-        self, number: int, runtime: str, start: Task[Sandbox], on_lost: "Callable[[Standby], None]"
-    ) -> None:
-        self.number = number
-        self.runtime = runtime
-        self._began = time.time()
-        self._start = start
-        self._on_lost = on_lost
-
-    def __repr__(self) -> str:
-        return f"<Standby {self.number} of {self.runtime}>"
-
-    @property
-    def sandbox(self) -> Sandbox | None:
-        """What stands by, once it does."""
-        start = self._start
-        return (
-            start.result() if start.done() and not start.cancelled() and start.exception() is None else None
-        )
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Why it does not."""
-        start = self._start
-        return start.exception() if start.done() and not start.cancelled() else None
-
-    async def claimed(self) -> Sandbox:
-        """The sandbox, for whoever has claimed it and closes it from now on. Raises `SpawnerError`."""
-        sandbox = await asyncio.shield(self._start)
-        sandbox.link.observer = None
-        return sandbox
-
-    async def close(self) -> None:
-        """Remove the sandbox, or do not start it."""
-        self._start.cancel()
-        await asyncio.wait([self._start])
-        if sandbox := self.sandbox:
-            sandbox.link.observer = None
-            await sandbox.close()
-
-    def describe(self, now: float) -> dict[str, Any]:
-        sandbox = self.sandbox
-        return {
-            "environment": sandbox.handle.sandbox_id if sandbox else None,
-            "runtime": self.runtime,
-            "state": "standby" if sandbox else "launching",
-            "spawner": sandbox.handle.spawner if sandbox else None,
-            "reference": sandbox.handle.reference if sandbox else None,
-            "age": now - self._began,
-        }
-
-    def output(self, process: int, stream: int, data: bytes) -> None:
-        """Nothing runs in it that could write."""
-
-    def exited(self, process: int, status: ExitStatus) -> None:
-        """Nothing runs in it that could end."""
-
-    def lost(self, reason: str, *, out_of_memory: bool = False) -> None:  # noqa: ARG002  the observer's signature
-        logger.info("%r has ended: %s", self, reason)
-        self._on_lost(self)
-
-
 class Standbys:
-    """See the module's text."""
+    """The standbys of one control plane, by runtime."""
 
     def __init__(
         self,
@@ -124,6 +56,7 @@ class Standbys:
         images: Images,
         places: Places,
         catalog: Callable[[], Catalog],
+        courtesy: Courtesy,
         memory_mb: int,
         room: Callable[[], int] | None = None,
     ) -> None:
@@ -131,137 +64,86 @@ class Standbys:
         self._sandboxes = sandboxes
         self._images = images
         self._places = places
-        self._runtimes = _Runtimes(catalog)
         self._memory_mb = memory_mb
         self._room = room
-        self._stock = Stock(AGENT_MEMORY_MB)
-        self._standbys: dict[int, Standby] = {}
         self._sizes: dict[str, int] = {}
         #: By runtime: the memory of the last function that was launched.
-        self._waiting = 0
-        #: Launches that somebody waits for.
-        self._settling = 0
-        #: Those that are done, their functions still initialising.
-        self._last_start = 0.0
-        self._failing: set[str] = set()
-        #: Runtimes whose last start failed.
         self._missing: set[str] = set()
-        #: Runtimes without an image yet.
+        #: Runtimes that have no image yet.
         self._proven = False
-        #: Whether limits of running sandboxes have been changed.
-        self._off = False
-        self._look = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._keeper: Task[None] | None = None
-        self._ends: set[Task[None]] = set()
+        #: Whether limits of a running sandbox have been changed.
+        self._reserve = Reserve(
+            "sandbox stands by",
+            Stock(AGENT_MEMORY_MB),
+            make=self._start,
+            remove=_remove,
+            needed=_Runtimes(catalog).needed,
+            room=self._budget,
+            courtesy=courtesy,
+            on_made=self._watch,
+        )
 
     def __repr__(self) -> str:
-        return f"<Standbys [{self._stock!r}{', off' if self._off else ''}]>"
+        return f"<Standbys [{self._reserve!r}]>"
 
     def open(self) -> None:
-        """Begin to keep them, as soon as sandboxes can be started."""
-        self._keeper = asyncio.create_task(self._keep(), name="standbys")
+        """Begin to keep them. Sandboxes can be started by now."""
+        if self._memory_mb and self._sandboxes.the_facts.resizes:
+            self._reserve.open()
 
     async def close(self) -> None:
         """End all of them."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
-        self._turn_off()
-        while self._ends:
-            await asyncio.wait(self._ends)
+        await self._reserve.close()
 
     # The launcher's side
 
     def claim(self, runtime: str, memory_mb: int) -> Standby | None:
-        """A standby for a function of this size, which is the caller's now. One that is starting is better than none."""
+        """A standby for a function of this size. One that is starting is sooner there than a new one would be."""
         self._sizes[runtime] = memory_mb
-        number = self._stock.claim(runtime, self._loop.time())
-        self._look.set()
-        return None if number is None else self._standbys.pop(number)
+        return self._reserve.claim(runtime)
+
+    async def claimed(self, standby: Standby) -> Sandbox:
+        """Its sandbox, the claimer's to close from now on. Raises `SpawnerError`."""
+        sandbox = await standby.made()
+        sandbox.link.observer = None
+        return sandbox
 
     def discard(self, standby: Standby) -> None:
-        """One that was claimed is of no use."""
-        self._end(standby)
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Around a launch: no standby is started meanwhile, nor while its function initialises."""
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-            self._settling += 1
-            self._loop.call_later(SETTLING, self._settled)
+        """One that was claimed is of no use: remove it."""
+        self._reserve.discard(standby)
 
     def image_is_there(self, runtime: str) -> None:
+        """It may not have been before."""
         if runtime in self._missing:
             self._missing.discard(runtime)
-            self._stock.forgive(runtime)
-            self._look.set()
+            self._reserve.forgive(runtime)
 
     # The fleet's side
 
     @property
     def memory_mb(self) -> int:
         """What they take."""
-        return self._stock.memory_mb
+        return self._reserve.memory_mb
 
     def release(self, memory_mb: int) -> int:
         """Give up so much memory if there is as much; how much it was, in MB."""
-        before = self._stock.memory_mb
-        self._act(self._stock.release(memory_mb, self._loop.time()))
-        return before - self._stock.memory_mb
+        return self._reserve.release(memory_mb)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The standbys, for people and `berth ps`. Times in seconds."""
         now = time.time()
-        return [standby.describe(now) for standby in self._standbys.values()]
+        return [_describe(standby, now) for standby in self._reserve.items]
 
-    # Keeping them
-
-    async def _keep(self) -> None:
-        await self._sandboxes.prepared.wait()
-        while self._sandboxes.the_facts.resizes and not self._off:
-            self._look.clear()
-            now = self._loop.time()
-            self._stock.need(self._runtimes.needed())
-            self._act(self._stock.plan(now, self._budget(), may_start=self._may_start(now)))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._stock.next_look(now) - now):
-                    await self._look.wait()
+    # Making them
 
     def _budget(self) -> int:
         return self._memory_mb if self._room is None else min(self._memory_mb, self._room())
-
-    def _may_start(self, now: float) -> bool:
-        """Not in the way of a launch. Initialisations are no reason any more where there is one after the other."""
-        return not self._waiting and (not self._settling or now - self._last_start > PATIENCE)
-
-    def _settled(self) -> None:
-        self._settling -= 1
-        self._look.set()
-
-    def _act(self, actions: Sequence[Action]) -> None:
-        for action in actions:
-            match action:
-                case Start(number, kind):
-                    self._begin(number, str(kind))
-                case End(number):
-                    self._end(self._standbys.pop(number))
-
-    def _begin(self, number: int, runtime: str) -> None:
-        self._last_start = self._loop.time()
-        start = asyncio.create_task(self._start(runtime), name=f"standby {number} of {runtime}")
-        standby = self._standbys[number] = Standby(number, runtime, start, self._lost)
-        start.add_done_callback(lambda _: self._begun(standby))
 
     async def _start(self, runtime: str) -> Sandbox:
         image = await self._images.existing(runtime)
         if image is None:
             self._missing.add(runtime)
-            raise SpawnerError(f"there is no image for {runtime} yet")
+            raise NotYet(f"there is no image for {runtime} yet")
         sandbox_id = new_id()
         async with AsyncExitStack() as held:
             task_root = opt = None
@@ -276,7 +158,7 @@ class Standbys:
                 task_root=task_root,
                 opt=opt,
             )
-            sandbox = await self._sandboxes.start(order, sandbox_id)
+            sandbox = await self._sandboxes.start(order, sandbox_id, ahead=True)
             held.push_async_exit(sandbox.held)
             await self._prove(sandbox)
             sandbox.held = held.pop_all()
@@ -290,61 +172,36 @@ class Standbys:
             await self._sandboxes.resize(sandbox, sandbox.order.memory_mb)
         except SpawnerError as error:
             if sandbox.link.lost is None:
-                logger.warning(
-                    "no sandboxes stand by, because limits of a running one cannot be changed: %s", error
-                )
-                self._turn_off()
+                text = "no sandboxes stand by, because limits of a running one cannot be changed: %s"
+                logger.warning(text, error)
+                self._reserve.turn_off()
             raise
         self._proven = True
 
-    def _begun(self, standby: Standby) -> None:
-        """Its start is over, one way or the other."""
-        now = self._loop.time()
-        self._look.set()
-        sandbox = standby.sandbox
-        if sandbox is None:
-            self._stock.lost(standby.number, now)
-            self._standbys.pop(standby.number, None)
-            self._complain(standby)
-            return
-        self._failing.discard(standby.runtime)
-        self._stock.ready(standby.number, now)
-        if standby.number not in self._standbys:  # claimed or given up meanwhile
-            return
-        sandbox.link.observer = standby
-        if sandbox.link.lost is not None:
-            standby.lost(sandbox.link.lost)
+    def _watch(self, standby: Standby) -> None:
+        """Hear of its end while it stands by."""
+        if (sandbox := standby.thing) is not None:
+            sandbox.link.observer = watch = _Watch(standby, self._reserve.lost)
+            if sandbox.link.lost is not None:
+                watch.lost(sandbox.link.lost)
 
-    def _complain(self, standby: Standby) -> None:
-        """Of the first failure in a row; whoever launches a function hears the others."""
-        failure = standby.failure
-        if failure is None or standby.runtime in self._missing or self._off:
-            return
-        known = isinstance(failure, (SpawnerError, OSError))
-        level = logging.DEBUG if standby.runtime in self._failing else logging.WARNING
-        self._failing.add(standby.runtime)
-        logger.log(
-            level, "%r could not be started: %s", standby, failure, exc_info=None if known else failure
-        )
 
-    def _lost(self, standby: Standby) -> None:
-        """One that stood by is dead."""
-        if self._standbys.pop(standby.number, None) is None:
-            return
-        self._stock.lost(standby.number, self._loop.time())
-        self._end(standby)
-        self._look.set()
+class _Watch:
+    """The observer of a link whose sandbox runs nothing."""
 
-    def _end(self, standby: Standby) -> None:
-        end = asyncio.create_task(standby.close(), name=f"end of {standby!r}")
-        self._ends.add(end)
-        end.add_done_callback(self._ends.discard)
+    def __init__(self, standby: Standby, on_lost: Callable[[Standby], None]) -> None:
+        self._standby = standby
+        self._on_lost = on_lost
 
-    def _turn_off(self) -> None:
-        """Keep none any more."""
-        self._off = True
-        self._stock.need(())
-        self._act(self._stock.plan(self._loop.time(), 0, may_start=False))
+    def output(self, process: int, stream: int, data: bytes) -> None:
+        """Nobody could write."""
+
+    def exited(self, process: int, status: ExitStatus) -> None:
+        """Nobody could end."""
+
+    def lost(self, reason: str, *, out_of_memory: bool = False) -> None:  # noqa: ARG002  the observer's signature
+        logger.info("a sandbox for %s that stood by has ended: %s", self._standby.kind, reason)
+        self._on_lost(self._standby)
 
 
 class _Runtimes:
@@ -363,3 +220,20 @@ class _Runtimes:
                 each.config.runtime for each in catalog.all_functions() if each.config.runtime is not None
             )
         return self._needed
+
+
+async def _remove(sandbox: Sandbox) -> None:
+    sandbox.link.observer = None
+    await sandbox.close()
+
+
+def _describe(standby: Standby, now: float) -> dict[str, Any]:
+    sandbox = standby.thing
+    return {
+        "environment": sandbox.handle.sandbox_id if sandbox else None,
+        "runtime": standby.kind,
+        "state": "standby" if sandbox else "launching",
+        "spawner": sandbox.handle.spawner if sandbox else None,
+        "reference": sandbox.handle.reference if sandbox else None,
+        "age": now - standby.since,
+    }

@@ -112,12 +112,12 @@ class Stock:
         """Functions exist for these kinds and for no others."""
         self._needed = frozenset(kinds)
 
-    def claim(self, kind: Kind, now: float) -> int | None:
-        """A launch wants a sandbox of this kind. One that is ready; else one that is starting; else none."""
+    def claim(self, kind: Kind, now: float, *, unfinished: bool = True) -> int | None:
+        """A launch wants a sandbox of this kind. One that is ready; else one that is starting, if wanted; else none."""
         demand = self._demand(kind)
         demand.add(now)
         found = next((each for each in demand.held if self._standbys[each].ready), None)
-        if found is None:
+        if found is None and unfinished:
             found = next(iter(demand.held), None)
         if found is not None:
             if self._standbys[found].ready:

@@ -72,6 +72,8 @@ class SandboxSpec:
     """`host:port` that the agent dials; the host is the spawner's `dial_host`."""
     token: str
     """One-time secret by which the link recognises this sandbox."""
+    ahead: bool = False
+    """Nobody waits for it: what would make its start quicker is left for others."""
 
 
 @dataclass(frozen=True, slots=True)

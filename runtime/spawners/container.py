@@ -25,6 +25,7 @@ OWNER = "berth"
 SANDBOX = "berth.sandbox"
 RUNTIME = "berth.runtime"
 PROBE = "berth.probe"
+PAUSE = "berth.pause"
 PROCESS = "berth.process"
 """The control plane's process, see `owners`."""
 
@@ -106,16 +107,17 @@ def name_of(owner: str, sandbox_id: str) -> str:
     return f"berth-{owner}-{sandbox_id}"
 
 
-def container(spec: SandboxSpec, around: Surroundings) -> Document:
-    """The body of the engine's `POST /containers/create`."""
+def container(spec: SandboxSpec, around: Surroundings, joined: str | None = None) -> Document:
+    """The body of the engine's `POST /containers/create`. `joined`: a pause whose network and names it shares."""
+    own = {"Hostname": spec.sandbox_id[:63]} if joined is None else {}
     return {
+        **own,
         "Image": spec.image,
         "Entrypoint": [],
         "Cmd": agent_command(PYTHON),
         "Env": [f"{name}={value}" for name, value in agent_environment(spec).items()],
         "User": "0:0",
         "WorkingDir": "/",
-        "Hostname": spec.sandbox_id[:63],
         "Labels": {
             OWNER: around.owner,
             PROCESS: around.process,
@@ -124,9 +126,7 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
         },
         "StopTimeout": 0,
         "HostConfig": {
-            "NetworkMode": around.network,
-            # By these names listeners of telemetry know where they are.
-            "ExtraHosts": [*(f"{name}:127.0.0.1" for name in HOSTS), *around.extra_hosts],
+            **(_network(around) if joined is None else {"NetworkMode": f"container:{joined}"}),
             "Mounts": [
                 _volume("/tmp"),  # noqa: S108  a place in the sandbox
                 _tree("/var/task", spec.task_root),
@@ -136,6 +136,37 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
             "Init": False,
             **hardening(spec.memory_mb, around.left_out),
         },
+    }
+
+
+def pause(identity: str, image: str, around: Surroundings) -> Document:
+    """A container that holds a network and does nothing, with nothing that it could do."""
+    return {
+        "Image": image,
+        "Entrypoint": [],
+        "Cmd": ["/bin/sleep", "infinity"],
+        "Env": [],
+        "User": "65534:65534",
+        "WorkingDir": "/",
+        "Hostname": identity,
+        "Labels": {OWNER: around.owner, PROCESS: around.process, PAUSE: "1"},
+        "StopTimeout": 0,
+        "HostConfig": {
+            **_network(around),
+            "LogConfig": {"Type": "none"},
+            "Init": False,
+            **hardening(0, around.left_out),
+            "CapAdd": [],
+        },
+    }
+
+
+def _network(around: Surroundings) -> Document:
+    """A network namespace of its own, and the names that are known in it."""
+    return {
+        "NetworkMode": around.network,
+        # By these names listeners of telemetry know where they are.
+        "ExtraHosts": [*(f"{name}:127.0.0.1" for name in HOSTS), *around.extra_hosts],
     }
 
 

@@ -114,6 +114,10 @@ class Engine:
     async def start(self, container: str) -> None:
         await self._call(self._client.start, container)
 
+    async def kill(self, container: str) -> None:
+        """End a container that runs."""
+        await self._call(self._client.kill, container)
+
     async def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes. One that is gone or going is no error."""
         try:

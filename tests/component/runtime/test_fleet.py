@@ -29,6 +29,7 @@ from runtime.errors import LambdaError, PreparationFailed
 from runtime.fleet import Fleet
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
 from runtime.spawners.base import (
@@ -356,16 +357,19 @@ class World:
         self.known_aliases: list[Alias] = []
         self.sandboxes = Sandboxes(self.spawner)
         bundles = Files(path)
+        courtesy = Courtesy()
         self.standbys = Standbys(
             self.sandboxes,
             images=NoImages(),
             places=bundles,
             catalog=lambda: self,  # type: ignore[arg-type,return-value]
+            courtesy=courtesy,
             memory_mb=64,
         )
         self.launcher = Launcher(
             sandboxes=self.sandboxes,
             standbys=self.standbys,
+            courtesy=courtesy,
             images=NoImages(),
             bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
