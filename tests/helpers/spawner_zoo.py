@@ -131,6 +131,7 @@ class FakeSpawner:
         """What sandboxes say when they are asked for what a directory holds."""
         self.leftovers: list[SandboxHandle] = []
         """What an earlier control plane left: the first listing shows it."""
+        self.resizes = False
         self.sizes: dict[str, int] = {}
         """Memory that sandboxes were given after their start."""
         self.is_closed = False
@@ -138,7 +139,7 @@ class FakeSpawner:
         self._told: asyncio.Queue[SandboxDeath | None] = asyncio.Queue()
 
     async def prepare(self) -> SpawnerFacts:
-        return SpawnerFacts("127.0.0.1", self.delivery, "a fake")
+        return SpawnerFacts("127.0.0.1", self.delivery, "a fake", resizes=self.resizes)
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         self.launched.append(spec)

@@ -20,12 +20,15 @@ from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
+from runtime import launcher as launcher_module
+from runtime import reserve as reserve_module
 from runtime import sandboxes as sandboxes_module
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.pool import Place
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.files import StorageFull
 from runtime.fleet import Fleet
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
@@ -233,6 +236,17 @@ class Stubborn(Sandbox):
             super().hear(kind, payload)
 
 
+class Unpacking(Sandbox):
+    """Takes files over its link."""
+
+    def hear(self, kind: Kind, payload: bytes) -> None:
+        if kind is Kind.TREE:
+            self.path = wire.fields(payload)["path"]
+        elif kind is Kind.TREE_END:
+            self.send(wire.message(Kind.TREE_DONE, path=self.path, error=None))
+        super().hear(kind, payload)
+
+
 class Spawner:
     """Starts sandboxes as tasks."""
 
@@ -356,11 +370,12 @@ class World:
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
         self.known_aliases: list[Alias] = []
         self.sandboxes = Sandboxes(self.spawner)
-        bundles = Files(path)
+        self.files = bundles = Files(path)
+        self.images = NoImages()
         courtesy = Courtesy()
         self.standbys = Standbys(
             self.sandboxes,
-            images=NoImages(),
+            images=self.images,
             places=bundles,
             catalog=lambda: self,  # type: ignore[arg-type,return-value]
             courtesy=courtesy,
@@ -370,7 +385,7 @@ class World:
             sandboxes=self.sandboxes,
             standbys=self.standbys,
             courtesy=courtesy,
-            images=NoImages(),
+            images=self.images,
             bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
             calls=FunctionDoor(Sessions()),
@@ -402,6 +417,9 @@ class World:
 
     def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
         return self.functions.get((name, version))
+
+    def all_functions(self) -> Sequence[FunctionVersion]:
+        return list(self.functions.values())
 
     def aliases(self, scope: Scope, function: str) -> Sequence[Alias]:
         return [alias for alias in self.known_aliases if alias.function == function]
@@ -997,14 +1015,6 @@ async def test_leftovers(world: World, tmp_path: Path) -> None:
 async def test_copy(tmp_path: Path) -> None:
     """Where the engine does not see the control plane's files, they go over the link before anything starts."""
 
-    class Unpacking(Sandbox):
-        def hear(self, kind: Kind, payload: bytes) -> None:
-            if kind is Kind.TREE:
-                self.path = wire.fields(payload)["path"]
-            elif kind is Kind.TREE_END:
-                self.send(wire.message(Kind.TREE_DONE, path=self.path, error=None))
-            super().hear(kind, payload)
-
     world = World(tmp_path)
     f = world.put(function())
     world.spawner.delivery = Delivery.COPY
@@ -1191,3 +1201,128 @@ async def test_an_alias_moves_on(world: World, f: FunctionVersion) -> None:
     await world.invoke_whole(as_run_by(moved, two))
     await world.invoke_whole(one)
     assert len(world.spawner.launched) == 3
+
+
+class TestStandbys:
+    @pytest.fixture
+    async def world(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+        """Where limits can be changed, a sandbox stands by as soon as there is a function."""
+        monkeypatch.setattr(reserve_module, "SETTLING", 0.0)
+        world = World(tmp_path)
+        world.spawner.resizes = True
+        await world.fleet.open()
+        yield world
+        await world.close()
+        assert not world.spawner.sandboxes, "sandboxes are left"
+        assert not world.files.places, "places are left"
+
+    async def ready(self, world: World) -> str:
+        """Wait for one that stands by, and no other under way; its name."""
+        await world.until(lambda: [each["state"] for each in world.standbys.snapshot()] == ["standby"])
+        return str(world.standbys.snapshot()[0]["environment"])
+
+    async def test_a_function_gets_what_stands_by(self, world: World, f: FunctionVersion) -> None:
+        """Its files are shown where the standby's are, its limits are its own, and another one stands by."""
+        name = await self.ready(world)
+        g = world.put(function("g", memory_size=1769))
+        assert await world.invoke_whole(g, b"1") == b"1"
+        [seen] = world.fleet.snapshot()
+        assert seen["environment"] == name
+        assert world.spawner.sizes[name] == 1769
+        spec = world.spawner.sandboxes[name].spec
+        assert spec.task_root
+        assert spec.opt
+        assert world.files.places[name] == {spec.task_root: world.files.path, spec.opt: world.files.path}
+        assert await self.ready(world) != name
+
+    async def test_the_size_it_has_is_not_given_again(self, world: World, f: FunctionVersion) -> None:
+        """The engine takes some milliseconds for it. (The first one ever is asked, to see whether it can.)"""
+        name = await self.ready(world)
+        world.spawner.sizes.clear()
+        await world.invoke_whole(f)
+        assert world.fleet.snapshot()[0]["environment"] == name
+        assert world.spawner.sizes == {}
+
+    async def test_what_cannot_be_resized_is_no_obstacle(self, world: World, f: FunctionVersion) -> None:
+        """A new sandbox is started, and the useless one goes."""
+        name = await self.ready(world)
+        world.spawner.refusals = [SpawnerError("the engine says no")]
+        g = world.put(function("g", memory_size=1769))
+        assert await world.invoke_whole(g, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+        await world.until(lambda: name not in world.spawner.sandboxes)
+
+    async def test_what_dies_in_this_moment_is_no_obstacle(self, world: World, f: FunctionVersion) -> None:
+        """It was claimed and is dead before it is of use."""
+        name = await self.ready(world)
+        usual = world.files.fill
+
+        async def fill(sandbox_id: str, shown: Mapping[Path, Path]) -> None:
+            await usual(sandbox_id, shown)
+            world.spawner.sandboxes[name].vanish()
+            await world.until(lambda: world.sandboxes._dialled[name].result().lost)
+
+        world.files.fill = fill  # type: ignore[method-assign]
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+
+    async def test_files_that_cannot_be_shown_are_no_obstacle(self, world: World, f: FunctionVersion) -> None:
+        """A full disk has no room for directories: a new sandbox needs none."""
+        name = await self.ready(world)
+
+        async def fill(sandbox_id: str, shown: Mapping[Path, Path]) -> None:
+            raise StorageFull("no space")
+
+        world.files.fill = fill  # type: ignore[method-assign]
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+
+    async def test_very_many_files_get_a_new_sandbox(self, world: World, f: FunctionVersion) -> None:
+        """Linking them would take longer; what stands by is left for others."""
+        name = await self.ready(world)
+        world.files.size = launcher_module.MOST_LINKED
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+        assert await self.ready(world) == name
+
+    async def test_another_image_gets_a_new_sandbox(
+        self, world: World, f: FunctionVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The image has been built anew since."""
+        name = await self.ready(world)
+
+        async def ensure(runtime: str, progress: Callable[[str], None]) -> str:
+            return "another"
+
+        monkeypatch.setattr(world.images, "ensure", ensure)
+        await world.invoke_whole(f)
+        assert world.fleet.snapshot()[0]["environment"] != name
+        await world.until(lambda: name not in world.spawner.sandboxes)
+
+    async def test_files_by_copy(self, tmp_path: Path) -> None:
+        """Over the link, into a sandbox that stood by as into a new one."""
+        world = World(tmp_path)
+        world.spawner.resizes = True
+        world.spawner.delivery = Delivery.COPY
+        world.spawner.kinds = [Unpacking, Unpacking]
+        f = world.put(function())
+        await world.fleet.open()
+        name = await self.ready(world)
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] == name
+        assert world.spawner.sandboxes[name].heard[0] is Kind.TREE
+        assert world.files.places == {}
+        await world.close()
+
+    @pytest.mark.parametrize("turns", [0, 1, 2, 4, 8, 16])
+    async def test_a_caller_that_leaves(self, world: World, f: FunctionVersion, turns: int) -> None:
+        """Whenever it does: the standby becomes an environment, or goes, and nothing is left of it."""
+        await self.ready(world)
+        call = asyncio.create_task(world.invoke(f))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for life in world.fleet._lives.values():
+            life.cancel()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert await world.invoke_whole(f, b"1") == b"1"
