@@ -154,7 +154,7 @@ class Berth:
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("wb") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command, "up", "--port", "0", "--data-dir", str(self.data_dir), "--ready-fd", str(writer),
-                stdin=DEVNULL, stdout=log, stderr=log, pass_fds=[writer], env={**os.environ, **self.environment},
+                stdin=DEVNULL, stdout=log, stderr=log, pass_fds=[writer], env={**os.environ, "BERTH_WARM_AHEAD": "false", **self.environment},
                 start_new_session=True,  # Ctrl-C is ours: it ends when it is told to
             )  # fmt: skip
         os.close(writer)

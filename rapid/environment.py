@@ -154,6 +154,11 @@ class Environment:
         return self._core.is_over
 
     @property
+    def init_failure(self) -> Fault | None:
+        """What its last initialisation failed of; None where that was successful, or is not over."""
+        return self._core.init_failure
+
+    @property
     def has_extensions(self) -> bool:
         """Whether extensions are switched on."""
         return not self._processes.are_extensions_off

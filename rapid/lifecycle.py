@@ -125,6 +125,8 @@ class Lifecycle:
         #: Of the current generation.
         self.generation = 0
         self.story = Story()
+        self.init_failure: Fault | None = None
+        #: What the last initialisation failed of, if it did.
         self._init: Initialisation | None = None
         #: Until it is over, the restoration included.
         self._prepared: Initialisation | None = None
@@ -261,6 +263,7 @@ class Lifecycle:
             return []
         self._memory_peak = max(self._memory_peak, event.memory_peak)
         self._init, self._prepared = None, init
+        self.init_failure = None
         logged = self._initialised(event.now, init)
         if current is not None:
             return [*logged, *self._deliver(event.now, current)]
@@ -488,6 +491,7 @@ class Lifecycle:
         init, self._init = self._init, None
         if init is None:
             return []
+        self.init_failure = fault
         statuses = [_status(each) for each in self.extensions.all if each.identifier or each.fault]
         self._failed = [*([] if init.is_restoring else statuses), *init.failed(now, fault)]
         if self.runtime is RuntimeState.ABSENT:

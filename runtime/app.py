@@ -18,12 +18,14 @@ from runtime.admin import handlers
 from runtime.api.function_door import FunctionDoor
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
+from runtime.core.room import Bounds, share
 from runtime.fleet import Fleet
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
 from runtime.launcher import Images, Launcher
 from runtime.logs import LogStore
+from runtime.model import FunctionVersion, ReservedConcurrency
 from runtime.objects import Objects
 from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
@@ -36,6 +38,7 @@ from runtime.spawners.local_runtime import NoImages
 from runtime.spawners.process import ProcessSpawner
 from runtime.standby import Standbys
 from runtime.store import Store
+from runtime.store.catalog import Catalog
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +114,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         catalog=lambda: store.catalog,
         courtesy=courtesy,
         memory_mb=settings.standby_memory if settings.standby else 0,
+        room=lambda: fleet.room(),  # noqa: PLW0108  it is made later
     )
     launcher = Launcher(
         sandboxes=sandboxes,
@@ -129,9 +133,15 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         launcher=launcher,
         spawner=spawner,
         catalog=lambda: store.catalog,
-        capacity=settings.max_environments,
-        parallel_launches=settings.launch_parallelism or os.cpu_count() or 1,
+        bounds=Bounds(
+            memory=settings.memory_budget or share(_machine_memory()),
+            environments=settings.max_environments,
+            launches=settings.launch_parallelism or os.cpu_count() or 1,
+        ),
+        measures_memory=settings.memory_budget is None,
+        room_wait=settings.room_wait,
         idle_timeout=settings.idle_timeout,
+        may_warm=lambda version: settings.warm_ahead and _may_run(store.catalog, version),
     )
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
@@ -166,6 +176,17 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.callback(logs.end_followers)
     await api.resume_pending()
     return address
+
+
+def _machine_memory() -> int:
+    """MB of this machine."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def _may_run(catalog: Catalog, version: FunctionVersion) -> bool:
+    """Whether the function's reserved concurrency leaves it any."""
+    reserved = catalog.attachment(ReservedConcurrency, version.scope, version.name)
+    return reserved is None or reserved.executions > 0
 
 
 @asynccontextmanager

@@ -35,13 +35,13 @@ class Outside:
 
 
 def initialization_type(version: FunctionVersion) -> str:
-    """How environments of the version come to be. Snapshots are of published versions only, as on AWS."""
+    """How environments of the version come to be, unless they are provisioned. Snapshots are of published versions only, as on AWS."""
     return SNAP_START if version.config.snap_starts and version.version != LATEST else ON_DEMAND
 
 
-def lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> Settings:
+def lifecycle_settings(version: FunctionVersion, kind: str, *, timeouts: bool) -> Settings:
+    """`kind` is the initialization type."""
     runtime = version.config.runtime or "provided.al2023"
-    kind = initialization_type(version)
     return Settings(
         version=version.version,
         memory_size=version.config.memory_size,
@@ -53,8 +53,10 @@ def lifecycle_settings(version: FunctionVersion, *, timeouts: bool) -> Settings:
     )
 
 
-def program(version: FunctionVersion, layout: Layout, stream: str, outside: Outside) -> Program:
-    """The runtime's process and where extensions are."""
+def program(
+    version: FunctionVersion, layout: Layout, stream: str, outside: Outside, kind: str = ON_DEMAND
+) -> Program:
+    """The runtime's process and where extensions are. `kind` is the initialization type."""
     variables = runtime_variables(
         version,
         layout=layout,
@@ -62,7 +64,7 @@ def program(version: FunctionVersion, layout: Layout, stream: str, outside: Outs
         log_stream=stream,
         credentials=outside.credentials,
         endpoints=outside.endpoints,
-        initialization_type=initialization_type(version),
+        initialization_type=kind,
     )
     return Program(
         argv=[_bootstrap(version.config.runtime or "", layout)],

@@ -8,23 +8,31 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar, cast
 
 from rapid.exchange import Ticket
-from rapid.invocation import Invocation, Outcome
+from rapid.invocation import Fault, Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
-from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
-from runtime.core.routing import ways_to_run
+from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Refuse
+from runtime.core.groups import Place
+from runtime.core.pool import Pool
+from runtime.core.room import Bound, Bounds, share
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
+
+__all__ = ["Fleet", "Kept", "KeptNews", "Key"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +40,34 @@ WAIT_LIMIT = 300.0
 """Seconds that an invocation waits for an environment, the build of a runtime image included."""
 END_LIMIT = 3.0
 """Seconds that an environment gets to end by itself before its sandbox is removed."""
-KEYS = 20_000
-"""Revisions whose keys are remembered."""
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for environments that have been idle too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """All that must be equal for an environment to serve an invocation."""
+class Kept(Enum):
+    """What can become of an environment that is kept."""
 
-    scope: Scope
-    name: str
-    version: str
-    code: str
-    config: str = field(repr=False)
-    record: FunctionVersion = field(compare=False, repr=False)
-    """What to launch for this key."""
+    READY = "ready"
+    FAILED = "failed"
+    """Its launch or its initialisation failed; it is launched again, later and later."""
+    ENDED = "ended"
+    """It had been ready; another one is launched."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptNews:
+    """Something has become of an environment that is kept."""
+
+    key: Key
+    what: Kept
+    reason: str = ""
+    """For people, of a failure and of an end."""
+    error_type: str | None = None
+    """Of an initialisation that failed, as in the log; None where the surroundings failed."""
+
+
+def _never(_: FunctionVersion) -> bool:
+    return False
 
 
 class Fleet:
@@ -60,16 +79,29 @@ class Fleet:
         launcher: Launcher,
         spawner: Spawner,
         catalog: Callable[[], Catalog],
-        capacity: int,
-        parallel_launches: int,
+        bounds: Bounds,
+        room_wait: float,
         idle_timeout: float,
+        measures_memory: bool = False,
+        may_warm: Callable[[FunctionVersion], bool] = _never,
     ) -> None:
+        """`measures_memory` makes the budget a share of the memory of the machine that sandboxes turn out to run on.
+
+        `may_warm` says of which versions an environment may be launched ahead of any invocation.
+        """
         self._launcher = launcher
         self._spawner = spawner
-        self._catalog = catalog
+        self._keys = Keys(catalog)
+        self._room_wait = room_wait
         self._idle_timeout = idle_timeout
-        self._pool = Pool(capacity)
-        self._launching = asyncio.Semaphore(parallel_launches)
+        self._measures_memory = measures_memory
+        self._may_warm = may_warm
+        self._pool = Pool(
+            bounds,
+            weigh=lambda key: cast("Key", key).memory,
+            family=lambda key: cast("Key", key).function,
+            room_wait=room_wait,
+        )
         self._hosted: dict[int, Hosted] = {}
         self._wanted: dict[int, Future[Hosted]] = {}
         #: By ticket: who waits for an environment.
@@ -77,15 +109,17 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
-        self._keys: dict[tuple[str, str], Key] = {}
-        #: By revision and version: keys that have been computed.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
+        self._wishes: dict[Key, asyncio.Task[None]] = {}
+        #: What is to be kept once its image and files are at hand.
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self.stories = Stories()
+        self.on_kept: Callable[[KeptNews], None] = _ignore
+        #: Hears of environments that are kept; by then the counts of `kept` are up to date.
 
     def __repr__(self) -> str:
         return f"<Fleet {self._pool!r}>"
@@ -106,23 +140,34 @@ class Fleet:
             await asyncio.wait(self._running, timeout=patience)
         for future in self._wanted.values():
             _refuse(future, _shutting_down())
+        for wish in self._wishes.values():
+            wish.cancel()
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
-        await asyncio.gather(*self._chores, *self._lives.values(), return_exceptions=True)
+        await asyncio.gather(
+            *self._chores, *self._wishes.values(), *self._lives.values(), return_exceptions=True
+        )
+        self._wishes.clear()
 
     # The invoker's side
 
     async def run(
-        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
+        self,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+        *,
+        provisioned: bool = False,
     ) -> Ticket:
         """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`.
 
-        A streamed response goes to `stream`, if there is one.
+        A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        hosted = await self._claim(version)
+        key = self._keys.of(version, provisioned=provisioned)
+        hosted = await self._claim(key)
         while hosted.environment.is_over:  # between the claim and now
-            hosted = await self._claim(version)
+            hosted = await self._claim(key)
         hosted.invocations += 1
         ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
         number = hosted.number
@@ -131,7 +176,11 @@ class Fleet:
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
-    async def _claim(self, version: FunctionVersion) -> Hosted:
+    async def _claim(self, key: Key) -> Hosted:
+        if not self._pool.knows(
+            key
+        ):  # an image that is built takes no launch from others, nor counts as a wait for room
+            await self._prepare(key.record)
         if self._closing:
             raise _shutting_down()
         self._last_ticket = number = self._last_ticket + 1
@@ -139,7 +188,7 @@ class Fleet:
         self._wanted[number] = future
         hosted: Hosted | None = None
         try:
-            self._act(self._pool.ask(number, self._key(version), self._loop.time()))
+            self._act(self._pool.ask(number, key, self._loop.time()))
             hosted = future.result() if future.done() else await _in_time(future)
             return hosted
         finally:
@@ -150,6 +199,14 @@ class Fleet:
             if hosted is None:
                 self._give_back(future)
 
+    async def _prepare(self, version: FunctionVersion) -> None:
+        try:
+            await _in_time(self._launcher.make_ready(version, logger.info))
+        except LambdaError:
+            raise
+        except Exception as error:  # noqa: BLE001  the caller is told
+            raise _no_environment(version, error) from None
+
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
         if future.done() and not future.cancelled() and future.exception() is None:
@@ -159,32 +216,41 @@ class Fleet:
         if not outcome.cancelled():  # that is a client that left: the function still works
             self._pool.responded(number, self._loop.time())
 
-    def _key(self, version: FunctionVersion) -> Key:
-        """The version's key; computed once for each of its revisions."""
-        revision = (version.revision_id, version.version)
-        key = self._keys.get(revision)
-        if key is None:
-            if len(self._keys) >= KEYS:
-                self._keys.clear()
-            key = Key(
-                version.scope,
-                version.name,
-                version.version,
-                version.code.digest,
-                repr(version.config),
-                version,
-            )
-            self._keys[revision] = key
+    # What is kept ready
+
+    def keep(self, version: FunctionVersion, count: int) -> Key:
+        """Have that many provisioned environments of the version from now on; 0 lets them go.
+
+        What becomes of them is told to `on_kept`, by their key. Those of a version that is out of date go by themselves.
+        """
+        key = self._keys.of(version, provisioned=True)
+        if wish := self._wishes.pop(key, None):
+            wish.cancel()
+        if self._closing:
+            return key
+        if not count or self._pool.kept(key)[0]:
+            self._keep(key, count)
+        else:
+            self._wishes[key] = asyncio.create_task(self._keep_when_ready(key, count), name="keep")
         return key
 
-    def _is_current(self, key: Key) -> bool:
-        """Whether the key is that of a version as it is now, or as one of its aliases runs it now."""
-        catalog = self._catalog()
-        current = catalog.function(key.scope, key.name, key.version)
-        if current is None:
-            return False
-        aliases = catalog.aliases(key.scope, key.name)
-        return any(self._key(way) == key for way in ways_to_run(current, aliases))
+    async def _keep_when_ready(self, key: Key, count: int) -> None:
+        """An image that is being built holds up nobody else's launches."""
+        with suppress(SpawnerError, OSError):  # the launch will say what is wrong
+            await self._launcher.make_ready(key.record, logger.info)
+        del self._wishes[key]
+        self._keep(key, count)
+
+    def _keep(self, key: Key, count: int) -> None:
+        if self._keys.is_current(key):
+            self._pool.restore(key)
+        elif count:
+            return
+        self._act(self._pool.keep(key, count, self._loop.time()))
+
+    def kept(self, version: FunctionVersion) -> tuple[int, int]:
+        """How many environments of the version are to be kept, and how many of those are ready."""
+        return self._pool.kept(self._keys.of(version, provisioned=True))
 
     # What the API is to call
 
@@ -197,13 +263,21 @@ class Fleet:
 
     def retired(self, scope: Scope, name: str) -> None:
         """The function, a version or an alias of it has been changed or deleted: environments of what was drain."""
-        for key in cast("list[Key]", self._pool.keys()):
-            if (key.scope, key.name) != (scope, name):
-                continue
-            if self._is_current(key):
+        for key in cast("list[Key]", self._pool.keys_of((scope, name))):
+            if self._keys.is_current(key):
                 self._pool.restore(key)
             else:
                 self._act(self._pool.retire(key, self._loop.time()))
+
+    def warm(self, version: FunctionVersion) -> None:
+        """The version is new, or newly led to: launch an environment ahead, if there is room to spare."""
+        key = self._keys.of(version)
+        if not self._closing and self._may_warm(version) and self._keys.is_current(key):
+            self._act(self._pool.warm(key, self._loop.time()))
+
+    def room(self) -> int:
+        """MB of the memory budget that no environment has taken."""
+        return self._pool.room
 
     def snapshot(self) -> list[dict[str, Any]]:
         """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
@@ -221,6 +295,7 @@ class Fleet:
             "region": hosted.version.scope.region,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
+            "purpose": self._pool.purpose(hosted.number).value if place else None,
             "phase": hosted.environment.phase.value,
             "spawner": hosted.handle.spawner,
             "reference": hosted.handle.reference,
@@ -245,8 +320,23 @@ class Fleet:
                     self._launch(number, cast("Key", key))
                 case Destroy(number):
                     self._end(number)
+                case Refuse(ticket, bound, for_good):
+                    _refuse(self._wanted[ticket], self._no_room(bound, for_good=for_good))
                 case Fail():  # only from `failed`, whose caller knows the reason
                     raise AssertionError(action)
+
+    def _no_room(self, bound: Bound, *, for_good: bool) -> LambdaError:
+        bounds = self._pool.bounds
+        limit = f"{bounds.memory} MB" if bound is Bound.MEMORY else f"{bounds.environments} environments"
+        if for_good:
+            text = f"The function does not fit into what the host has for functions, {limit} less what is provisioned"
+        else:
+            text = f"No room for another execution environment within {self._room_wait:g} s: all of {limit} are in use"
+        return LambdaError(
+            "TooManyRequestsException",
+            f"{text} (setting {bound.value}).",
+            reason="ConcurrentInvocationLimitExceeded",
+        )
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
@@ -258,10 +348,10 @@ class Fleet:
         self._act(self._pool.grace_over(ticket, self._loop.time()))
 
     def _launch(self, number: int, key: Key) -> None:
-        if not self._is_current(key):  # asked for before a change
+        if not self._keys.is_current(key):  # asked for before a change
             self._act(self._pool.retire(key, self._loop.time()))
         self._lives[number] = task = asyncio.create_task(
-            self._live(number, key.record), name=f"environment {number}"
+            self._live(number, key), name=f"environment {number}"
         )
         task.add_done_callback(lambda _: self._lives.pop(number))
 
@@ -276,19 +366,17 @@ class Fleet:
 
     # One environment's life
 
-    async def _live(self, number: int, version: FunctionVersion) -> None:
+    async def _live(self, number: int, key: Key) -> None:
         """Launch an environment, keep it until it ends, and clean up after it."""
         try:
             async with AsyncExitStack() as held:
-                await self._launcher.make_ready(version, logger.info)
-                async with self._launching:
-                    launched = self._launcher.launch(
-                        number, version, on_idle=self._idle, on_ended=self._ended
-                    )
-                    hosted = await held.enter_async_context(launched)
+                launched = self._launcher.launch(
+                    number, key.record, key.initialization, on_idle=self._idle, on_ended=self._ended
+                )
+                hosted = await held.enter_async_context(launched)
                 await self._host(hosted)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
-            self._launch_failed(number, version, error)
+            self._launch_failed(number, key, error)
         finally:
             self._act(self._pool.gone(number, self._loop.time()))
 
@@ -303,6 +391,7 @@ class Fleet:
             )
         )
         try:
+            self._act(self._pool.launched(hosted.number, self._loop.time()))
             hosted.environment.begin()
             await hosted.ended
         finally:
@@ -310,26 +399,51 @@ class Fleet:
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:
-        self._act(self._pool.idle(hosted.number, self._loop.time()))
+        number, pool = hosted.number, self._pool
+        if pool.place(number) is not Place.INITIALISING:
+            self._act(pool.idle(number, self._loop.time()))
+            return
+        failure, is_kept = hosted.environment.init_failure, pool.is_kept(number)
+        if failure is None:
+            self._act(pool.idle(number, self._loop.time()))
+        else:
+            self._act(pool.spoiled(number, self._loop.time()))
+        if is_kept:
+            self._tell(self._key_of(number), failure)
+
+    def _key_of(self, number: int) -> Key:
+        return cast("Key", self._pool.key(number))
+
+    def _tell(self, key: Key, failure: Fault | None) -> None:
+        """What has become of the initialisation of a kept environment."""
+        if failure is None:
+            self.on_kept(KeptNews(key, Kept.READY))
+        else:
+            kind = failure.shown_type or failure.error_type
+            self.on_kept(KeptNews(key, Kept.FAILED, failure.message or kind, kind))
 
     def _ended(self, hosted: Hosted) -> None:
+        number = hosted.number
         if not hosted.ended.done():
             hosted.ended.set_result(None)
-        if self._pool.place(hosted.number) is Place.LAUNCHING:  # launching another could go on for ever
+        if self._pool.place(number) is Place.INITIALISING:  # launching another could go on for ever
             error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(hosted.number, hosted.version, error)
-        self._act(self._pool.gone(hosted.number, self._loop.time()))
+            self._launch_failed(number, self._key_of(number), error)
+        kept = self._key_of(number) if self._pool.is_kept(number) else None
+        self._act(self._pool.gone(number, self._loop.time()))
+        if kept is not None:
+            self.on_kept(KeptNews(kept, Kept.ENDED, hosted.link.lost or "it was ended"))
 
-    def _launch_failed(self, number: int, version: FunctionVersion, error: Exception) -> None:
-        known = isinstance(error, (SpawnerError, OSError))
-        logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
-        text = str(error) if known else "see the server's log"
-        refusal = LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+    def _launch_failed(self, number: int, key: Key, error: Exception) -> None:
+        refusal = _no_environment(key.record, error)
+        is_kept = self._pool.is_kept(number)
         for action in self._pool.failed(number, self._loop.time()):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
+        if is_kept:
+            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
 
     # Chores
 
@@ -341,6 +455,9 @@ class Fleet:
 
     async def _watch_deaths(self) -> None:
         await self._launcher.prepared.wait()  # by whoever succeeds with it
+        facts = await self._launcher.prepare()
+        if self._measures_memory and facts.memory:
+            self._act(self._pool.resize(share(facts.memory), self._loop.time()))
         async for death in self._spawner.deaths():
             self._launcher.died(death)
 
@@ -349,12 +466,14 @@ class Fleet:
             await asyncio.sleep(EXPIRY_INTERVAL)
             now = self._loop.time()
             self._act(self._pool.expire(now - self._idle_timeout, now))
+            self._act(self._pool.overdue(now))
+            self._act(self._pool.relaunch(now))
 
 
-async def _in_time(future: Future[Hosted]) -> Hosted:
+async def _in_time(awaited: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(WAIT_LIMIT):
-            return await future
+            return await awaited
     except TimeoutError:
         raise LambdaError(
             "TooManyRequestsException",
@@ -363,8 +482,20 @@ async def _in_time(future: Future[Hosted]) -> Hosted:
         ) from None
 
 
+def _no_environment(version: FunctionVersion, error: Exception) -> LambdaError:
+    """What whoever waits for an environment that could not be launched is told; the log has it too."""
+    known = isinstance(error, (SpawnerError, OSError))
+    logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
+    text = str(error) if known else "see the server's log"
+    return LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+
+
 def _shutting_down() -> LambdaError:
     return LambdaError("ServiceException", "Berth is shutting down.")
+
+
+def _ignore(_: KeptNews) -> None:
+    """Nobody keeps anything."""
 
 
 def _refuse(future: Future[Hosted], error: LambdaError) -> None:

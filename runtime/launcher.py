@@ -177,23 +177,26 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         *,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
     ) -> AsyncIterator[Hosted]:
         """An environment for the version, not yet begun; what it holds is released when the context ends.
 
+        `kind` is its initialization type.
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
         async with AsyncExitStack() as held:
             with self._courtesy.launch():
-                hosted = await self._launch(number, version, held, on_idle=on_idle, on_ended=on_ended)
+                hosted = await self._launch(number, version, kind, held, on_idle=on_idle, on_ended=on_ended)
             yield hosted
 
     async def _launch(
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         held: AsyncExitStack,
         *,
         on_idle: Callable[[Hosted], None],
@@ -216,7 +219,9 @@ class Launcher:
             credentials=self._calls.begin(sandbox.handle.sandbox_id, version.scope, link.peer),
             endpoints=function_variables(self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)),
         )
-        hosted = self._hosted(number, version, sandbox, outside=outside, on_idle=on_idle, on_ended=on_ended)
+        hosted = self._hosted(
+            number, version, kind, sandbox, outside=outside, on_idle=on_idle, on_ended=on_ended
+        )
         held.push_async_callback(hosted.environment.close)
         listener.api = Apis(hosted.environment)
         return hosted
@@ -301,6 +306,7 @@ class Launcher:
         self,
         number: int,
         version: FunctionVersion,
+        kind: str,
         sandbox: Sandbox,
         *,
         outside: Outside,
@@ -312,8 +318,8 @@ class Launcher:
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
-            settings=lifecycle_settings(version, timeouts=self._timeouts),
-            program=program(version, handle.layout, stream, outside),
+            settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
+            program=program(version, handle.layout, stream, outside, kind),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),

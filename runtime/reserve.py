@@ -141,11 +141,6 @@ class Reserve(Generic[T]):
         """Those that nobody has claimed."""
         return self._items.values()
 
-    @property
-    def memory_mb(self) -> int:
-        """What they count for."""
-        return self._stock.memory_mb
-
     def open(self) -> None:
         """Begin to make them."""
         if self._is_open and self._keeper is None:
@@ -191,12 +186,6 @@ class Reserve(Generic[T]):
         """Whatever its making failed for has changed."""
         self._stock.forgive(kind)
         self._look.set()
-
-    def release(self, memory_mb: int) -> int:
-        """Give up so much memory if there is as much; how much it was, in MB."""
-        before = self._stock.memory_mb
-        self._act(self._stock.release(memory_mb, self._loop.time()))
-        return before - self._stock.memory_mb
 
     # Keeping them
 

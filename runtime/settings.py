@@ -191,7 +191,23 @@ class Settings:
     idle_timeout: float = _row(
         _SECONDS, "600", "Seconds without an invocation after which an environment is removed."
     )
-    max_environments: int = _row(_COUNT, "100", "Most execution environments at a time.")
+    memory_budget: int | None = _row(
+        _COUNT,
+        None,
+        "MB for all execution environments together, each counted with its function's memory; unset: four fifths of "
+        "the memory of the machine that they run on. Most functions use less than they may, so that it can be more.",
+    )
+    max_environments: int = _row(_COUNT, "1000", "Most execution environments at a time.")
+    room_wait: float = _row(
+        _SECONDS,
+        "10",
+        "Seconds that an invocation waits for room where the budget is used up, before it is refused (429).",
+    )
+    warm_ahead: bool = _row(
+        _SWITCH,
+        "true",
+        "Initialise one environment of a new, changed or published function ahead, where there is room to spare.",
+    )
     launch_parallelism: int = _row(
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )

@@ -58,14 +58,13 @@ class Standbys:
         catalog: Callable[[], Catalog],
         courtesy: Courtesy,
         memory_mb: int,
-        room: Callable[[], int] | None = None,
+        room: Callable[[], int],
     ) -> None:
-        """`memory_mb`: what they may take together. `room`: what environments leave of the machine's, in MB."""
+        """`memory_mb`: what they may take together. `room`: what environments leave of the budget, in MB."""
         self._sandboxes = sandboxes
         self._images = images
         self._places = places
         self._memory_mb = memory_mb
-        self._room = room
         self._sizes: dict[str, int] = {}
         #: By runtime: the memory of the last function that was launched.
         self._missing: set[str] = set()
@@ -78,7 +77,8 @@ class Standbys:
             make=self._start,
             remove=_remove,
             needed=_Runtimes(catalog).needed,
-            room=self._budget,
+            # Each launch makes the reserve look again: what environments take, standbys give up at once.
+            room=lambda: min(memory_mb, room()),
             courtesy=courtesy,
             on_made=self._watch,
         )
@@ -118,26 +118,12 @@ class Standbys:
             self._missing.discard(runtime)
             self._reserve.forgive(runtime)
 
-    # The fleet's side
-
-    @property
-    def memory_mb(self) -> int:
-        """What they take."""
-        return self._reserve.memory_mb
-
-    def release(self, memory_mb: int) -> int:
-        """Give up so much memory if there is as much; how much it was, in MB."""
-        return self._reserve.release(memory_mb)
-
     def snapshot(self) -> list[dict[str, Any]]:
         """The standbys, for people and `berth ps`. Times in seconds."""
         now = time.time()
         return [_describe(standby, now) for standby in self._reserve.items]
 
     # Making them
-
-    def _budget(self) -> int:
-        return self._memory_mb if self._room is None else min(self._memory_mb, self._room())
 
     async def _start(self, runtime: str) -> Sandbox:
         image = await self._images.existing(runtime)

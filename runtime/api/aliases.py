@@ -11,8 +11,9 @@ from runtime.api.documents import alias_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, check_revision
 from runtime.api.paging import page
 from runtime.api.stamps import new_revision
+from runtime.core.routing import as_run_by
 from runtime.errors import conflict, invalid_parameter, not_found
-from runtime.model import LATEST, Alias
+from runtime.model import LATEST, Alias, State
 from runtime.names import function_arn, function_missing
 from runtime.store.errors import RecordExists, RecordMissing, RevisionMismatch
 
@@ -37,7 +38,7 @@ async def create_alias(services: Services, call: Call) -> Mapping[str, Any]:
             raise conflict(f"Alias already exists: {alias.arn}") from None
         except RecordMissing:
             continue  # a version was deleted in this moment: now it is missing in the catalog too
-        services.retired(call.scope, alias.function)
+        _changed_over(services, alias)
         return alias_configuration(alias)
 
 
@@ -65,8 +66,17 @@ async def update_alias(services: Services, call: Call) -> Mapping[str, Any]:
             await services.store.put_alias(changed, expected_revision=alias.revision_id)
         except (RevisionMismatch, RecordMissing):
             continue  # somebody else's write came between: what is there now decides
-        services.retired(call.scope, alias.function)
+        _changed_over(services, changed)
         return alias_configuration(changed)
+
+
+def _changed_over(services: Services, alias: Alias) -> None:
+    """Let go of what the alias led to before, and have an environment at hand of what it leads to now."""
+    services.retired(alias.scope, alias.function)
+    for number in alias.versions:
+        version = services.store.catalog.function(alias.scope, alias.function, number)
+        if version is not None and version.state is State.ACTIVE:
+            services.workshop.warm(as_run_by(alias, version))
 
 
 def _changed(alias: Alias, params: Mapping[str, Any], *, lenient: bool) -> Alias:

@@ -33,6 +33,8 @@ async def publish_version(services: Services, call: Call) -> Mapping[str, Any]:
             continue  # somebody else's write came between: what is there now decides
         if is_unsettled(published):
             services.workshop.prepare(published)
+        else:
+            services.workshop.warm(published)
         return function_configuration(published, published.version)
 
 

@@ -27,6 +27,9 @@ class Readiness(Protocol):
     async def prepare(self, version: FunctionVersion) -> None:
         """Return when the version can be invoked; raise PreparationFailed or LambdaError if it never will."""
 
+    def warm(self, version: FunctionVersion) -> None:
+        """The version may soon be invoked for the first time; there is no hurry."""
+
 
 def creating(version: FunctionVersion) -> FunctionVersion:
     """The version as it stands right after its creation."""
@@ -66,6 +69,10 @@ class Workshop:
         task = asyncio.create_task(self._settle(version, previous), name=f"prepare {version.arn}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def warm(self, version: FunctionVersion) -> None:
+        """An active version is new, or newly led to."""
+        self._readiness.warm(version)
 
     def resume(self) -> None:
         """Take up what an earlier process left unsettled."""
@@ -112,7 +119,9 @@ class Workshop:
                 await self._store.put_function(settled, expected_revision=current.revision_id)
             except RevisionMismatch:
                 continue
-            if failure is not None and previous is not None:
+            if failure is None:
+                self.warm(settled)
+            elif previous is not None:
                 self._retired(version.scope, version.name)
             return
 

@@ -9,7 +9,7 @@ from runtime.cli.client import connect
 from runtime.cli.terminal import duration, megabytes, say, say_json, table
 
 HEADS = (
-    *("FUNCTION", "VERSION", "STATE", "RUNTIME", "AGE", "IDLE"),
+    *("FUNCTION", "VERSION", "STATE", "FOR", "RUNTIME", "AGE", "IDLE"),
     *("INVOCATIONS", "MEMORY PEAK", "ENVIRONMENT"),
 )
 Row = Mapping[str, Any]
@@ -44,6 +44,7 @@ def _environments(document: Row) -> Iterable[tuple[str, ...]]:
             _name(each, regions),
             each["version"],
             each["state"],
+            each["purpose"] or "-",
             each["runtime"] or "-",
             duration(each["age"]),
             duration(each["idle"]),
@@ -59,7 +60,7 @@ def _others(document: Row) -> Iterable[tuple[str, ...]]:
     for each in document["functions"]:
         if not each["environments"]:
             state = "-" if each["state"] == "Active" else each["state"]
-            yield (_name(each, regions), "-", state, each["runtime"] or "-", *["-"] * 5)
+            yield (_name(each, regions), "-", state, "-", each["runtime"] or "-", *["-"] * 5)
 
 
 def _regions(document: Row) -> set[tuple[str, str]]:

@@ -4,370 +4,448 @@ Environments are grouped by key (all that must be equal for one to serve: functi
 configuration). A request asks for an environment of its key and holds a ticket until it gets one:
 
 * an idle one, the most recently used first, so that the others age and expire;
-* else one that becomes idle: a launch is begun for every ticket, unless an environment of the key is about to finish
-  (its client has the answer already); then the ticket waits `GRACE` first, so that a client in a tight loop does not
-  open a second environment;
-* at capacity, idle environments of other keys make room, least recently used first; when none is idle, tickets wait
-  for room in the order of their arrival. An environment that becomes free serves its own key first, because a launch
-  costs more than the wait of one invocation; but a key with steady work does not keep others out for longer than
-  `PATIENCE`. What was launched serves at least once.
+* else one that becomes idle. Where one is about to finish (its client has the answer already) the ticket waits for it
+  through a **grace**, so that a client in a tight loop does not open a second environment; else it stands in line for
+  a launch. Whatever becomes idle meanwhile serves it all the same, and then nothing is launched for it.
 
-Every method returns what is to be done, in order. Running counts only; `check` recounts for tests.
+A launch begins when it is its ticket's turn, there is room for the environment (`runtime.core.room`), and not too many
+are starting already. Idle environments of other keys make room, least recently used first. Who needs more than there is
+is passed by who needs less, and an environment that becomes free serves its own key first, because a launch costs more
+than the wait of one invocation; but not for longer than `PATIENCE`: from then on room is held for the ticket until there
+is enough. One that waits for `room_wait` and still finds no room is refused, and no room is held for its key for a while
+(`RESPITE`), so that what cannot be had does not stand in everybody's way. What was launched serves at least once.
+
+A key may also be **kept**: so many environments of it are launched ahead, replaced when they end, and neither expire nor
+make room for others. One whose launch fails, or that ends soon after it, is launched again after a while that doubles
+from failure to failure. And one environment of a key may be launched **ahead** of its first invocation, where that takes
+nothing from anybody. Both come after the tickets, and leave one of the launches under way to these.
+
+Every method returns what is to be done, in order. What there is, is in `runtime.core.books`.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from enum import Enum
+import heapq
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+
+from runtime.core.actions import Actions, Assign, Destroy, Fail, Hold, Launch, Refuse
+from runtime.core.books import Books
+from runtime.core.estimate import Estimate, learn
+from runtime.core.groups import COMING, Group, Key, Member, Place, Purpose, Ticket
+from runtime.core.line import Line
+from runtime.core.room import Bounds
 
 GRACE = 0.02
-"""Seconds that a ticket waits for an environment that is about to finish, before another one is launched for it."""
+"""Seconds that a ticket waits at least for an environment that is about to finish."""
+LONGEST_GRACE = 0.5
+"""Seconds at the most, however long launches take."""
 PATIENCE = 5.0
-"""Seconds after which a ticket that waits for room gets that of a key whose environments never become idle."""
-
-Key = Hashable
-
-
-class Place(Enum):
-    """Where an environment is in its use."""
-
-    LAUNCHING = "launching"
-    IDLE = "idle"
-    BUSY = "busy"
-    FINISHING = "finishing"
-    """Its client has the answer; it is about to be idle."""
-    ENDING = "ending"
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """The ticket gets the environment."""
-
-    ticket: int
-    environment: int
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """Start an environment for the key."""
-
-    environment: int
-    key: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Destroy:
-    """End an environment; tell `gone` when it has."""
-
-    environment: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Call `grace_over` with the ticket at the time `until`."""
-
-    ticket: int
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The ticket gets no environment: the launch made for it failed."""
-
-    ticket: int
-
-
-Action = Assign | Launch | Destroy | Hold | Fail
-Actions = list[Action]
-
-
-@dataclass(slots=True)
-class _Group:
-    """All that there is of one key; gone with its last environment and its last ticket."""
-
-    key: Key
-    members: set[int] = field(default_factory=set)
-    idle: OrderedDict[int, None] = field(default_factory=OrderedDict)
-    #: Most recently used last.
-    waiting: OrderedDict[int, None] = field(default_factory=OrderedDict)
-    #: Tickets in order of arrival.
-    held: set[int] = field(default_factory=set)
-    #: Those of them that are in their grace.
-    launching: int = 0
-    finishing: int = 0
-    retired: bool = False
-
-    def count(self, place: Place, change: int) -> None:
-        if place is Place.LAUNCHING:
-            self.launching += change
-        elif place is Place.FINISHING:
-            self.finishing += change
-
-    @property
-    def wanted(self) -> int:
-        """How many launches its tickets need."""
-        return len(self.waiting) - len(self.held)
-
-
-@dataclass(slots=True)
-class _Member:
-    group: _Group
-    place: Place
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Ticket:
-    group: _Group
-    since: float
+"""Seconds after which room is held for a ticket; half of what it waits for room where that is less."""
+RESPITE = 30.0
+"""Seconds for which no room is held for a key for which there was none in the end."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
+"""Seconds before what is kept is launched again after a failure; doubled from one failure to the next."""
+STEADY = 60.0
+"""Seconds after which the end of a kept environment is no sign of something wrong with it."""
 
 
 class Pool:
-    """All environments and all tickets of one fleet. `capacity` counts environments that are not ending."""
+    """All environments and all tickets of one fleet.
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._groups: dict[Key, _Group] = {}
-        self._members: dict[int, _Member] = {}
-        self._idle_by_age: OrderedDict[int, None] = OrderedDict()
-        #: All idle environments, least recently used first.
-        self._tickets: OrderedDict[int, _Ticket] = OrderedDict()
-        #: All waiting tickets in order of arrival.
-        self._live = 0
-        #: Environments that are not ending.
-        self._last_environment = 0
+    `weigh` gives the MB of a key's environments, `family` what its key is found by, `room_wait` the seconds that a
+    ticket waits for room.
+    """
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        *,
+        weigh: Callable[[Key], int],
+        family: Callable[[Key], Hashable],
+        room_wait: float,
+    ) -> None:
+        self._books = Books(bounds, weigh, family)
+        self._room = self._books.room
+        self._line = self._books.line
+        self._room_wait = room_wait
+        self._patience = min(PATIENCE, room_wait / 2)
+        self._launch_time: Estimate | None = None
+        #: Of any key.
+        self._short: Line[Group] = Line()
+        #: Keys with fewer environments than are to be kept,
+        self._paused: list[tuple[float, int, Group]] = []
+        #: and those that wait for the end of a pause; a heap.
+        self._pauses = 0
+        self._respites: dict[Key, float] = {}
+        #: Until when no room is held for a key's tickets.
+        self._looked = 0.0
+        #: When room was last given.
+        self._is_over = False
 
     def __repr__(self) -> str:
-        return f"<Pool {self._live}/{self._capacity} environments, {len(self._tickets)} waiting>"
+        room, waiting = self._room, len(self._books.tickets)
+        counts = f"{room.environments}/{room.bounds.environments} environments"
+        return f"<Pool {counts}, {room.memory}/{room.bounds.memory} MB, {waiting} waiting>"
+
+    @property
+    def bounds(self) -> Bounds:
+        return self._room.bounds
+
+    @property
+    def room(self) -> int:
+        """MB of the budget that no environment has taken."""
+        return self._room.free
 
     def place(self, environment: int) -> Place | None:
         """Where the environment is; None when it is gone."""
-        member = self._members.get(environment)
+        member = self._books.members.get(environment)
         return member.place if member else None
+
+    def key(self, environment: int) -> Key:
+        """Of an environment that there is."""
+        return self._books.members[environment].group.key
+
+    def purpose(self, environment: int) -> Purpose:
+        """What an environment that there is was launched for."""
+        return self._books.members[environment].purpose
 
     def since(self, environment: int) -> float:
         """When the environment got to its place."""
-        return self._members[environment].since
+        return self._books.members[environment].since
+
+    def knows(self, key: Key) -> bool:
+        """Whether there is an environment or a ticket of the key, or the wish to keep one."""
+        return key in self._books.groups
 
     def keys(self) -> list[Key]:
-        """The keys of all environments and tickets."""
-        return list(self._groups)
+        """All that it knows."""
+        return list(self._books.groups)
+
+    def keys_of(self, family: Hashable) -> list[Key]:
+        """Those of a family."""
+        return list(self._books.families.get(family, ()))
 
     # Tickets
 
     def ask(self, ticket: int, key: Key, now: float) -> Actions:
         """An invocation needs an environment."""
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = _Group(key)
+        books = self._books
+        group = books.group(key)
         if group.idle:
             environment = next(reversed(group.idle))
-            self._move(environment, Place.BUSY, now)
+            books.move(environment, Place.BUSY, now)
             return [Assign(ticket, environment)]
-        group.waiting[ticket] = None
-        self._tickets[ticket] = _Ticket(group, now)
-        if group.finishing > len(group.held):
-            group.held.add(ticket)
-            return [Hold(ticket, now + GRACE)]
-        return self._cover(group, now)
+        lacking = self._room.lacking(group.memory)
+        if lacking is not None and not group.members:
+            books.forget(group)
+            return [Refuse(ticket, lacking, for_good=True)]
+        grace = self._grace(group) if group.finishing > len(group.held) else 0.0
+        books.enter(Ticket(ticket, group, now), held=bool(grace))
+        return [Hold(ticket, now + grace)] if grace else self._give_room(now)
 
     def grace_over(self, ticket: int, now: float) -> Actions:
         """The ticket has waited long enough for an environment that was about to finish."""
-        entry = self._tickets.get(ticket)
+        entry = self._books.tickets.get(ticket)
         if entry is None or ticket not in entry.group.held:
             return []
         entry.group.held.discard(ticket)
-        return self._cover(entry.group, now)
+        entry.group.finish = learn(entry.group.finish, now - entry.since)
+        self._books.stand(entry)
+        return self._give_room(now)
 
     def withdraw(self, ticket: int) -> None:
-        """The ticket is not wanted any more; what was launched for it will be idle."""
-        entry = self._tickets.pop(ticket, None)
-        if entry is not None:
-            del entry.group.waiting[ticket]
-            entry.group.held.discard(ticket)
-            self._forget(entry.group)
+        """The ticket is not wanted any more; what is being launched for it will be idle."""
+        if ticket in self._books.tickets:
+            self._books.leave(ticket)
+
+    def overdue(self, now: float) -> Actions:
+        """Refuse tickets that have waited for room for too long."""
+        late: list[Ticket] = []
+        for number, ticket in self._books.tickets.items():
+            if now - ticket.since < self._room_wait:
+                break
+            if number in ticket.group.starved and ticket.memory > self._room.reach:
+                late.append(ticket)
+        bound = self._room.short_of()
+        self._respites = {key: until for key, until in self._respites.items() if until > now}
+        for ticket in late:
+            self._respites[ticket.group.key] = now + RESPITE
+            self._books.leave(ticket.number)
+        return [*(Refuse(ticket.number, bound) for ticket in late), *self._give_room(now)]
+
+    # What is launched ahead
+
+    def keep(self, key: Key, count: int, now: float) -> Actions:
+        """Have that many environments of the key from now on; 0 lets them go. A key out of date keeps none."""
+        group = self._books.group(key)
+        group.kept = 0 if group.retired else count
+        actions: Actions = []
+        for environment in self._by_use(group):
+            member = self._books.members[environment]
+            if group.is_short and not member.pinned:
+                self._books.pin(environment, member)
+            elif group.pinned > group.kept and member.pinned:
+                self._books.unpin(environment, member)
+                member.surplus = True
+                if member.place is Place.IDLE:
+                    actions += self._destroy(environment, now)
+        self._note(group, now)
+        self._books.forget(group)
+        return actions + self._give_room(now)
+
+    def kept(self, key: Key) -> tuple[int, int]:
+        """How many environments of the key are to be kept, and how many of those are ready or busy."""
+        group = self._books.groups.get(key)
+        return (group.kept, group.ready) if group else (0, 0)
+
+    def is_kept(self, environment: int) -> bool:
+        """Whether it is one of those that are kept."""
+        member = self._books.members.get(environment)
+        return member is not None and member.pinned
+
+    def relaunch(self, now: float) -> Actions:
+        """Launch what is kept and whose pause after a failure is over."""
+        while self._paused and self._paused[0][0] <= now:
+            group = heapq.heappop(self._paused)[2]
+            group.paused = False
+            self._note(group, now)
+        return self._give_room(now)
+
+    def warm(self, key: Key, now: float) -> Actions:
+        """Launch one environment of the key ahead of its first invocation, if that is in nobody's way."""
+        group = self._books.group(key)
+        if not group.members and not group.retired:
+            self._books.ahead[key] = group
+        self._books.forget(group)
+        return self._give_room(now)
+
+    def _by_use(self, group: Group) -> list[int]:
+        """Members that are not ending: to be pinned, idle ones first; to be let go, idle ones first as well."""
+        members = self._books.members
+        live = [number for number in group.members if members[number].place is not Place.ENDING]
+        return [*group.idle, *(number for number in live if number not in group.idle)]
+
+    def _note(self, group: Group, now: float) -> None:
+        """Have a group in the line of those that are short, or waiting for the end of a pause, or neither."""
+        is_due = group.is_short and now >= group.not_before
+        if is_due and not group.in_line:
+            self._short.join(group)
+        elif group.in_line and not is_due:
+            self._short.leave(group)
+        group.in_line = is_due
+        if group.is_short and not is_due and not group.paused:
+            self._pauses += 1
+            heapq.heappush(self._paused, (group.not_before, self._pauses, group))
+            group.paused = True
+
+    def _pause(self, group: Group, now: float) -> None:
+        """Something is wrong with what is kept: what fails together counts once, what comes long after anew."""
+        if now < group.not_before:
+            return
+        if now - group.not_before > STEADY:
+            group.failures = 0
+        group.not_before = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2**group.failures)
+        group.failures += 1
 
     # Environments
+
+    def launched(self, environment: int, now: float) -> Actions:
+        """Its sandbox is there; it initialises."""
+        if self.place(environment) is not Place.LAUNCHING:
+            return []
+        self._books.move(environment, Place.INITIALISING, now)
+        return self._give_room(now)
 
     def responded(self, environment: int, now: float) -> None:
         """Its client has the answer."""
         if self.place(environment) is Place.BUSY:
-            self._move(environment, Place.FINISHING, now)
+            self._books.move(environment, Place.FINISHING, now)
 
     def idle(self, environment: int, now: float) -> Actions:
-        """It is launched, or done with its invocation."""
-        member = self._members.get(environment)
+        """It is initialised, or done with its invocation."""
+        member = self._books.members.get(environment)
         if member is None or member.place is Place.ENDING:
             return []
+        self._learn(member, now)
         group = member.group
         if group.waiting:
-            if member.place is not Place.LAUNCHING and (neglected := self._neglected(group, now)):
-                return [*self._destroy(environment, now), self._launch(neglected, now)]
-            self._move(environment, Place.BUSY, now)
-            return [Assign(self._pop_ticket(group), environment)]
-        if group.retired:
-            return self._destroy(environment, now) + self._cover_starved(now)
-        self._move(environment, Place.IDLE, now)
-        return self._cover_starved(now)
+            if self._is_owed_to_others(member, now):
+                return [*self._destroy(environment, now), *self._give_room(now)]
+            self._books.move(environment, Place.BUSY, now)
+            return [Assign(self._pop_ticket(group), environment), *self._give_room(now)]
+        if group.retired or member.surplus:
+            return [*self._destroy(environment, now), *self._give_room(now)]
+        self._books.move(environment, Place.IDLE, now)
+        return self._give_room(now)
+
+    def spoiled(self, environment: int, now: float) -> Actions:
+        """It is launched, but its initialisation failed: only good for who waits and will be told why."""
+        member = self._books.members.get(environment)
+        if member is not None and member.pinned and member.place in COMING:
+            self._pause(member.group, now)
+            self._books.unpin(environment, member)
+            self._note(member.group, now)
+            member.surplus = True
+        return self.idle(environment, now)
 
     def failed(self, environment: int, now: float) -> Actions:
         """Its launch failed, so one ticket that waits for a launch fails with it."""
-        member = self._members.get(environment)
+        member = self._books.members.get(environment)
         if member is None:
             return []
         fails: Actions = []
-        if member.place is Place.LAUNCHING and member.group.waiting:
+        if member.place in COMING and member.group.waiting:
             fails.append(Fail(self._pop_ticket(member.group)))
         return fails + self.gone(environment, now)
 
     def gone(self, environment: int, now: float) -> Actions:
         """It exists no more."""
-        member = self._members.get(environment)
+        member = self._books.members.get(environment)
         if member is None:
             return []
         if member.place is not Place.ENDING:
-            self._move(environment, Place.ENDING, now)
-        del self._members[environment]
-        member.group.members.discard(environment)
-        self._forget(member.group)
-        return self._cover_starved(now)
+            if member.pinned and (member.ready is None or now - member.ready < STEADY):
+                self._pause(member.group, now)
+            self._books.move(environment, Place.ENDING, now)
+        self._note(member.group, now)
+        self._books.remove(environment)
+        return self._give_room(now)
 
     def retire(self, key: Key, now: float) -> Actions:
         """The key is out of date: idle environments end now, others when they have served whom they are for."""
-        group = self._groups.get(key)
+        group = self._books.groups.get(key)
         if group is None:
             return []
         group.retired = True
-        return [action for environment in list(group.idle) for action in self._destroy(environment, now)]
+        self._books.ahead.pop(key, None)
+        actions = self.keep(key, 0, now)
+        for environment in list(group.idle):
+            actions += self._destroy(environment, now)
+        return actions + self._give_room(now)
 
     def restore(self, key: Key) -> None:
         """The key is up to date (again)."""
-        if group := self._groups.get(key):
+        if group := self._books.groups.get(key):
             group.retired = False
 
     def expire(self, before: float, now: float) -> Actions:
         """End environments that have been idle since `before` or longer."""
         actions: Actions = []
-        for environment in list(self._idle_by_age):
-            if self._members[environment].since > before:
+        while (oldest := next(iter(self._books.idle_by_age), None)) is not None:
+            if self.since(oldest) > before:
                 break
-            actions += self._destroy(environment, now)
+            actions += self._destroy(oldest, now)
         return actions
+
+    def resize(self, memory: int, now: float) -> Actions:
+        """Another budget, in MB. Where it is smaller, environments end by and by, as room is needed."""
+        self._room.bounds = replace(self._room.bounds, memory=memory)
+        return self._give_room(now)
 
     def end_all(self, now: float) -> Actions:
         """End every environment, whatever it does, and launch no more."""
-        self._capacity = 0
+        self._is_over = True
         actions: Actions = []
-        for environment, member in self._members.items():
+        for environment, member in self._books.members.items():
             if member.place is not Place.ENDING:
                 actions += self._destroy(environment, now)
+        self._books.ahead.clear()
+        for group in list(self._books.groups.values()):
+            group.kept = 0
+            self._books.forget(group)
         return actions
 
     # Decisions
 
-    def _cover(self, group: _Group, now: float) -> Actions:
-        """Launch until every ticket of the group that is not in its grace has a launch under way."""
-        actions: Actions = []
-        while group.launching < group.wanted and self._has_room():
-            actions += [*self._make_room(now), self._launch(group, now)]
-        return actions
-
-    def _cover_starved(self, now: float) -> Actions:
-        """Use room, or an idle environment that could make some, for the oldest tickets that wait for it."""
-        actions: Actions = []
-        while self._tickets and self._has_room() and (ticket := self._starved()):
-            actions += [*self._make_room(now), self._launch(ticket.group, now)]
-        return actions
-
-    def _starved(self) -> _Ticket | None:
-        """The oldest ticket that waits for room: not in its grace, no launch under way for it."""
-        covered: dict[int, int] = {}
-        for number, ticket in self._tickets.items():
-            group = ticket.group
-            if number in group.held:
-                continue
-            before = covered.get(id(group), 0)
-            if before >= group.launching:
-                return ticket
-            covered[id(group)] = before + 1
-        return None
-
-    def _neglected(self, group: _Group, now: float) -> _Group | None:
-        """Another group whose oldest ticket has waited for room too long already."""
-        if len(self._tickets) == len(group.waiting) or self._has_room():
-            return None
-        ticket = self._starved()
-        if ticket is None or ticket.group is group or now - ticket.since < PATIENCE:
-            return None
-        return ticket.group
-
-    def _has_room(self) -> bool:
-        return self._live < self._capacity or bool(self._idle_by_age)
-
-    def _make_room(self, now: float) -> Actions:
-        if self._live < self._capacity:
+    def _give_room(self, now: float) -> Actions:
+        """Begin what launches there is room for: for tickets, for what is kept, then ahead."""
+        self._looked = now
+        if not (self._line or self._short or self._books.ahead) or self._is_over:
             return []
-        return self._destroy(next(iter(self._idle_by_age)), now)
+        room, actions = self._room, Actions()
+        while self._line and room.launches < room.bounds.launches:
+            ticket = self._claimant(now) or self._line.next(room.reach)
+            if ticket is None:
+                break
+            if ticket.memory > room.reach:  # it is held for this one
+                return actions
+            actions += self._launch(ticket.group, Purpose.INVOCATION, now)
+        return actions + self._launch_ahead(now)
 
-    def _launch(self, group: _Group, now: float) -> Launch:
-        self._last_environment = environment = self._last_environment + 1
-        self._members[environment] = _Member(group, Place.LAUNCHING, now)
-        group.members.add(environment)
-        group.launching += 1
-        self._live += 1
-        return Launch(environment, group.key)
+    def _launch_ahead(self, now: float) -> Actions:
+        room, books, actions = self._room, self._books, Actions()
+        most = max(1, room.bounds.launches - 1)
+        while room.launches < most and (group := self._short.next(room.reach)):
+            actions += self._launch(group, Purpose.PROVISIONED, now)
+            self._note(group, now)
+        while room.launches < most and books.ahead:
+            _, group = books.ahead.popitem(last=False)
+            if not group.members and room.is_ample(group.memory):
+                actions += self._launch(group, Purpose.WARM_AHEAD, now)
+            books.forget(group)
+        return actions
+
+    def _claimant(self, now: float) -> Ticket | None:
+        """The ticket for which room is held."""
+        return self._line.foremost(
+            lambda ticket: (
+                now - ticket.since >= self._patience
+                and now >= self._respites.get(ticket.group.key, now)
+                and self._room.lacking(ticket.memory) is None
+            )
+        )
+
+    def _is_owed_to_others(self, member: Member, now: float) -> bool:
+        """Whether its room is needed more than it is: its own key has had its turn while another waits for room."""
+        if not self._line or member.pinned or member.place in COMING:
+            return False
+        claimant = self._claimant(now)
+        if claimant is None or claimant.group is member.group:
+            return False
+        return claimant.memory > self._room.reach
+
+    def _grace(self, group: Group) -> float:
+        """Seconds to wait for an environment of the group that is about to finish; 0 where that takes too long.
+
+        A launch is what a wait is measured against: it would take so long itself, and slow down everything else.
+        """
+        launch = group.launch or self._launch_time
+        patience = max(GRACE, min(LONGEST_GRACE, launch.mean)) if launch else GRACE
+        return patience if group.finish is None or group.finish.most <= patience else 0.0
+
+    def _learn(self, member: Member, now: float) -> None:
+        group, place = member.group, member.place
+        if place is Place.FINISHING:
+            group.finish = learn(group.finish, now - member.since)
+        elif place in COMING:
+            group.launch = learn(group.launch, now - member.began)
+            self._launch_time = learn(self._launch_time, now - member.began)
+
+    def _launch(self, group: Group, purpose: Purpose, now: float) -> Actions:
+        actions: Actions = []
+        while not self._room.fits(group.memory):
+            actions += self._destroy(next(iter(self._books.idle_by_age)), now)
+        environment = self._books.add(group, purpose, now)
+        self._note(group, now)
+        return [*actions, Launch(environment, group.key)]
 
     def _destroy(self, environment: int, now: float) -> Actions:
-        self._move(environment, Place.ENDING, now)
+        self._books.move(environment, Place.ENDING, now)
         return [Destroy(environment)]
 
-    def _pop_ticket(self, group: _Group) -> int:
+    def _pop_ticket(self, group: Group) -> int:
         ticket = next(iter(group.waiting))
-        self.withdraw(ticket)
+        self._books.leave(ticket)
         return ticket
 
-    # Bookkeeping
-
-    def _move(self, environment: int, place: Place, now: float) -> None:
-        member = self._members[environment]
-        group = member.group
-        if member.place is Place.IDLE:
-            del self._idle_by_age[environment]
-            del group.idle[environment]
-        if place is Place.IDLE:
-            group.idle[environment] = None
-            self._idle_by_age[environment] = None
-        if place is Place.ENDING:
-            self._live -= 1
-        group.count(member.place, -1)
-        group.count(place, 1)
-        member.place = place
-        member.since = now
-
-    def _forget(self, group: _Group) -> None:
-        if not group.members and not group.waiting:
-            self._groups.pop(group.key, None)
-
     def check(self) -> None:
-        """Recount everything; AssertionError where a running count is wrong (tests keep this on)."""
-        places = [member.place for member in self._members.values()]
-        assert sum(1 for place in places if place is not Place.ENDING) == self._live <= self._capacity
-        assert sorted(self._idle_by_age) == sorted(self._in(Place.IDLE, self._members))
-        assert set(self._tickets) == {ticket for group in self._groups.values() for ticket in group.waiting}
-        assert sum(len(group.members) for group in self._groups.values()) == len(self._members)
-        for group in self._groups.values():
-            self._check_group(group)
-
-    def _check_group(self, group: _Group) -> None:
-        assert group.members or group.waiting, "a group of nothing"
-        assert all(self._members[environment].group is group for environment in group.members)
-        assert sorted(group.idle) == sorted(self._in(Place.IDLE, group.members))
-        assert group.launching == len(self._in(Place.LAUNCHING, group.members))
-        assert group.finishing == len(self._in(Place.FINISHING, group.members))
-        assert group.held <= set(group.waiting)
-        assert not (group.waiting and group.idle), "a ticket waits beside an idle environment"
-        assert not (group.retired and group.idle), "an idle environment is out of date"
-        assert group.launching >= group.wanted or not self._has_room(), "a ticket waits beside room"
-
-    def _in(self, place: Place, environments: "dict[int, _Member] | set[int]") -> list[int]:
-        return [number for number in environments if self._members[number].place is place]
+        """Recount everything; AssertionError where a running count is wrong, or somebody waits for nothing."""
+        self._books.check()
+        room = self._room
+        for group in self._books.groups.values():
+            assert group.in_line == (group in list(self._short))
+            assert self._is_over or group.in_line <= group.is_short <= (group.in_line or group.paused)
+        if self._is_over or room.launches >= room.bounds.launches or self._claimant(self._looked):
+            return
+        assert self._line.next(room.reach) is None, "a ticket waits beside room"
+        if room.launches < max(1, room.bounds.launches - 1):
+            assert self._short.next(room.reach) is None, "what is to be kept waits beside room"

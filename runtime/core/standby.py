@@ -103,9 +103,6 @@ class Stock:
         """What all of them count for."""
         return len(self._standbys) * self._cost
 
-    def is_ready(self, standby: int) -> bool:
-        return self._standbys[standby].ready
-
     # What happens
 
     def need(self, kinds: Collection[Kind]) -> None:
@@ -162,11 +159,6 @@ class Stock:
             missing = (kind for kind, count in wanted.items() if len(self._demand(kind).held) < count)
             actions += [self._start(kind, now) for kind in list(missing)[:1]]
         return actions
-
-    def release(self, memory_mb: int, now: float) -> Actions:
-        """Give up so much memory, or all there is: somebody needs it more."""
-        count = len(self._standbys) - -(-memory_mb // self._cost)
-        return self.plan(now, max(0, count) * self._cost, may_start=False)
 
     def next_look(self, now: float) -> float:
         """When a plan may be another although nothing has happened: a pause is over, or demand has faded."""

@@ -37,6 +37,8 @@ class SpawnerFacts:
 
     Only then can sandboxes be started before it is known whom they will serve.
     """
+    memory: int = 0
+    """MB of the machine that sandboxes run on; 0 where that is not known."""
 
     def __post_init__(self) -> None:
         if not self.dial_host:

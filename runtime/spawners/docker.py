@@ -95,7 +95,14 @@ class DockerSpawner:
         self._around = replace(self._around, extra_hosts=meeting.extra_hosts)
         delivery = self._delivery or await self._probe_delivery()
         description = f"{self._engine.facts.title}, {delivery.value} delivery"
-        return SpawnerFacts(meeting.link_host, delivery, description, meeting.dial_host, resizes=True)
+        return SpawnerFacts(
+            meeting.link_host,
+            delivery,
+            description,
+            meeting.dial_host,
+            resizes=True,
+            memory=self._engine.facts.memory,
+        )
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         """Launching what is there already gives the same handle again."""

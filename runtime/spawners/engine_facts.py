@@ -27,6 +27,8 @@ class EngineFacts:
     rootless: bool
     lacks: tuple[str, ...] = ()
     """Limits that this engine cannot enforce."""
+    memory: int = 0
+    """MB of its machine; 0 where it does not say."""
 
     @property
     def title(self) -> str:
@@ -47,4 +49,5 @@ def facts_of(version: Mapping[str, Any], info: Mapping[str, Any]) -> EngineFacts
         product="Podman" if "Podman Engine" in components else product,
         rootless="rootless" in " ".join(info.get("SecurityOptions") or []),
         lacks=tuple(limit for member, limit in LIMITS.items() if info.get(member) is False),
+        memory=int(info.get("MemTotal") or 0) >> 20,
     )

@@ -43,6 +43,9 @@ class Echo:
 class Ready:
     """Everything is always prepared."""
 
+    def warm(self, version: FunctionVersion) -> None:
+        """Nothing is launched here."""
+
     async def prepare(self, version: FunctionVersion) -> None:
         pass
 

@@ -64,6 +64,9 @@ class InProcess:
 class Ready:
     """Everything is always prepared."""
 
+    def warm(self, version: FunctionVersion) -> None:
+        """Nothing is launched here."""
+
     async def prepare(self, version: FunctionVersion) -> None:
         pass
 

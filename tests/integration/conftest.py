@@ -64,6 +64,7 @@ class Berth:
 
     def start(self) -> None:
         arguments = ["--data-dir", str(self.data_dir), "--port", "0", "--spawner", self.spawner]
+        arguments.append("--no-warm-ahead")  # most tests say themselves when something starts
         self.run("up", "--detach", *arguments, *self._settings)
         state = json.loads((self.data_dir / "berth.json").read_text())
         self.url, self.pid = state["url"], state["pid"]

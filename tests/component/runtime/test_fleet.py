@@ -25,11 +25,12 @@ from runtime import reserve as reserve_module
 from runtime import sandboxes as sandboxes_module
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
-from runtime.core.pool import Place
+from runtime.core.groups import Place
+from runtime.core.room import Bounds
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.files import StorageFull
-from runtime.fleet import Fleet
+from runtime.fleet import Fleet, Kept
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.reserve import Courtesy
@@ -369,6 +370,8 @@ class World:
         self.logs = Logs()
         self.functions: dict[tuple[str, str], FunctionVersion] = {}
         self.known_aliases: list[Alias] = []
+        self.cold: set[str] = set()
+        #: Functions of which no environment is launched ahead.
         self.sandboxes = Sandboxes(self.spawner)
         self.files = bundles = Files(path)
         self.images = NoImages()
@@ -380,6 +383,7 @@ class World:
             catalog=lambda: self,  # type: ignore[arg-type,return-value]
             courtesy=courtesy,
             memory_mb=64,
+            room=lambda: self.fleet.room(),  # noqa: PLW0108  it is made later
         )
         self.launcher = Launcher(
             sandboxes=self.sandboxes,
@@ -394,14 +398,23 @@ class World:
         self.fleet = self.make()
         self.count = 0
 
-    def make(self, *, capacity: int = 10, parallel: int = 4, idle_timeout: float = 600.0) -> Fleet:
+    def make(
+        self,
+        *,
+        capacity: int = 10,
+        memory: int = 10_000,
+        parallel: int = 4,
+        room_wait: float = 100.0,
+        idle_timeout: float = 600.0,
+    ) -> Fleet:
         self.fleet = Fleet(
             launcher=self.launcher,
             spawner=self.spawner,
             catalog=lambda: self,  # type: ignore[arg-type,return-value]
-            capacity=capacity,
-            parallel_launches=parallel,
+            bounds=Bounds(memory=memory, environments=capacity, launches=parallel),
+            room_wait=room_wait,
             idle_timeout=idle_timeout,
+            may_warm=lambda version: version.name not in self.cold,
         )
         return self.fleet
 
@@ -433,19 +446,23 @@ class World:
         self.fleet.retired(version.scope, version.name)
         return version
 
-    async def start(self, version: FunctionVersion, payload: bytes = b"{}") -> Ticket:
+    async def start(
+        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+    ) -> Ticket:
         self.count += 1
         invocation = Invocation(
             request_id=f"r{self.count}", arn=version.arn, payload=payload, trace_id="Root=1"
         )
-        return await self.fleet.run(version, invocation)
+        return await self.fleet.run(version, invocation, provisioned=provisioned)
 
     async def invoke(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
         return (await (await self.start(version, payload)).outcome).payload
 
-    async def invoke_whole(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
+    async def invoke_whole(
+        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+    ) -> bytes:
         """Until the environment is free again."""
-        ticket = await self.start(version, payload)
+        ticket = await self.start(version, payload, provisioned=provisioned)
         await ticket.completed
         return ticket.outcome.result().payload
 
@@ -650,18 +667,42 @@ class TestCapacity:
         assert len(world.spawner.launched) == 3
         await world.until(lambda: len(world.spawner.sandboxes) == 1)
 
-    async def test_no_room_in_time(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Who waits too long is told that there are too many requests."""
-        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
-        await world.remake(capacity=1)
-        f = world.put(function())
+    @pytest.mark.parametrize(
+        ("bounds", "text"),
+        [
+            ({"memory": 300}, "all of 300 MB are in use (setting memory_budget)"),
+            ({"capacity": 1}, "all of 1 environments are in use (setting max_environments)"),
+        ],
+    )
+    async def test_no_room_in_time(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, bounds: dict[str, Any], text: str
+    ) -> None:
+        """Who waits for room too long is told that there are too many requests, and which setting bounds them."""
+        monkeypatch.setattr(fleet_module, "EXPIRY_INTERVAL", 0.001)
+        await world.remake(room_wait=0.01, **bounds)
+        f = world.put(function(memory_size=200))
         world.spawner.script = gate = Gate()
-        world.spawner.may_launch.set()
+        busy = await world.start(f)
         with pytest.raises(LambdaError) as caught:
-            await asyncio.gather(*(world.invoke(f) for _ in range(2)))
+            await world.invoke(f)
         assert (caught.value.status, caught.value.reason) == (429, "ConcurrentInvocationLimitExceeded")
+        assert text in caught.value.message
         gate.open.set()
-        await world.fleet.close(1)
+        await busy.completed
+
+    async def test_no_room_ever(self, world: World) -> None:
+        """A function that needs more than there is, is refused at once."""
+        await world.remake(memory=300)
+        with pytest.raises(LambdaError, match=r"does not fit .* 300 MB .*setting memory_budget"):
+            await world.invoke(world.put(function(memory_size=301)))
+        assert world.fleet._pool.keys() == []
+
+    async def test_nobody_gives_an_answer(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A launch that does not come to an end is not waited for without end."""
+        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
+        world.spawner.may_launch.clear()
+        with pytest.raises(LambdaError, match="No execution environment became free"):
+            await world.invoke(world.put(function()))
 
     async def test_bounded_launches(self, world: World, f: FunctionVersion) -> None:
         """No more launches at a time than are good."""
@@ -1071,7 +1112,7 @@ async def test_snapshot(world: World, f: FunctionVersion) -> None:
     assert (seen["function"], seen["version"], seen["state"], seen["phase"]) == ("f", LATEST, "idle", "idle")
     assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
     assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")
-    assert repr(world.fleet) == "<Fleet <Pool 1/10 environments, 0 waiting>>"
+    assert repr(world.fleet) == "<Fleet <Pool 1/10 environments, 128/10000 MB, 0 waiting>>"
 
 
 async def test_stories(world: World, f: FunctionVersion) -> None:
@@ -1117,8 +1158,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_keys_do_not_show_variables(world: World) -> None:
     """A key may get into a log; what is secret in its configuration may not."""
-    key = world.fleet._key(function(environment={"PASSWORD": "hush"}))
-    assert key != world.fleet._key(function(environment={"PASSWORD": "other"}))
+    key = world.fleet._keys.of(function(environment={"PASSWORD": "hush"}))
+    assert key != world.fleet._keys.of(function(environment={"PASSWORD": "other"}))
     assert "hush" not in repr(key)
 
 
@@ -1136,6 +1177,152 @@ def alias(name: str, version: str = "1", *, revision: str = "a", **environment: 
 def published(number: str, **facts: Any) -> FunctionVersion:
     version = function(**facts)
     return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
+
+
+class TestWarmAhead:
+    """An environment before the first invocation."""
+
+    async def test_first_invocation(self, world: World, f: FunctionVersion) -> None:
+        """It is there, and the first report tells of its initialisation all the same, as on AWS."""
+        world.fleet.warm(f)
+        await world.until(lambda: world.states() == ["idle"])
+        assert world.fleet.snapshot()[0]["purpose"] == "warm-ahead"
+        await world.invoke_whole(f)
+        await world.invoke_whole(f)
+        assert len(world.spawner.launched) == 1
+        lines = b"".join(world.logs.lines).decode().splitlines()
+        reports = [line for line in lines if line.startswith("REPORT")]
+        assert ["Init Duration" in line for line in reports] == [True, False]
+
+    async def test_failed_initialisation(self, world: World, f: FunctionVersion) -> None:
+        """It stays; the first invocation initialises it anew and gets the error."""
+
+        async def script(runtime: Runtime) -> int:
+            await runtime.init_error(b'{"errorType":"Oops"}')
+            return 1
+
+        world.spawner.script = script
+        world.fleet.warm(f)
+        await world.until(lambda: world.states() == ["idle"])
+        assert await world.invoke_whole(f) == b'{"errorType":"Oops"}'
+        assert len(world.spawner.launched) == 1
+
+    async def test_not_wanted(self, world: World, f: FunctionVersion) -> None:
+        """Not of functions that may not run, nor of versions that are out of date, nor at the end."""
+        world.cold.add("f")
+        world.fleet.warm(f)
+        world.cold.clear()
+        world.put(function(code="b"))
+        world.fleet.warm(f)
+        assert world.fleet._pool.keys() == []
+        await world.fleet.close(0)
+        world.fleet.warm(function(code="b"))
+        assert world.fleet._pool.keys() == []
+
+    async def test_purposes(self, world: World, f: FunctionVersion) -> None:
+        """What others were launched for can be seen too."""
+        world.fleet.keep(f, 1)
+        await world.invoke_whole(f)
+        await world.until(lambda: world.states() == ["idle"] * 2)
+        assert {each["purpose"] for each in world.fleet.snapshot()} == {"provisioned", "invocation"}
+        assert world.fleet.room() == 10_000 - 2 * 128
+
+
+class TestKeep:
+    """Environments of provisioned concurrency."""
+
+    @pytest.fixture
+    def news(self, world: World) -> list[tuple[Kept, str, str | None]]:
+        news: list[tuple[Kept, str, str | None]] = []
+        world.fleet.on_kept = lambda each: news.append((each.what, each.reason, each.error_type))
+        return news
+
+    async def test_ready_before_they_are_asked_for(
+        self, world: World, f: FunctionVersion, news: list[Any]
+    ) -> None:
+        """They initialise ahead, under their own type, and serve who asks for them, and nobody else."""
+        seen: list[str] = []
+
+        async def tell(runtime: Runtime) -> int:
+            seen.append(runtime.env["AWS_LAMBDA_INITIALIZATION_TYPE"])
+            return await echo(runtime)
+
+        world.spawner.script = tell
+        world.fleet.keep(f, 2)
+        await world.until(lambda: len(news) == 2)
+        assert news == [(Kept.READY, "", None)] * 2
+        assert world.fleet.kept(f) == (2, 2)
+        assert await world.invoke_whole(f, provisioned=True) == b"{}"
+        await world.invoke_whole(f)
+        assert seen == ["provisioned-concurrency", "provisioned-concurrency", "on-demand"]
+        lines = b"".join(world.logs.lines).decode().splitlines()
+        reports = [line for line in lines if line.startswith("REPORT")]
+        assert ["Init Duration" in line for line in reports] == [False, True]
+        world.fleet.keep(f, 0)
+        await world.until(lambda: len(world.spawner.sandboxes) == 1)
+        assert world.fleet.kept(f) == (0, 0)
+
+    async def test_failed_initialisation(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """The owner hears of what; the next try comes after a pause, and its success is heard of too."""
+
+        async def script(runtime: Runtime) -> int:
+            await runtime.init_error(b'{"errorMessage":"no","errorType":"Oops"}')
+            return 1
+
+        world.spawner.script = script
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news and not world.spawner.sandboxes)
+        [(what, _, error_type)] = news
+        assert (what, error_type) == (Kept.FAILED, "Runtime.Unknown")
+        assert world.fleet.kept(f) == (1, 0)
+        assert len(world.spawner.launched) == 1
+        world.spawner.script = echo
+        world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
+        await world.until(lambda: world.fleet.kept(f) == (1, 1))
+        assert [each[0] for each in news] == [Kept.FAILED, Kept.READY]
+        world.fleet.keep(f, 0)
+
+    async def test_failed_launch(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """What the surroundings refuse is no error of the function's."""
+        world.spawner.failures = [SpawnerError("no space left")]
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        [(what, reason, error_type)] = news
+        assert (what, error_type) == (Kept.FAILED, None)
+        assert reason.endswith("could not be launched: no space left")
+        world.fleet.keep(f, 0)
+
+    async def test_replaced(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """One that dies is heard of and launched anew."""
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        world.spawner.launched[0].vanish()
+        await world.until(lambda: len(news) == 2)
+        assert news[1][0] is Kept.ENDED
+        world.fleet._act(world.fleet._pool.relaunch(world.fleet._loop.time() + 1))
+        await world.until(lambda: world.fleet.kept(f) == (1, 1))
+        world.fleet.keep(f, 0)
+
+    async def test_updated(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
+        """Those of a version that is out of date end, and none can be had any more."""
+        world.fleet.keep(f, 1)
+        await world.until(lambda: news)
+        world.put(function(code="b"))
+        await world.until(lambda: not world.spawner.sandboxes)
+        world.fleet.keep(f, 1)
+        await world.until(lambda: not world.fleet._wishes)
+        assert world.fleet.kept(f) == (0, 0)
+        assert len(world.spawner.launched) == 1
+
+    async def test_taken_back(self, world: World, f: FunctionVersion) -> None:
+        """A wish that is withdrawn before anything could be launched leaves nothing; nor does one at the end."""
+        world.fleet.keep(f, 1)
+        world.fleet.keep(f, 0)
+        assert world.fleet._wishes == {}
+        world.fleet.keep(f, 1)
+        await world.fleet.close(0)
+        world.fleet.keep(f, 1)
+        assert not world.spawner.launched
 
 
 async def test_versions_have_environments_of_their_own(world: World, f: FunctionVersion) -> None:
@@ -1315,14 +1502,16 @@ class TestStandbys:
         await world.close()
 
     @pytest.mark.parametrize("turns", [0, 1, 2, 4, 8, 16])
-    async def test_a_caller_that_leaves(self, world: World, f: FunctionVersion, turns: int) -> None:
-        """Whenever it does: the standby becomes an environment, or goes, and nothing is left of it."""
-        await self.ready(world)
+    async def test_an_end_in_the_middle(self, world: World, f: FunctionVersion, turns: int) -> None:
+        """Whenever the launch is cancelled: what it had claimed goes, nothing is left of it, and others come."""
+        name = await self.ready(world)
         call = asyncio.create_task(world.invoke(f))
         for _ in range(turns):
             await asyncio.sleep(0)
-        for life in world.fleet._lives.values():
-            life.cancel()
-        call.cancel()
+        await world.remake()
         await asyncio.gather(call, return_exceptions=True)
         assert await world.invoke_whole(f, b"1") == b"1"
+        await world.until(lambda: name not in world.spawner.sandboxes or name == self.only(world))
+
+    def only(self, world: World) -> str:
+        return str(world.fleet.snapshot()[0]["environment"])

@@ -105,12 +105,16 @@ class Preparations:
     allowed: asyncio.Event = field(default_factory=asyncio.Event)
     failure: Exception | None = None
     seen: list[FunctionVersion] = field(default_factory=list)
+    warmed: asyncio.Queue[FunctionVersion] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
         self.allowed.set()
 
     def fail(self, code: str = "InvalidRuntime", reason: str = "no image") -> None:
         self.failure = PreparationFailed(code, reason)
+
+    def warm(self, version: FunctionVersion) -> None:
+        self.warmed.put_nowait(version)
 
     async def prepare(self, version: FunctionVersion) -> None:
         self.seen.append(version)

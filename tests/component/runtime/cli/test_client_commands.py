@@ -24,6 +24,7 @@ def environment(name: str, **facts: Any) -> dict[str, Any]:
         "region": "us-east-1",
         "runtime": "python3.11",
         "state": "idle",
+        "purpose": "invocation",
         "age": 75.0,
         "idle": 3.0,
         "invocations": 12,
@@ -123,11 +124,11 @@ def test_ps_shows_environments_and_functions_without(run: Any, berth: Any) -> No
     code, out, _ = run("ps")
     assert code == 0
     assert out.splitlines() == [
-        "FUNCTION  VERSION  STATE    RUNTIME     AGE     IDLE  INVOCATIONS  MEMORY PEAK  ENVIRONMENT",
-        "busy      $LATEST  busy     python3.11  1m 15s  -     12           -            3f9a-busy",
-        "hello     $LATEST  idle     python3.11  1m 15s  3s    12           40 MB        3f9a-hello",
-        "cold      -        -        python3.11  -       -     -            -            -",
-        "new       -        Pending  python3.11  -       -     -            -            -",
+        "FUNCTION  VERSION  STATE    FOR         RUNTIME     AGE     IDLE  INVOCATIONS  MEMORY PEAK  ENVIRONMENT",
+        "busy      $LATEST  busy     invocation  python3.11  1m 15s  -     12           -            3f9a-busy",
+        "hello     $LATEST  idle     invocation  python3.11  1m 15s  3s    12           40 MB        3f9a-hello",
+        "cold      -        -        -           python3.11  -       -     -            -            -",
+        "new       -        Pending  -           python3.11  -       -     -            -            -",
     ]
 
 

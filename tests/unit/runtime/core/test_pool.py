@@ -2,25 +2,33 @@
 
 import pytest
 
+from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch
+from runtime.core.groups import Place
 from runtime.core.pool import (
     GRACE,
+    LONGEST_GRACE,
+    LONGEST_PAUSE,
     PATIENCE,
-    Action,
-    Assign,
-    Destroy,
-    Fail,
-    Hold,
-    Launch,
-    Place,
+    STEADY,
     Pool,
 )
+from runtime.core.room import Bounds
+
+ROOM_WAIT = 10.0
+
+
+def weigh(key: object) -> int:
+    """Keys of tests are names; a number after a colon is the memory that they need."""
+    _, _, memory = str(key).partition(":")
+    return int(memory or 1)
 
 
 class Talk:
     """A pool whose clock the test sets, checked after every call."""
 
-    def __init__(self, capacity: int = 10) -> None:
-        self.pool = Pool(capacity)
+    def __init__(self, capacity: int = 10, *, memory: int = 1000, launches: int = 100) -> None:
+        bounds = Bounds(memory=memory, environments=capacity, launches=launches)
+        self.pool = Pool(bounds, weigh=weigh, family=lambda key: str(key)[:1], room_wait=ROOM_WAIT)
         self.now = 100.0
 
     def __getattr__(self, verb: str) -> object:
@@ -31,6 +39,12 @@ class Talk:
             return actions
 
         return call
+
+    def warm_key(self, key: str) -> list[Action]:
+        """`Pool.warm`; `warm` is a test's shorthand."""
+        actions = self.pool.warm(key, self.now)
+        self.pool.check()
+        return actions
 
     def withdraw(self, ticket: int) -> None:
         self.pool.withdraw(ticket)
@@ -153,6 +167,44 @@ class TestGrace:
         talk.ask(2, "a")
         assert talk.gone(number) == []
         assert talk.grace_over(2) == [Launch(2, "a")]
+
+    def test_as_long_as_a_launch(self, talk: Talk) -> None:
+        """A grace is as long as launches have taken lately, within bounds: less is no gain, more no patience."""
+        for seconds, grace in ((0.1, 0.1), (20.0, LONGEST_GRACE), (0.001, LONGEST_GRACE)):
+            key = f"a{seconds}"
+            [launch] = talk.ask(1, key)
+            talk.now += seconds
+            talk.idle(launch.environment)
+            talk.responded(launch.environment)
+            [hold] = talk.ask(2, key)
+            if seconds > GRACE:
+                assert hold == Hold(2, talk.now + grace)
+            else:
+                assert hold == Hold(2, talk.now + GRACE)
+            talk.withdraw(2)
+
+    def test_not_where_it_is_in_vain(self, talk: Talk) -> None:
+        """
+        1. An environment is still busy for a second after each answer, as with an extension that works on.
+        2. The next ticket comes.
+        Result: it does not wait for it.
+        """
+        number = talk.warm(1, "a")
+        talk.responded(number)
+        talk.now += 1.0
+        talk.idle(number)
+        talk.ask(2, "a")
+        talk.responded(number)
+        assert talk.ask(3, "a") == [Launch(2, "a")]
+
+    def test_a_grace_in_vain_is_learned_from(self, talk: Talk) -> None:
+        """One that never finishes is not waited for again and again."""
+        number = talk.warm(1, "a")
+        talk.responded(number)
+        assert talk.ask(2, "a") == [Hold(2, talk.now + GRACE)]
+        talk.now += 2 * GRACE
+        assert talk.grace_over(2) == [Launch(2, "a")]
+        assert talk.ask(3, "a") == [Launch(3, "a")]
 
     def test_withdrawn(self, talk: Talk) -> None:
         """A ticket that is withdrawn in its grace leaves nothing behind."""
@@ -384,6 +436,145 @@ class TestWithdraw:
         assert talk.idle(number) == [Assign(4, number)]
 
 
+class TestKeep:
+    """Environments that are launched ahead, and stay."""
+
+    def ready(self, talk: Talk, key: str, count: int) -> list[int]:
+        """So many environments of the key that are kept and idle."""
+        numbers = [launch.environment for launch in talk.keep(key, count)]
+        for number in numbers:
+            assert talk.idle(number) == []
+        assert talk.pool.kept(key) == (count, count)
+        return numbers
+
+    def test_launched_ahead(self, talk: Talk) -> None:
+        """They are launched at once and serve who asks."""
+        assert talk.keep("a", 2) == [Launch(1, "a"), Launch(2, "a")]
+        assert talk.pool.kept("a") == (2, 0)
+        talk.idle(2)
+        assert talk.pool.kept("a") == (2, 1)
+        assert talk.ask(1, "a") == [Assign(1, 2)]
+        assert talk.pool.kept("a") == (2, 1)
+        assert talk.ask(2, "a") == []
+        assert talk.idle(1) == [Assign(2, 1)]
+
+    def test_more_and_fewer(self, talk: Talk) -> None:
+        """What is missing is launched, idle ones of the surplus end, busy ones when they are done."""
+        first, second = self.ready(talk, "a", 2)
+        [launch] = talk.keep("a", 3)
+        assert talk.idle(launch.environment) == []
+        assert talk.ask(1, "a") == [Assign(1, launch.environment)]
+        assert talk.keep("a", 1) == [Destroy(first), Destroy(second)]
+        assert talk.pool.kept("a") == (1, 1)
+        assert talk.keep("a", 0) == []
+        assert talk.idle(launch.environment) == [Destroy(launch.environment)]
+
+    def test_what_there_is_counts(self, talk: Talk) -> None:
+        """Environments that are there already are kept."""
+        number = talk.free(1, "a")
+        assert talk.keep("a", 1) == []
+        talk.now += 1000
+        assert talk.expire(talk.now) == []
+        assert talk.keep("a", 0) == [Destroy(number)]
+
+    def test_surplus_is_kept_again(self, talk: Talk) -> None:
+        """One that was let go while it was busy counts again when more are wanted."""
+        [number] = self.ready(talk, "a", 1)
+        talk.ask(1, "a")
+        talk.keep("a", 0)
+        assert talk.keep("a", 1) == []
+        assert talk.idle(number) == []
+
+    def test_others_get_none_of_their_room(self) -> None:
+        """They count in the capacity, and make no room."""
+        talk = Talk(2)
+        self.ready(talk, "a", 1)
+        spare = talk.free(1, "b")
+        assert talk.ask(2, "c") == [Destroy(spare), Launch(3, "c")]
+        assert talk.ask(3, "d") == []
+
+    def test_they_wait_for_room(self) -> None:
+        """Behind invocations, and they take that of idle ones."""
+        talk = Talk(1)
+        number = talk.warm(1, "b")
+        assert talk.keep("a", 1) == []
+        talk.ask(2, "c")
+        assert talk.idle(number) == [Destroy(number), Launch(2, "c")]
+        talk.idle(2)
+        assert talk.idle(2) == [Destroy(2), Launch(3, "a")]
+
+    def test_replaced(self, talk: Talk) -> None:
+        """One that has been there for long and ends is launched anew at once."""
+        [number] = self.ready(talk, "a", 1)
+        talk.now += STEADY
+        assert talk.gone(number) == [Launch(2, "a")]
+
+    def test_no_tight_loop(self, talk: Talk) -> None:
+        """From failure to failure the pause doubles; one that comes long after is the first again."""
+        talk.keep("a", 1)
+        for number, pause in enumerate((1, 2, 4, 8), start=1):
+            assert talk.failed(number) == []
+            talk.now += pause - 0.5
+            assert talk.relaunch() == []
+            talk.now += 0.5
+            assert talk.relaunch() == [Launch(number + 1, "a")]
+        talk.now += STEADY + 1
+        talk.failed(5)
+        talk.now += 1
+        assert talk.relaunch() == [Launch(6, "a")]
+
+    def test_longest_pause(self, talk: Talk) -> None:
+        """It does not grow for ever."""
+        talk.keep("a", 1)
+        for number in range(1, 30):
+            talk.failed(number)
+            talk.now += LONGEST_PAUSE
+            assert talk.relaunch() == [Launch(number + 1, "a")]
+
+    def test_failures_together_count_once(self, talk: Talk) -> None:
+        """Five that end in the same moment are one failure."""
+        for number in self.ready(talk, "a", 5):
+            assert talk.gone(number) == []
+        talk.now += 1
+        assert len(talk.relaunch()) == 5
+
+    def test_spoiled(self, talk: Talk) -> None:
+        """One whose initialisation failed is not kept: it serves who waits, or ends."""
+        talk.keep("a", 2)
+        talk.ask(1, "a")
+        assert talk.spoiled(1) == [Assign(1, 1)]
+        assert talk.spoiled(2) == [Destroy(2)]
+        assert talk.idle(1) == [Destroy(1)]
+        assert talk.pool.kept("a") == (2, 0)
+        talk.now += 1
+        assert talk.relaunch() == [Launch(3, "a"), Launch(4, "a")]
+
+    def test_spoiled_on_demand(self, talk: Talk) -> None:
+        """What is not kept stays: its next invocation initialises it anew."""
+        talk.ask(1, "a")
+        talk.withdraw(1)
+        assert talk.spoiled(1) == []
+        assert talk.ask(2, "a") == [Assign(2, 1)]
+
+    def test_retired(self, talk: Talk) -> None:
+        """Nothing of a key out of date is kept."""
+        first, second = self.ready(talk, "a", 2)
+        talk.ask(1, "a")
+        assert talk.retire("a") == [Destroy(first)]
+        assert talk.keep("a", 2) == []
+        assert talk.idle(second) == [Destroy(second)]
+        assert talk.gone(first) == talk.gone(second) == []
+        assert talk.pool.keys() == []
+
+    def test_a_wish_is_remembered(self) -> None:
+        """A key of which none could be launched yet is not forgotten."""
+        talk = Talk(1)
+        number = talk.warm(1, "b")
+        talk.keep("a", 1)
+        assert talk.gone(number) == [Launch(2, "a")]
+        assert (talk.pool.is_kept(2), talk.pool.is_kept(number), talk.pool.key(2)) == (True, False, "a")
+
+
 def test_relaunch_after_a_death(talk: Talk) -> None:
     """A ticket whose environment dies while it initialises gets another launch."""
     talk.ask(1, "a")
@@ -403,7 +594,7 @@ def test_end_all(talk: Talk) -> None:
 def test_repr(talk: Talk) -> None:
     """It says what matters for a log."""
     talk.ask(1, "a")
-    assert repr(talk.pool) == "<Pool 1/10 environments, 1 waiting>"
+    assert repr(talk.pool) == "<Pool 1/10 environments, 1/1000 MB, 1 waiting>"
 
 
 def test_unknown_environments(talk: Talk) -> None:

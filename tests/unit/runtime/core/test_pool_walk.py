@@ -4,18 +4,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from runtime.core.pool import Action, Assign, Destroy, Fail, Hold, Launch, Place, Pool
+from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Refuse
+from runtime.core.groups import Place
+from runtime.core.pool import Pool
+from runtime.core.room import Bounds
 
-KEYS = st.sampled_from(["a", "b", "c"])
+SIZES = {"a": 1, "b": 2, "c": 3, "d": 9}
+"""MB by key; the last never fits."""
+KEYS = st.sampled_from(list(SIZES))
 
 
 class PoolWalk(RuleBasedStateMachine):
     """A shell that carries out every action at once, and a world in which anything may follow."""
 
-    @initialize(capacity=st.integers(1, 4))
-    def begin(self, capacity: int) -> None:
-        self.pool = Pool(capacity)
-        self.capacity = capacity
+    @initialize(capacity=st.integers(1, 4), memory=st.integers(3, 8), launches=st.integers(1, 3))
+    def begin(self, capacity: int, memory: int, launches: int) -> None:
+        self.bounds = Bounds(memory=memory, environments=capacity, launches=launches)
+        self.pool = Pool(self.bounds, weigh=lambda key: SIZES[str(key)], family=str, room_wait=10.0)
         self.now = 0.0
         self.tickets: dict[int, str] = {}
         #: Those that wait.
@@ -29,6 +34,9 @@ class PoolWalk(RuleBasedStateMachine):
         #: Ticket by environment.
         self.destroyed: set[int] = set()
         self.outdated: set[str] = set()
+        self.kept: dict[str, int] = {}
+        self.ahead: set[str] = set()
+        #: Keys for which a launch ahead has been asked for.
 
     def act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -41,6 +49,8 @@ class PoolWalk(RuleBasedStateMachine):
                     self.serving[environment] = ticket
                 case Fail(ticket):
                     self.finish(ticket, "failed")
+                case Refuse(ticket):
+                    self.finish(ticket, "refused")
                 case Launch(environment, key):
                     assert environment not in self.key_of
                     self.key_of[environment] = str(key)
@@ -113,10 +123,46 @@ class PoolWalk(RuleBasedStateMachine):
         self.destroyed.discard(number)
         self.act(self.pool.failed(number, self.now) if fail else self.pool.gone(number, self.now))
 
+    @precondition(lambda self: self.key_of)
+    @rule(data=st.data())
+    def spoil(self, data: st.DataObject) -> None:
+        coming = (Place.LAUNCHING, Place.INITIALISING)
+        launching = [each for each in self.key_of if self.pool.place(each) in coming]
+        if launching:
+            self.act(self.pool.spoiled(data.draw(st.sampled_from(launching)), self.now))
+
+    @rule(key=KEYS, count=st.integers(0, 3))
+    def keep(self, key: str, count: int) -> None:
+        self.act(self.pool.keep(key, count, self.now))
+        if key not in self.outdated:
+            self.kept[key] = count
+
+    @rule()
+    def relaunch(self) -> None:
+        self.act(self.pool.relaunch(self.now))
+
+    @rule()
+    def overdue(self) -> None:
+        self.act(self.pool.overdue(self.now))
+
+    @rule(key=KEYS)
+    def warm(self, key: str) -> None:
+        self.ahead.add(key)
+        self.act(self.pool.warm(key, self.now))
+
+    @precondition(lambda self: self.key_of)
+    @rule(data=st.data())
+    def come_up(self, data: st.DataObject) -> None:
+        self.act(self.pool.launched(data.draw(st.sampled_from(sorted(self.key_of))), self.now))
+
     @rule(key=KEYS)
     def retire(self, key: str) -> None:
+        keys = self.pool.keys()
+        known = key in keys
         self.act(self.pool.retire(key, self.now))
-        self.outdated.add(key)
+        if known:
+            self.outdated.add(key)
+            self.kept.pop(key, None)
 
     @rule(seconds=st.sampled_from([0.01, 1.0, 10.0]))
     def pass_time(self, seconds: float) -> None:
@@ -139,14 +185,30 @@ class PoolWalk(RuleBasedStateMachine):
 
     @invariant()
     def capacity_holds(self) -> None:
-        assert len(self.alive()) <= self.capacity
+        alive = self.alive()
+        assert len(alive) <= self.bounds.environments
+        assert sum(SIZES[self.key_of[number]] for number in alive) <= self.bounds.memory
+        launching = [number for number in alive if self.pool.place(number) is Place.LAUNCHING]
+        assert len(launching) <= self.bounds.launches
 
     @invariant()
     def nothing_is_remembered_without_cause(self) -> None:
         """A key lasts as long as an environment or a ticket of it; its being out of date no longer."""
-        known = set(self.key_of.values()) | set(self.tickets.values())
-        assert set(self.pool.keys()) == known
+        kept = {key for key, count in self.kept.items() if count}
+        known = set(self.key_of.values()) | set(self.tickets.values()) | kept
+        assert known <= set(self.pool.keys()) <= known | self.ahead
+        self.ahead &= set(self.pool.keys())
         self.outdated &= known
+
+    @invariant()
+    def what_is_kept_stays(self) -> None:
+        """No more are kept than wished, and those that are have not been told to end."""
+        for key in self.kept:
+            assert self.pool.kept(key)[0] == self.kept[key]
+        for number in self.key_of:
+            if self.pool.is_kept(number):
+                assert number not in self.destroyed
+                assert self.kept[self.key_of[number]]
 
     @invariant()
     def nothing_outdated_is_idle(self) -> None:
@@ -157,6 +219,12 @@ class PoolWalk(RuleBasedStateMachine):
         """Let everything run its course: every ticket is served, every environment goes."""
         for ticket in sorted(self.held):
             self.act(self.pool.grace_over(ticket, self.now))
+        for key in self.kept:
+            self.act(self.pool.keep(key, 0, self.now))
+        self.kept.clear()
+        self.work_off()
+        self.now += 100.0
+        self.act(self.pool.overdue(self.now))
         self.work_off()
         assert not self.tickets, "tickets wait although everybody works"
         self.serving.clear()  # what is busy ends too

@@ -121,18 +121,13 @@ def test_equals_do_not_take_turns() -> None:
     assert keeper.alive == before
 
 
-def test_released_memory_comes_from_the_least_useful() -> None:
-    """Whoever needs memory gets it, all of it if need be, and it is not taken back by the same question."""
+def test_memory_is_given_up_by_the_least_useful() -> None:
+    """What environments take of it, the dullest give up first; all of it if need be."""
     keeper = Keeper("dull", "python").step()
     keeper.launch("python", 4)
-    keeper.step()
-    assert keeper.counts == {"dull": 1, "python": 4}
-    for action in keeper.stock.release(COST + 1, keeper.now):
-        keeper.carry_out(action)
-    assert keeper.counts == {"python": 3}
-    for action in keeper.stock.release(10_000, keeper.now):
-        keeper.carry_out(action)
-    assert keeper.counts == {}
+    assert keeper.step().counts == {"dull": 1, "python": 4}
+    assert keeper.step(3 * COST + 1).counts == {"python": 3}
+    assert keeper.step(0).counts == {}
     assert keeper.stock.memory_mb == 0
 
 

@@ -36,7 +36,6 @@ class Walk:
                 self.end_start,
                 self.die,
                 self.need,
-                self.release,
             ]
         )
         what()
@@ -57,11 +56,6 @@ class Walk:
 
     def again(self, room: int) -> list[Start | End]:
         return self.stock.plan(self.now, room, may_start=False)
-
-    def release(self) -> None:
-        before, wanted = len(self.mine), self.chance.randrange(5 * COST)
-        self.carry_out(self.stock.release(wanted, self.now))
-        assert (before - len(self.mine)) * COST >= min(wanted, before * COST)
 
     def carry_out(self, actions: list[Start | End]) -> None:
         for action in actions:
@@ -113,7 +107,7 @@ def test_walk(seed: int) -> None:
     for _ in range(STEPS):
         walk.step()
     walk.end_start()
-    walk.carry_out(walk.stock.release(10**6, walk.now))
+    walk.carry_out(walk.stock.plan(walk.now, 0, may_start=False))
     assert walk.mine == {}
     walk.stock.need(())
     walk.now += 3600
