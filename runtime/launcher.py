@@ -250,7 +250,7 @@ class Launcher:
 
     async def _claimed(self, order: Order) -> Sandbox | None:
         """A sandbox that stood by and has become what is ordered; None where none does."""
-        if await self._files(order) > MOST_LINKED:
+        if not order.runtime or await self._files(order) > MOST_LINKED:
             return None
         standby = self._standbys.claim(order.runtime, order.memory_mb)
         if standby is None:

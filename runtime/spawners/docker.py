@@ -147,7 +147,8 @@ class DockerSpawner:
     async def _start(self, spec: SandboxSpec) -> str:
         """Start a container; where the engine refuses an option, without that option."""
         around = replace(self._around, left_out=self._refusals.names)
-        self._pauses.make_of(spec.image, around)
+        if spec.runtime:  # an image of ours: nobody knows what others hold
+            self._pauses.make_of(spec.image, around)
         if not spec.ahead and (joined := self._pauses.join(spec.sandbox_id)):
             try:
                 return await self._create_and_start(spec, around, joined)
