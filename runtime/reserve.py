@@ -145,7 +145,8 @@ class Reserve(Generic[T]):
         """Begin to make them."""
         if self._is_open and self._keeper is None:
             self._courtesy.tell(self._look.set)
-            self._keeper = asyncio.create_task(self._keep(), name=f"reserve of {self._what}")
+            self._keeper = asyncio.create_task(self._keep(), name=f"reserve: {self._what}")
+            self._keeper.add_done_callback(self._ended)
 
     def turn_off(self) -> None:
         """Make none any more, and remove what there is."""
@@ -198,6 +199,11 @@ class Reserve(Generic[T]):
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._stock.next_look(now) - now):
                     await self._look.wait()
+
+    def _ended(self, keeper: Task[None]) -> None:
+        """Launches go on without."""
+        if not keeper.cancelled() and (error := keeper.exception()):
+            logger.error("nothing is made ahead any more: %s", error, exc_info=error)
 
     def _act(self, actions: Sequence[Action]) -> None:
         for action in actions:

@@ -322,6 +322,17 @@ async def test_a_bug_is_shown(caplog: pytest.LogCaptureFixture, monkeypatch: pyt
     await world.close()
 
 
+async def test_a_keeper_that_fails_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing stands by any more, and the log says why; launches go on without."""
+    world = World()
+    world.shop.runtimes = cast("Any", None)
+    await world.open()
+    await world.until(lambda: "nothing is made ahead any more" in caplog.text)
+    assert "TypeError" in caplog.text
+    assert world.standbys.claim(RUNTIME, 128) is None
+    await world.close()
+
+
 class TestWithoutResize:
     async def test_a_spawner_that_says_so_has_none(self) -> None:
         """Local processes: nothing stands by, and nobody is told about it."""
