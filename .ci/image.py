@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from runtime.base_image import BaseImages
-from runtime.images import files_under, image_sources, tar_of
+from runtime.image_table import image_sources
+from runtime.images import files_under, tar_of
 from runtime.settings import load
 from runtime.spawners.engine import Engine
 

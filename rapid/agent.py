@@ -56,6 +56,8 @@ def main() -> NoReturn:
     """Dial the control plane named in the environment and serve it until the link ends."""
     host, _, port = os.environ["BERTH_LINK"].rpartition(":")
     hello = message(Kind.HELLO, sandbox=os.environ["BERTH_SANDBOX"], token=os.environ["BERTH_TOKEN"])
+    if place := os.environ.get("BERTH_OPEN"):
+        os.chmod(place, 0o1777)  # noqa: S103  a new volume, which belongs to root
     os.environ.clear()
     link = socket.create_connection((host, int(port)), timeout=10)
     link.settimeout(None)
@@ -200,8 +202,6 @@ class Agent:
         elif kind is Kind.LIST:
             path = fields(payload)["path"]
             self._send(message(Kind.LISTED, path=path, names=names_in(path)))
-        elif kind is Kind.QUIT:
-            self._quit = True
         else:
             self._obey_about_tunnel(kind, payload)
 
@@ -399,11 +399,12 @@ class NotStarted(Exception):
 
 
 def spawn(
-    argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None
+    argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None, *, demote: bool = True
 ) -> tuple[int, dict[int, int]]:
     """Start a process in a session of its own; its pid, and the read ends of its stdout and stderr.
 
-    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order.
+    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order. Root becomes the
+    function's user (`demote`).
 
     Plain fork and exec: the agent has one thread, and `subprocess` would cost every cold start its import.
     Raises `NotStarted`.
@@ -419,7 +420,7 @@ def spawn(
         raise NotStarted("fork", str(error)) from None
     if not pid:
         copies = [(out_end, 1), (err_end, 2)] + ([] if log_fd is None else [(1, log_fd)])
-        _become(argv, env, cwd, copies, tell)
+        _become(argv, env, cwd, copies, tell, demote=demote)
     for fd in (out_end, err_end, tell):
         os.close(fd)
     with os.fdopen(told, "rb") as report:
@@ -435,7 +436,13 @@ def spawn(
 
 
 def _become(
-    argv: list[str], env: dict[str, str], cwd: str, copies: list[tuple[int, int]], tell: int
+    argv: list[str],
+    env: dict[str, str],
+    cwd: str,
+    copies: list[tuple[int, int]],
+    tell: int,
+    *,
+    demote: bool,
 ) -> NoReturn:
     """In the child: drop privileges and execute. What fails is told through the pipe `tell`.
 
@@ -453,7 +460,7 @@ def _become(
                 tell = os.dup(tell)  # to be closed by the execution, as it was
             os.dup2(fd, target)
         _prefer_as_victim()
-        if os.geteuid() == 0:
+        if demote and os.geteuid() == 0:
             os.setgroups([])
             os.setgid(GROUP)
             os.setuid(USER)
@@ -461,7 +468,7 @@ def _become(
         stage = "chdir"
         os.chdir(cwd)
         stage = "exec"
-        argv[0] = _program(argv[0])
+        argv[0] = _program(argv[0], env.get("PATH", ""))
         os.execve(argv[0], argv, env)  # noqa: S606
     except NotStarted as reason:
         os.write(tell, f"{reason.stage}\0{reason.error}".encode())
@@ -473,8 +480,17 @@ def _become(
         os._exit(127)
 
 
-def _program(name: str) -> str:
-    """The path of a program. Of several places the first counts that has a file, whether it can be executed or not."""
+def _program(name: str, path: str) -> str:
+    """The path of a program. Of several places the first counts that has a file, whether it can be executed or not.
+
+    A bare name is looked for in `path`, where it has to be executable; as in AWS's own launcher, which is written in Go.
+    """
+    if "/" not in name:
+        for directory in path.split(":"):
+            found = f"{directory or '.'}/{name}"
+            if os.access(found, os.X_OK) and not os.path.isdir(found):
+                return found
+        raise NotStarted("exec", f'exec: "{name}": executable file not found in $PATH')
     if not name.startswith(":"):
         return name
     places = name[1:].split(":")

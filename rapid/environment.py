@@ -34,6 +34,7 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
+    GiveBack,
     InitErrorPosted,
     InvokeArrived,
     InvokeNotice,
@@ -83,7 +84,7 @@ from rapid.settings import Settings
 from rapid.states import ExtensionCall, ExtensionState, IllegalTransition, Phase, RuntimeCall, RuntimeState
 from rapid.streams import Stream
 from rapid.subscriptions import Api, Subscription
-from rapid.supervisor import Supervisor
+from rapid.supervisor import Supervisor, SupervisorLost
 from rapid.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,11 @@ STORY_LINES = 30
 
 
 class Environment:
-    """See the module's text. `on_idle` and `on_ended` may be called from within any call here, as its last act."""
+    """See the module's text. `on_idle` and `on_ended` may be called from within any call here, as its last act.
+
+    `on_given_back` is called before `on_ended` with an invocation of which the runtime has heard nothing; where there is
+    none, that fails.
+    """
 
     def __init__(
         self,
@@ -111,6 +116,7 @@ class Environment:
         log_format: LogFormat,
         on_idle: Callable[[], None],
         on_ended: Callable[[], None],
+        on_given_back: Callable[[Invocation, Ticket], None] | None = None,
         freeze: bool = True,
         credentials: FetchedCredentials | None = None,
     ) -> None:
@@ -126,6 +132,7 @@ class Environment:
         self._journal = Journal(log, log_format, self._telemetry)
         self._on_idle = on_idle
         self._on_ended = on_ended
+        self._on_given_back = on_given_back
         self._ticket: Ticket | None = None
         self._poll: Poll[Delivery] = Poll()
         #: The runtime's `next`.
@@ -136,6 +143,8 @@ class Environment:
         self._deadline: TimerHandle | None = None
         self._exits: list[RuntimeExited | ExtensionExited] = []
         #: Not heard yet, see `EXIT_TURNS`.
+        self._is_unsent = False
+        #: An event is on its way to the runtime, but not written yet.
         self._told = 0
         #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
         self.memory_peak = 0
@@ -173,9 +182,18 @@ class Environment:
         """Initialise ahead of any invocation; `on_idle` tells the end of it, successful or not."""
         self._handle(Began(time.monotonic()))
 
-    def invoke(self, invocation: Invocation, timeout: float, stream: Stream | None = None) -> Ticket:
-        """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response."""
-        self._ticket = ticket = Ticket(stream)
+    def invoke(
+        self,
+        invocation: Invocation,
+        timeout: float,
+        stream: Stream | None = None,
+        ticket: Ticket | None = None,
+    ) -> Ticket:
+        """Hand in an invocation; only while idle. `timeout` in seconds; `stream` gets a streamed response.
+
+        `ticket` is that of an invocation that another environment gave back.
+        """
+        self._ticket = ticket = ticket or Ticket(stream)
         self._journal.tail = ticket.tail
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
@@ -195,6 +213,10 @@ class Environment:
         if not (self._poll.is_abandoned and self._core.runtime is RuntimeState.READY):
             self._handle(NextCalled(time.monotonic()))
         return self._poll.ask(is_alive)
+
+    def sent(self) -> None:
+        """The answer to its `next` is being written to its connection."""
+        self._is_unsent = False
 
     def begin_response(self, request_id: str, call: RuntimeCall) -> Stream | None:
         """A result or an error comes in. The stream that wants its bytes, if one does."""
@@ -301,7 +323,7 @@ class Environment:
 
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
         self._journal.flush()
-        self._handle(SandboxLost(time.monotonic(), reason, out_of_memory))
+        self._handle(SandboxLost(time.monotonic(), reason, out_of_memory, self._is_unsent))
 
     # Carrying out what the core says
 
@@ -329,6 +351,7 @@ class Environment:
             case Do():
                 self._do(effect)
             case Deliver(invocation, deadline):
+                self._is_unsent = True
                 self._poll.give(delivery(invocation, deadline))
             case Respond(outcome):
                 if self._ticket is not None:
@@ -357,6 +380,19 @@ class Environment:
                 self._processes.signal_runtime(generation, number)
             case Notify(identifier, notice):
                 self._notify(self._extension_polls[identifier], notice)
+            case GiveBack(invocation):
+                self._give_back(invocation)
+
+    def _give_back(self, invocation: Invocation) -> None:
+        ticket, self._ticket = self._ticket, None
+        self._journal.tail = None
+        if ticket is None:
+            return
+        if self._on_given_back is None:
+            ticket.fail(SupervisorLost("the execution environment was lost before it began the invocation"))
+        else:
+            ticket.give_back()
+            self._on_given_back(invocation, ticket)
 
     def _do(self, effect: Do) -> None:
         match effect:

@@ -210,6 +210,8 @@ class SandboxLost:
     now: float
     reason: str
     out_of_memory: bool = False
+    unsent: bool = False
+    """The event of the current invocation has not been written to the runtime's connection."""
 
 
 Event = (
@@ -306,6 +308,13 @@ class Respond:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The runtime has heard nothing of the invocation, and never will: another environment is to have it."""
+
+    invocation: Invocation
+
+
+@dataclass(frozen=True, slots=True)
 class Complete:
     """The invocation is over and logged."""
 
@@ -362,6 +371,7 @@ Effect = (
     | Notify
     | Deliver
     | Respond
+    | GiveBack
     | Complete
     | Write
     | Arm

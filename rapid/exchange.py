@@ -82,7 +82,7 @@ class Delivery:
 class Ticket:
     """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
 
-    __slots__ = ("completed", "outcome", "stream", "tail")
+    __slots__ = ("completed", "outcome", "returns", "stream", "tail")
 
     def __init__(self, stream: Stream | None = None) -> None:
         self.stream = stream
@@ -90,6 +90,8 @@ class Ticket:
         self.outcome: Future[Outcome] = loop.create_future()
         self.completed: Future[Report] = loop.create_future()
         self.tail = Tail()
+        self.returns = 0
+        #: How many environments have given the invocation back.
 
     def respond(self, outcome: Outcome) -> None:
         """The answer is known, and a stream of it over."""
@@ -97,6 +99,19 @@ class Ticket:
             self.outcome.set_result(outcome)
         if self.stream is not None:
             self.stream.close()
+
+    def give_back(self) -> None:
+        """It begins anew, elsewhere."""
+        self.returns += 1
+        self.tail = Tail()
+
+    def fail(self, error: Exception) -> None:
+        """There is no environment for it after all."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+        if self.stream is not None:
+            self.stream.close()
+        self.completed.cancel()
 
     def complete(self, report: Report) -> None:
         """The invocation is over and logged."""

@@ -60,6 +60,7 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
+    GiveBack,
     InitErrorPosted,
     InvokeArrived,
     InvokeNotice,
@@ -607,11 +608,28 @@ class Lifecycle:
         if event.out_of_memory:
             fault = exited(ExitStatus(-9, out_of_memory=True))
             self._memory_peak = self._settings.memory_size * 1024**2
+        given_back = [] if event.out_of_memory else self._give_back(fault, unsent=event.unsent)
         given_up = self._give_up(event.now, fault)
         completed = self._completed(event.now, 0)
         self._turn(Turn.LOST)
         self._forget_parties()
-        return [Do.DISARM, *given_up, *completed, Do.ENDED]
+        return [Do.DISARM, *given_back, *given_up, *completed, Do.ENDED]
+
+    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:
+        """Hand back an invocation of which the runtime has heard nothing; its START, if written, gets its END."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            return [GiveBack(waiting.invocation)]
+        current = self._current
+        if current is None or current.outcome is not None:
+            return []
+        if current.delivered is None:
+            self._current = None
+        elif unsent and self.runtime is RuntimeState.RUNNING:
+            current.outcome = fault.outcome(current.invocation.request_id)
+        else:
+            return []
+        return [GiveBack(current.invocation)]
 
     def _give_up(self, now: float, fault: Fault) -> Effects:
         """Answer whoever waits for one, at the end of the environment."""

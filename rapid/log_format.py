@@ -15,6 +15,7 @@ from rapid.records import (
     SUCCESS,
     InitReport,
     InitRuntimeDone,
+    InitStart,
     LogsDropped,
     Record,
     Report,
@@ -80,6 +81,8 @@ def _level_of_record(record: Record) -> Level | None:
     match record:
         case LogsDropped():
             return None
+        case InitStart(runtime_version=""):
+            return Level.DEBUG
         case InitRuntimeDone() | RuntimeDone():
             return Level.DEBUG if record.status == SUCCESS else Level.WARN
         case InitReport():

@@ -98,18 +98,17 @@ def _init_start(identity: Identity, record: InitStart) -> Document:
     return {
         "initializationType": record.initialization_type,
         "phase": record.phase,
-        "runtimeVersion": record.runtime_version,
-        "runtimeVersionArn": record.runtime_version_arn,
+        **(_runtime(record) if record.runtime_version else {}),
         **_instance(identity),
     }
 
 
 def _restore_start(identity: Identity, record: RestoreStart) -> Document:
-    return {
-        "runtimeVersion": record.runtime_version,
-        "runtimeVersionArn": record.runtime_version_arn,
-        **_instance(identity),
-    }
+    return {**_runtime(record), **_instance(identity)}
+
+
+def _runtime(record: InitStart | RestoreStart) -> Document:
+    return {"runtimeVersion": record.runtime_version, "runtimeVersionArn": record.runtime_version_arn}
 
 
 def _instance(identity: Identity) -> Document:
@@ -143,9 +142,7 @@ def _start(record: Start) -> Document:
     if record.arn:
         document["functionArn"] = record.arn
     document["version"] = record.version
-    if record.tenant_id is not None:
-        document["tenantId"] = record.tenant_id
-    return document | _tracing(record.trace_id)
+    return document | _tenant(record.tenant_id) | _tracing(record.trace_id)
 
 
 def _runtime_done(record: RuntimeDone, offset: float) -> Document:
@@ -178,6 +175,7 @@ def _report(record: Report, offset: float) -> Document:
         "metrics": metrics,
         **_ending(record.status, record.error_type),
         **_spans(record.spans, offset),
+        **_tenant(record.tenant_id),
         **_tracing(record.trace_id),
     }
 
@@ -205,6 +203,10 @@ def _spans(spans: Sequence[Span], offset: float) -> Document:
         for each in spans
     ]
     return {"spans": shown}
+
+
+def _tenant(tenant_id: str | None) -> dict[str, Any]:
+    return {} if tenant_id is None else {"tenantId": tenant_id}
 
 
 def _tracing(trace_id: str) -> dict[str, Any]:

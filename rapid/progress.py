@@ -79,6 +79,7 @@ class Progress:
             restore_duration,
             self._overhead(),
             self.invocation.trace_id,
+            self.invocation.tenant_id,
         )
 
     def _runtime_spans(self) -> tuple[Span, ...]:

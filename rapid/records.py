@@ -22,12 +22,13 @@ class InitStart:
     """An initialisation begins. `phase` is `init`, or `invoke` for one inside an invocation, which text leaves out."""
 
     runtime_version: str
+    """Empty where the runtime is the function's own, in a container image: text leaves that out too."""
     runtime_version_arn: str
     initialization_type: str = ON_DEMAND
     phase: str = "init"
 
     def text(self) -> str:
-        if self.phase != "init":
+        if self.phase != "init" or not self.runtime_version:
             return ""
         return f"INIT_START {_runtime(self.runtime_version, self.runtime_version_arn)}"
 
@@ -149,6 +150,7 @@ class Report:
     restore_duration: float | None = None
     spans: Sequence[Span] = ()
     trace_id: str = ""
+    tenant_id: str | None = None
 
     @property
     def billed_ms(self) -> int:

@@ -72,7 +72,10 @@ class RuntimeApi:
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._broken is not None:  # it has not ended, for here it is
             self._cut_off(*self._broken)
-        delivery = await self._environment.next(is_waiting(request))
+        is_alive = is_waiting(request)
+        delivery = await self._environment.next(is_alive)
+        if is_alive():
+            self._environment.sent()
         return answer(request, _next_headers(delivery), delivery.invocation.payload)
 
     async def _response(self, request: web.BaseRequest) -> web.StreamResponse:

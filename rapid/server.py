@@ -63,7 +63,7 @@ class _OwnDoor(Door):
 
 
 class Listener:
-    """Listens on `host` at a port that the system chooses, from `open` to `close`."""
+    """Listens on `host`, at a port that the system chooses unless one is named, from `open` to `close`."""
 
     def __init__(self, host: str, peer: str) -> None:
         self.api: Api | None = None
@@ -84,9 +84,9 @@ class Listener:
         self._server: Server | None = None
         self.port = 0
 
-    async def open(self) -> None:
+    async def open(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._web, self._host, 0, backlog=64)
+        self._server = await loop.create_server(self._web, self._host, port, backlog=64)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

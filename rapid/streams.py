@@ -36,11 +36,6 @@ class Stream:
         state = "closed" if self._closed else "left" if self._left else "open"
         return f"<Stream {state}, {self.size} bytes, {self.waiting} waiting>"
 
-    @property
-    def has_ended(self) -> bool:
-        """Nothing more is going to be written."""
-        return self._closed
-
     # The writer's side
 
     def begin(self, content_type: str) -> None:

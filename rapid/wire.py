@@ -70,7 +70,6 @@ class Kind(IntEnum):
     TREE = 38  # {path}: TREE_DATA frames with one tar archive follow, then TREE_END
     TREE_DATA = 39  # bytes
     TREE_END = 40  # empty
-    QUIT = 41  # empty: kill everything and exit
     LIST = 42  # {path}: what is in a directory; nothing where there is none that can be read
     DIAL = (
         43  # {tunnel, port}: connect to a listener on the sandbox's loopback interface; a number is used once

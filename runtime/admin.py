@@ -7,6 +7,7 @@
                                                           [&account=A&region=R], F a name or an ARN
     GET /_berth/alias?function=F&name=N                   an alias with its variables, which Lambda's API lacks
                                                           [&account=A&region=R]
+    GET /_berth/metrics                                   counts of invocations and environments, for Prometheus
     GET /_berth/story?environment=E                       what an environment has been through; E its identifier,
                                                           or as much of it as no other one begins with
 
@@ -27,7 +28,9 @@ from aiohttp import web
 from runtime import __version__
 from runtime.api.documents import alias_configuration
 from runtime.errors import LambdaError
+from runtime.exposition import Census
 from runtime.logs import LogEvent, LogStore
+from runtime.metrics import CONTENT_TYPE, Metrics
 from runtime.model import LATEST, Alias, FunctionVersion, Scope
 from runtime.names import FunctionName, function_arn, parse_function
 from runtime.settings import Settings, as_text
@@ -49,6 +52,8 @@ class Fleet(Protocol):
 
     def snapshot(self) -> list[dict[str, Any]]: ...
 
+    def census(self) -> Iterable[Census]: ...
+
 
 class Catalog(Protocol):
     """What the catalog tells about functions."""
@@ -68,6 +73,7 @@ def handlers(
     catalog: Callable[[], Catalog],
     logs: LogStore,
     stories: Stories,
+    metrics: Metrics,
     standbys: Callable[[], list[dict[str, Any]]] = list,
     about: Callable[[], Mapping[str, str]] = dict,
 ) -> Mapping[str, Handler]:
@@ -93,12 +99,16 @@ def handlers(
     async def story(request: web.BaseRequest) -> web.StreamResponse:
         return _json(_told(_meant(stories, request.query.get("environment", ""))))
 
+    async def show_metrics(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=await metrics.render(fleet), headers={"Content-Type": CONTENT_TYPE})
+
     return {
         "/health": _only_get(health),
         "/_berth/alias": _only_get(alias),
         "/_berth/settings": _only_get(show_settings),
         "/_berth/ps": _only_get(ps),
         "/_berth/logs": _only_get(reader.handle),
+        "/_berth/metrics": _only_get(show_metrics),
         "/_berth/story": _only_get(story),
     }
 

@@ -10,23 +10,33 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TypeAlias
 
 import uvloop
 from aiohttp import web
 
 from runtime.admin import handlers
+from runtime.admission import Admission
+from runtime.agent_bundle import EngineBundle, NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
+from runtime.core.admission import Ledger
+from runtime.core.limits import LimitsReader
 from runtime.core.room import Bounds, share
+from runtime.core.scaling import Scaling
 from runtime.fleet import Fleet
+from runtime.function_images import FunctionImages, NoFunctionImages
+from runtime.grounds import AgentBundle, Grounds
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
-from runtime.launcher import Images, Launcher
+from runtime.launcher import Launcher
 from runtime.logs import LogStore
-from runtime.model import FunctionVersion, ReservedConcurrency
+from runtime.metrics import Metrics
+from runtime.model import FunctionVersion, ReservedConcurrency, Scope
 from runtime.objects import Objects
+from runtime.provisioning import Provisioner
 from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
@@ -39,11 +49,16 @@ from runtime.spawners.process import ProcessSpawner
 from runtime.standby import Standbys
 from runtime.store import Store
 from runtime.store.catalog import Catalog
+from runtime.store.garbage import live_images
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
+
+
+Ground: TypeAlias = tuple[Spawner, RuntimeImages | NoImages, FunctionImages | NoFunctionImages, AgentBundle]
+"""What functions stand on."""
 
 
 class _Patience:
@@ -103,7 +118,9 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     bundles = Bundles(settings.data_dir, store.blobs)
     parts.push_async_callback(bundles.close)
     courtesy = Courtesy()
-    spawner, images = await parts.enter_async_context(_spawner(settings, instance, courtesy))
+    spawner, images, function_images, agent_bundle = await parts.enter_async_context(
+        _spawner(settings, instance, courtesy)
+    )
     sessions = Sessions()
     calls = FunctionDoor(sessions, listens=settings.functions_may_call != "nothing")
     sandboxes = Sandboxes(spawner)
@@ -120,7 +137,9 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         sandboxes=sandboxes,
         standbys=standbys,
         courtesy=courtesy,
-        images=images,
+        grounds=Grounds(
+            images=images, function_images=function_images, agent_bundle=agent_bundle, bundles=bundles
+        ),
         bundles=bundles,
         logs=logs,
         calls=calls,
@@ -141,19 +160,39 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         measures_memory=settings.memory_budget is None,
         room_wait=settings.room_wait,
         idle_timeout=settings.idle_timeout,
-        may_warm=lambda version: settings.warm_ahead and _may_run(store.catalog, version),
+        may_warm=lambda version: settings.warm_ahead and _may_warm(store.catalog, version),
     )
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
     parts.push_async_callback(standbys.close)
+    function_images.open(lambda: live_images(store.catalog))
+    admission = Admission(
+        lambda: store.catalog,
+        Ledger(Scaling(settings.scaling_model), limits_requests=settings.limit_request_rate),
+        LimitsReader(settings.account_concurrency),
+    )
+    provisioner = Provisioner(lambda: store.catalog, fleet, admission)
+
+    def changed(scope: Scope, function: str) -> None:
+        fleet.retired(scope, function)
+        provisioner.changed(scope, function)
+        if store.catalog.function(scope, function) is None:
+            admission.ledger.forget(scope, function)
+        function_images.changed()
+
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
+    metrics = Metrics(lambda: store.catalog)
     api = build_api(
         store=store,
-        invoker=Invoker(lambda: store.catalog, fleet, settings.response_stream_rate),
+        invoker=Invoker(
+            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+        ),
         readiness=fleet,
-        retired=fleet.retired,
+        retired=changed,
+        limits=admission.limits,
+        provisioning=provisioner,
         account_id=settings.account_id,
         region=settings.region,
         lenient_routing=settings.lenient_routing,
@@ -165,16 +204,19 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             catalog=lambda: store.catalog,
             logs=logs,
             stories=fleet.stories,
+            metrics=metrics,
             about=launcher.about,
         ),
         sessions=sessions,
         objects=objects,
+        images=function_images,
     )
     calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)
     address = await _listen(api, settings, patience, parts)
     parts.callback(logs.end_followers)
     await api.resume_pending()
+    provisioner.open()
     return address
 
 
@@ -183,16 +225,14 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
-def _may_run(catalog: Catalog, version: FunctionVersion) -> bool:
-    """Whether the function's reserved concurrency leaves it any."""
+def _may_warm(catalog: Catalog, version: FunctionVersion) -> bool:
+    """Whether it is known for whom an environment ahead would be, and it may run at all."""
     reserved = catalog.attachment(ReservedConcurrency, version.scope, version.name)
-    return reserved is None or reserved.executions > 0
+    return (reserved is None or reserved.executions > 0) and not version.config.isolates_tenants
 
 
 @asynccontextmanager
-async def _spawner(
-    settings: Settings, instance: Instance, courtesy: Courtesy
-) -> AsyncIterator[tuple[Spawner, Images]]:
+async def _spawner(settings: Settings, instance: Instance, courtesy: Courtesy) -> AsyncIterator[Ground]:
     """What the settings and the surroundings give to run functions with. Raises `SpawnerError`."""
     if settings.spawner != "process":
         try:
@@ -205,14 +245,15 @@ async def _spawner(
             async with _engine_spawner(engine, settings, instance, courtesy) as found:
                 yield found
             return
-    yield ProcessSpawner(instance.id, settings.data_dir), NoImages()
+    yield ProcessSpawner(instance.id, settings.data_dir), NoImages(), NoFunctionImages(), NoBundle()
 
 
 @asynccontextmanager
 async def _engine_spawner(
     engine: Engine, settings: Settings, instance: Instance, courtesy: Courtesy
-) -> AsyncIterator[tuple[Spawner, Images]]:
+) -> AsyncIterator[Ground]:
     images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
+    function_images = FunctionImages(engine, instance.id)
     try:
         yield (
             DockerSpawner(
@@ -226,8 +267,11 @@ async def _engine_spawner(
                 keep_output=settings.log_level == "debug",
             ),
             images,
+            function_images,
+            EngineBundle(engine, images, settings.data_dir),
         )
     finally:
+        await function_images.close()
         await images.close()
         await engine.close()
 

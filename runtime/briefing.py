@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rapid.exchange import FetchedCredentials, Program
+from rapid.extension_variables import extension_variables
 from rapid.log_format import Level, LogFormat
 from rapid.platform_events import Identity
 from rapid.records import ON_DEMAND, SNAP_START
 from rapid.settings import Settings, init_limit
 from rapid.wire import first_of
-from runtime.model import LATEST, FunctionVersion
+from runtime.image_facts import Image
+from runtime.model import LATEST, FunctionVersion, ImageConfig
 from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import Layout
-from runtime.variables import Credentials, extension_variables, log_fd, runtime_variables
+from runtime.variables import Credentials, log_fd, runtime_variables
 
 NEVER = "2099-12-31T23:59:59Z"
 """When credentials expire that end with their sandbox."""
@@ -41,12 +43,12 @@ def initialization_type(version: FunctionVersion) -> str:
 
 def lifecycle_settings(version: FunctionVersion, kind: str, *, timeouts: bool) -> Settings:
     """`kind` is the initialization type."""
-    runtime = version.config.runtime or "provided.al2023"
+    runtime = version.config.runtime
     return Settings(
         version=version.version,
         memory_size=version.config.memory_size,
-        runtime_version=runtime_version(runtime),
-        runtime_version_arn=runtime_version_arn(version.scope.region, runtime),
+        runtime_version=runtime_version(runtime) if runtime else "",
+        runtime_version_arn=runtime_version_arn(version.scope.region, runtime) if runtime else "",
         init_limit=init_limit(kind, version.config.timeout),
         initialization_type=kind,
         timeouts=timeouts,
@@ -54,9 +56,18 @@ def lifecycle_settings(version: FunctionVersion, kind: str, *, timeouts: bool) -
 
 
 def program(
-    version: FunctionVersion, layout: Layout, stream: str, outside: Outside, kind: str = ON_DEMAND
+    version: FunctionVersion,
+    layout: Layout,
+    stream: str,
+    outside: Outside,
+    kind: str = ON_DEMAND,
+    *,
+    image: Image | None = None,
 ) -> Program:
-    """The runtime's process and where extensions are. `kind` is the initialization type."""
+    """The runtime's process and where extensions are.
+
+    `kind` is the initialization type, `image` the function's own image, if it has one.
+    """
     variables = runtime_variables(
         version,
         layout=layout,
@@ -65,15 +76,30 @@ def program(
         credentials=outside.credentials,
         endpoints=outside.endpoints,
         initialization_type=kind,
+        image=None if image is None else image.environment,
     )
+    argv, cwd = [_bootstrap(version.config.runtime or "", layout)], layout.task_root
+    if image is not None:
+        argv, cwd = _of_image(version.config.image_config or ImageConfig(), image)
+        argv = argv or [
+            first_of(*(f"{place}/bootstrap" for place in (layout.task_root, layout.opt, layout.runtime_dir)))
+        ]
+        variables["PWD"] = cwd
     return Program(
-        argv=[_bootstrap(version.config.runtime or "", layout)],
+        argv=argv,
         env=variables,
-        cwd=layout.task_root,
+        cwd=cwd,
         opt=layout.opt,
         extension_env=extension_variables(variables),
         log_fd=log_fd(version),
     )
+
+
+def _of_image(config: ImageConfig, image: Image) -> tuple[list[str], str]:
+    """The command and where it runs. Each part that the function does not say is the image's."""
+    entry_point = image.entry_point if config.entry_point is None else config.entry_point
+    command = image.command if config.command is None else config.command
+    return [*entry_point, *command], config.working_directory or image.working_directory or "/"
 
 
 def log_stream(version: FunctionVersion, now: datetime) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -23,6 +23,7 @@ from runtime.core.groups import Place
 from runtime.core.pool import Pool
 from runtime.core.room import Bound, Bounds, share
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
@@ -40,6 +41,8 @@ WAIT_LIMIT = 300.0
 """Seconds that an invocation waits for an environment, the build of a runtime image included."""
 END_LIMIT = 3.0
 """Seconds that an environment gets to end by itself before its sandbox is removed."""
+MOST_RETURNS = 3
+"""How many environments in a row may be lost before they begin an invocation."""
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for environments that have been idle too long."""
 
@@ -109,6 +112,8 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
+        self._reruns: set[asyncio.Task[None]] = set()
+        #: Invocations that environments gave back.
         self._last_ticket = 0
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
@@ -146,7 +151,11 @@ class Fleet:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(
-            *self._chores, *self._wishes.values(), *self._lives.values(), return_exceptions=True
+            *self._chores,
+            *self._wishes.values(),
+            *self._lives.values(),
+            *self._reruns,
+            return_exceptions=True,
         )
         self._wishes.clear()
 
@@ -164,19 +173,49 @@ class Fleet:
 
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
-        key = self._keys.of(version, provisioned=provisioned)
-        hosted = await self._claim(key)
-        while hosted.environment.is_over:  # between the claim and now
-            hosted = await self._claim(key)
-        hosted.invocations += 1
-        ticket = hosted.environment.invoke(invocation, version.config.timeout, stream)
-        number = hosted.number
-        ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
+        ticket = self._begin(await self._claim(key), invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
+    def _begin(
+        self,
+        hosted: Hosted,
+        invocation: Invocation,
+        stream: Stream | None = None,
+        given_back: Ticket | None = None,
+    ) -> Ticket:
+        hosted.invocations += 1
+        timeout, number = hosted.version.config.timeout, hosted.number
+        ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
+        ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        return ticket
+
+    def _given_back(self, hosted: Hosted, invocation: Invocation, ticket: Ticket) -> None:
+        """An environment was lost before its runtime heard of the invocation: another one is to have it."""
+        logger.info("%s was lost before it began %s", hosted.handle.sandbox_id, invocation.request_id)
+        again = asyncio.create_task(self._run_again(self._key_of(hosted.number), invocation, ticket))
+        self._reruns.add(again)
+        again.add_done_callback(self._reruns.discard)
+
+    async def _run_again(self, key: Key, invocation: Invocation, ticket: Ticket) -> None:
+        try:
+            if ticket.returns > MOST_RETURNS:
+                raise _lost_again_and_again()
+            hosted = await self._claim(key)
+        except LambdaError as error:
+            ticket.fail(error)
+        else:
+            self._begin(hosted, invocation, given_back=ticket)
+
     async def _claim(self, key: Key) -> Hosted:
+        hosted = await self._claim_one(key)
+        while hosted.environment.is_over:  # between the claim and now
+            hosted = await self._claim_one(key)
+        return hosted
+
+    async def _claim_one(self, key: Key) -> Hosted:
         if not self._pool.knows(
             key
         ):  # an image that is built takes no launch from others, nor counts as a wait for room
@@ -248,6 +287,14 @@ class Fleet:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
 
+    def provisioned_key(self, version: FunctionVersion) -> Key:
+        """What provisioned environments of the version are known by."""
+        return self._keys.of(version, provisioned=True)
+
+    def has_free(self, version: FunctionVersion, tenant: str | None) -> bool:
+        """Whether an environment on demand is idle, or about to be, so that none need be added."""
+        return self._pool.has_free(self._keys.of(version, tenant=tenant))
+
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         """How many environments of the version are to be kept, and how many of those are ready."""
         return self._pool.kept(self._keys.of(version, provisioned=True))
@@ -257,6 +304,7 @@ class Fleet:
     async def prepare(self, version: FunctionVersion) -> None:
         """Have at hand what the version needs. Raises `PreparationFailed`."""
         try:
+            await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
         except SpawnerError as error:
             raise PreparationFailed("InternalError", str(error)) from error
@@ -284,6 +332,14 @@ class Fleet:
         now, clock = time.time(), self._loop.time()
         return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
 
+    def census(self) -> list[Census]:
+        """How many environments of each version are where in their use."""
+        counted = cast("Mapping[tuple[Key, Place], int]", self._pool.census())
+        return [
+            Census(key.scope, key.name, key.version, place.value, count)
+            for (key, place), count in counted.items()
+        ]
+
     def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
         place = self._pool.place(hosted.number)
         idle = clock - self._pool.since(hosted.number) if place is Place.IDLE else None
@@ -293,6 +349,7 @@ class Fleet:
             "version": hosted.version.version,
             "account": hosted.version.scope.account,
             "region": hosted.version.scope.region,
+            "tenant": self._key_of(hosted.number).tenant if place else None,
             "runtime": hosted.version.config.runtime,
             "state": place.value if place else "gone",
             "purpose": self._pool.purpose(hosted.number).value if place else None,
@@ -371,7 +428,12 @@ class Fleet:
         try:
             async with AsyncExitStack() as held:
                 launched = self._launcher.launch(
-                    number, key.record, key.initialization, on_idle=self._idle, on_ended=self._ended
+                    number,
+                    key.record,
+                    key.initialization,
+                    on_idle=self._idle,
+                    on_ended=self._ended,
+                    on_given_back=self._given_back,
                 )
                 hosted = await held.enter_async_context(launched)
                 await self._host(hosted)
@@ -428,16 +490,16 @@ class Fleet:
             hosted.ended.set_result(None)
         if self._pool.place(number) is Place.INITIALISING:  # launching another could go on for ever
             error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(number, self._key_of(number), error)
+            self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
         kept = self._key_of(number) if self._pool.is_kept(number) else None
         self._act(self._pool.gone(number, self._loop.time()))
         if kept is not None:
             self.on_kept(KeptNews(kept, Kept.ENDED, hosted.link.lost or "it was ended"))
 
-    def _launch_failed(self, number: int, key: Key, error: Exception) -> None:
+    def _launch_failed(self, number: int, key: Key, error: Exception, *, chances: int = 0) -> None:
         refusal = _no_environment(key.record, error)
         is_kept = self._pool.is_kept(number)
-        for action in self._pool.failed(number, self._loop.time()):
+        for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
@@ -488,6 +550,10 @@ def _no_environment(version: FunctionVersion, error: Exception) -> LambdaError:
     logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
     text = str(error) if known else "see the server's log"
     return LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
+
+
+def _lost_again_and_again() -> LambdaError:
+    return LambdaError("ServiceException", "The execution environment was lost before the function began.")
 
 
 def _shutting_down() -> LambdaError:

@@ -1,29 +1,31 @@
 """The one way to run a function: every door (REST, later queues, URLs, schedules) hands its requests in here.
 
-Decides which version a request means and whether it may run, takes an environment from the fleet, and reports what
-the runtime answered. Knows nothing of HTTP, containers or the life inside an environment.
+Decides which version a request means, gets a lease for it and an environment from the fleet, and reports what the
+runtime answered. Knows nothing of HTTP, containers or the life inside an environment.
 """
 
 import asyncio
 import random
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
+from rapid.streamed import Streamed
 from rapid.streams import Stream
+from rapid.traces import trace_header
+from runtime.admission import Admission
+from runtime.core.leases import Lease
 from runtime.core.routing import as_run_by, choose
 from runtime.core.token_bucket import BURST, TokenBucket
-from runtime.errors import unfit_state
+from runtime.errors import LambdaError, unfit_state
 from runtime.fleet import Fleet
+from runtime.metrics import Metrics, ran, refused
 from runtime.model import LATEST, FunctionVersion, Scope, State
 from runtime.names import function_arn, function_missing, names_alias
 from runtime.store.catalog import Catalog
-from runtime.streamed import Streamed
-
-_TRACE_ROOT = re.compile(r"Root=1-[0-9a-fA-F]{8}-[0-9a-fA-F]{24}")
+from runtime.tenancy import check_tenant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,12 @@ class InvokeRequest:
     client_context: str | None = None
     trace_id: str | None = None
     """The `X-Amzn-Trace-Id` that came with the request."""
+    tenant_id: str | None = None
+    """Whom the invocation is for, where the function isolates tenants."""
     tail: bool = False
     """Wait for the end of the invocation's log and give its last 4 KB."""
+    is_awaited: bool = True
+    """Whether a client waits for the answer. Where none does there is no limit to the rate of requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +66,18 @@ class Invoker:
         self,
         catalog: Callable[[], Catalog],
         fleet: Fleet,
+        admission: Admission,
         stream_rate: int = 0,
         *,
+        metrics: Metrics | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
         self._fleet = fleet
+        self._admission = admission
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
+        self._metrics = metrics or Metrics(catalog)
         self._draw = draw
         #: Decides for weighted aliases: a number from 0 up to 1, anew for each invocation.
 
@@ -81,6 +91,7 @@ class Invoker:
             raise function_missing(request.scope, request.function, request.qualifier)
         if version.state is not State.ACTIVE:
             raise unfit_state(version.state)
+        check_tenant(version.config, request.tenant_id)
         return version
 
     def _find(self, scope: Scope, function: str, qualifier: str) -> FunctionVersion | None:
@@ -101,8 +112,9 @@ class Invoker:
         """
         version = self.check(request)
         invocation = _invocation(request)
-        ticket = await self._fleet.run(version, invocation)
+        ticket, lease = await self._run(request, version, invocation)
         outcome = await ticket.outcome
+        self._admission.responded(lease)
         return InvokeResult(
             payload=outcome.payload,
             executed_version=version.version,
@@ -116,7 +128,8 @@ class Invoker:
         version = self.check(request)
         invocation = _invocation(request)
         stream = Stream()
-        ticket = await self._fleet.run(version, invocation, stream)
+        ticket, lease = await self._run(request, version, invocation, stream)
+        ticket.outcome.add_done_callback(lambda _: self._admission.responded(lease))
         rate = self._stream_rate
         return Streamed(
             ticket,
@@ -125,6 +138,45 @@ class Invoker:
             trace_id=invocation.trace_id,
             bucket=TokenBucket(rate, BURST, time.monotonic()) if rate else None,
         )
+
+    async def _run(
+        self,
+        request: InvokeRequest,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+    ) -> tuple[Ticket, Lease]:
+        """Have it run, and counted, in an environment of the kind that its lease is for."""
+        lease = await self._lease(version, request)
+        tally = self._metrics.admitted(version, request.qualifier)
+        try:
+            ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
+        except BaseException as reason:
+            self._admission.end(lease)
+            refused(tally, reason)
+            raise
+        ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
+        ran(tally, ticket, lease.use)
+        return ticket, lease
+
+    async def _lease(self, version: FunctionVersion, request: InvokeRequest) -> Lease:
+        """The right to run the version now. It ends when an environment is free again, or there was none."""
+        limits = self._admission.limits(version.scope)
+        provisioned = version.name in limits.provisioned and version.version != LATEST
+        lease = Lease(
+            version.scope,
+            version.name,
+            version.version,
+            provisioned=self._fleet.provisioned_key(version) if provisioned else None,
+            grows=not self._fleet.has_free(version, request.tenant_id),
+            is_awaited=request.is_awaited,
+        )
+        try:
+            await self._admission.take(lease, limits)
+        except LambdaError:
+            self._metrics.throttled(version, request.qualifier)
+            raise
+        return lease
 
 
 def _invocation(request: InvokeRequest) -> Invocation:
@@ -135,17 +187,10 @@ def _invocation(request: InvokeRequest) -> Invocation:
         trace_id=trace_header(request.trace_id),
         content_type=request.content_type or "application/json",
         client_context=request.client_context,
+        tenant_id=request.tenant_id,
     )
 
 
 async def _log_tail(ticket: Ticket) -> bytes:
     await asyncio.wait([ticket.completed])
     return ticket.tail.content()
-
-
-def trace_header(sent: str | None) -> str:
-    """The trace header of an invocation: the caller's if it names a root, else a new one that is not sampled."""
-    if sent and _TRACE_ROOT.search(sent):
-        return sent
-    root = f"1-{int(time.time()):08x}-{random.getrandbits(96):024x}"
-    return f"Root={root};Parent={random.getrandbits(64):016x};Sampled=0"

@@ -24,13 +24,15 @@ class Key:
     config: str = field(repr=False)
     initialization: str
     """The initialization type: provisioned environments are apart from others of their version."""
+    tenant: str | None
+    """The only one that it may serve, where the function isolates tenants."""
     record: FunctionVersion = field(compare=False, repr=False)
     """What to launch for this key."""
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        compared = (self.scope, self.name, self.version, self.code, self.config, self.initialization)
-        object.__setattr__(self, "_hash", hash(compared))
+        what = (self.scope, self.name, self.version, self.code, self.config)
+        object.__setattr__(self, "_hash", hash((*what, self.initialization, self.tenant)))
 
     def __hash__(self) -> int:
         """Computed once: a key is looked up several times for each invocation."""
@@ -47,23 +49,23 @@ class Key:
 
 
 class Keys:
-    """The keys of versions, each computed once for a revision."""
+    """The keys of versions, each computed once for a revision and a tenant."""
 
     def __init__(self, catalog: Callable[[], Catalog]) -> None:
         self._catalog = catalog
-        self._known: dict[tuple[str, str, bool], Key] = {}
-        #: By revision, version and whether provisioned.
+        self._known: dict[tuple[str, str, bool, str | None], Key] = {}
+        #: By revision, version, whether provisioned, and tenant.
 
-    def of(self, version: FunctionVersion, *, provisioned: bool = False) -> Key:
+    def of(self, version: FunctionVersion, *, provisioned: bool = False, tenant: str | None = None) -> Key:
         """The key of a version as it is to be run."""
-        revision = (version.revision_id, version.version, provisioned)
+        revision = (version.revision_id, version.version, provisioned, tenant)
         key = self._known.get(revision)
         if key is None:
             if len(self._known) >= KEYS:
                 self._known.clear()
             kind = PROVISIONED if provisioned else initialization_type(version)
             config, code = repr(version.config), version.code.digest
-            key = Key(version.scope, version.name, version.version, code, config, kind, version)
+            key = Key(version.scope, version.name, version.version, code, config, kind, tenant, version)
             self._known[revision] = key
         return key
 
@@ -75,4 +77,7 @@ class Keys:
             return False
         aliases = catalog.aliases(key.scope, key.name)
         provisioned = key.initialization == PROVISIONED
-        return any(self.of(way, provisioned=provisioned) == key for way in ways_to_run(current, aliases))
+        return any(
+            self.of(way, provisioned=provisioned, tenant=key.tenant) == key
+            for way in ways_to_run(current, aliases)
+        )

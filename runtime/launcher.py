@@ -16,7 +16,8 @@ from typing import Protocol
 
 from rapid.apis import Apis
 from rapid.environment import Environment
-from rapid.exchange import Function
+from rapid.exchange import Function, Ticket
+from rapid.invocation import Invocation
 from rapid.server import Listener
 from rapid.supervisor import SupervisorLost
 from runtime.briefing import (
@@ -29,6 +30,8 @@ from runtime.briefing import (
 )
 from runtime.bundles import Bundles
 from runtime.files import StorageFull
+from runtime.grounds import Ground, Grounds
+from runtime.image_facts import Image
 from runtime.links import Link
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion, Scope
@@ -51,18 +54,6 @@ COPY_LIMIT = 120.0
 """Seconds in which a function's files must have been copied into its sandbox."""
 MOST_LINKED = 8000
 """Files of a function up to which a standby serves it: with more, linking them takes longer than a new sandbox."""
-
-
-class Images(Protocol):
-    """Where the image of a runtime comes from."""
-
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:
-        """The reference of an image that the engine holds, built first if need be."""
-        ...
-
-    async def existing(self, runtime: str) -> str | None:
-        """The reference of an image if the engine holds it. Builds nothing."""
-        ...
 
 
 class Calls(Protocol):
@@ -92,6 +83,17 @@ class Hosted:
     invocations: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Everything that an environment needs around it."""
+
+    sandbox: Sandbox
+    listener: Listener
+    outside: Outside
+    image: Image | None
+    """The function's own, where it has one."""
+
+
 class Launcher:
     """See the module's text. Shares what the spawner prepared among all environments."""
 
@@ -101,7 +103,7 @@ class Launcher:
         sandboxes: Sandboxes,
         standbys: Standbys,
         courtesy: Courtesy,
-        images: Images,
+        grounds: Grounds,
         bundles: Bundles,
         logs: LogStore,
         calls: Calls,
@@ -112,7 +114,7 @@ class Launcher:
         self._sandboxes = sandboxes
         self._standbys = standbys
         self._courtesy = courtesy
-        self._images = images
+        self._grounds = grounds
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
@@ -161,12 +163,14 @@ class Launcher:
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
         """Have the image and the files of a version at hand, so that its first invocation need not wait for them."""
         facts = await self.prepare()
-        runtime = version.config.runtime or ""
-        await self._images.ensure(runtime, progress)
-        self._standbys.image_is_there(runtime)
-        trees = await self._trees(version)
-        for tree in trees if facts.delivery is Delivery.COPY else ():
+        ground = await self._grounds.of(version, facts.delivery, progress)
+        self._standbys.image_is_there(version.config.runtime or "")
+        for tree in ground.trees or () if facts.delivery is Delivery.COPY else ():
             await self._bundles.archive(tree)
+
+    async def check(self, version: FunctionVersion) -> None:
+        """Raise `PreparationFailed` where the version's code can never run."""
+        await self._grounds.check(version)
 
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
@@ -181,6 +185,7 @@ class Launcher:
         *,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
+        on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> AsyncIterator[Hosted]:
         """An environment for the version, not yet begun; what it holds is released when the context ends.
 
@@ -189,26 +194,28 @@ class Launcher:
         """
         async with AsyncExitStack() as held:
             with self._courtesy.launch():
-                hosted = await self._launch(number, version, kind, held, on_idle=on_idle, on_ended=on_ended)
+                stage = await self._stage(version, held)
+            hosted = self._hosted(
+                number,
+                version,
+                kind,
+                stage,
+                on_idle=on_idle,
+                on_ended=on_ended,
+                on_given_back=on_given_back,
+            )
+            held.push_async_callback(hosted.environment.close)
+            stage.listener.api = Apis(hosted.environment)
             yield hosted
 
-    async def _launch(
-        self,
-        number: int,
-        version: FunctionVersion,
-        kind: str,
-        held: AsyncExitStack,
-        *,
-        on_idle: Callable[[Hosted], None],
-        on_ended: Callable[[Hosted], None],
-    ) -> Hosted:
+    async def _stage(self, version: FunctionVersion, held: AsyncExitStack) -> _Stage:
         facts = await self.prepare()
-        image = await self._images.ensure(version.config.runtime or "", logger.info)
-        trees = await self._trees(version)
-        sandbox = await self._sandbox(version, image, trees, held)
+        ground = await self._grounds.of(version, facts.delivery, logger.info)
+        sandbox = await self._sandbox(version, ground, held)
         link = sandbox.link
-        if facts.delivery is Delivery.COPY:
-            await self._copy(sandbox, trees[0], trees[1] if version.config.layers else None)
+        if facts.delivery is Delivery.COPY and ground.trees is not None:
+            task_root, opt = ground.trees
+            await self._copy(sandbox, task_root, opt if version.config.layers else None)
         listener = Listener(facts.link_host, link.peer)
         await listener.open()
         held.push_async_callback(listener.close)
@@ -219,29 +226,20 @@ class Launcher:
             credentials=self._calls.begin(sandbox.handle.sandbox_id, version.scope, link.peer),
             endpoints=function_variables(self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)),
         )
-        hosted = self._hosted(
-            number, version, kind, sandbox, outside=outside, on_idle=on_idle, on_ended=on_ended
-        )
-        held.push_async_callback(hosted.environment.close)
-        listener.api = Apis(hosted.environment)
-        return hosted
+        return _Stage(sandbox, listener, outside, ground.own)
 
-    async def _trees(self, version: FunctionVersion) -> tuple[Path, Path]:
-        layers = [layer.code for layer in version.config.layers]
-        return await self._bundles.task_root(version.code), await self._bundles.opt(layers)
-
-    async def _sandbox(
-        self, version: FunctionVersion, image: str, trees: tuple[Path, Path], held: AsyncExitStack
-    ) -> Sandbox:
+    async def _sandbox(self, version: FunctionVersion, ground: Ground, held: AsyncExitStack) -> Sandbox:
         """One that stands by, else a new one; as good as each other for the function."""
         binds = self._sandboxes.the_facts.delivery is Delivery.BIND
+        task_root, opt = (ground.trees if binds else None) or (None, None)
         order = Order(
             runtime=version.config.runtime or "",
-            image=image,
+            image=ground.image,
             memory_mb=version.config.memory_size,
             ephemeral_storage_mb=version.config.ephemeral_storage,
-            task_root=trees[0] if binds else None,
-            opt=trees[1] if binds else None,
+            task_root=task_root,
+            opt=opt,
+            foreign=ground.foreign,
         )
         sandbox = await self._claimed(order) or await self._sandboxes.start(order)
         held.callback(self._calls.end, sandbox.handle.sandbox_id)  # when the sandbox is gone for good
@@ -250,7 +248,7 @@ class Launcher:
 
     async def _claimed(self, order: Order) -> Sandbox | None:
         """A sandbox that stood by and has become what is ordered; None where none does."""
-        if not order.runtime or await self._files(order) > MOST_LINKED:
+        if order.foreign is not None or await self._files(order) > MOST_LINKED:
             return None
         standby = self._standbys.claim(order.runtime, order.memory_mb)
         if standby is None:
@@ -307,19 +305,19 @@ class Launcher:
         number: int,
         version: FunctionVersion,
         kind: str,
-        sandbox: Sandbox,
+        stage: _Stage,
         *,
-        outside: Outside,
         on_idle: Callable[[Hosted], None],
         on_ended: Callable[[Hosted], None],
+        on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> Hosted:
-        handle, link = sandbox.handle, sandbox.link
+        handle, link, outside = stage.sandbox.handle, stage.sandbox.link, stage.outside
         stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
         environment = Environment(
             settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
-            program=program(version, handle.layout, stream, outside, kind),
+            program=program(version, handle.layout, stream, outside, kind, image=stage.image),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
@@ -328,6 +326,7 @@ class Launcher:
             log_format=log_format(version, stream),
             on_idle=lambda: on_idle(hosted),
             on_ended=lambda: on_ended(hosted),
+            on_given_back=lambda invocation, ticket: on_given_back(hosted, invocation, ticket),
             freeze=self._freeze,
             credentials=fetched_credentials(version, outside.credentials),
         )

@@ -319,10 +319,6 @@ class Link(asyncio.Protocol):
     def thaw(self) -> None:
         self._send(_THAW)
 
-    def quit(self) -> None:
-        """The agent is to kill everything and to exit."""
-        self._send(frame(Kind.QUIT))
-
     async def deliver(self, path: str, archive: Path) -> None:
         """Unpack a tar archive at `path` inside the sandbox.
 

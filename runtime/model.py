@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 LATEST = "$LATEST"
+ZIP, IMAGE = "Zip", "Image"
+"""Package types."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -55,6 +57,40 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageCode:
+    """A container image as a function pins it: whatever becomes of its name, the function runs this one.
+
+    `uri` is the name that the caller gave; `digest` the hex SHA-256 of the image's manifest in its registry, or of the
+    image itself where it has none; `image` the engine's own identifier of it.
+    """
+
+    uri: str
+    digest: str
+    image: str
+
+    @property
+    def size(self) -> int:
+        """What it counts for: AWS counts packages alone."""
+        return 0
+
+    @property
+    def resolved_uri(self) -> str:
+        """The URI with the digest in the place of a tag."""
+        repository = self.uri.partition("@")[0]
+        name, _, tag = repository.rpartition(":")
+        return f"{repository if not name or '/' in tag else name}@sha256:{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What a function says instead of its container image; None: the image says it."""
+
+    entry_point: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    working_directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LayerReference:
     """A layer version as a function pins it: its content stays usable after the version is deleted."""
 
@@ -91,15 +127,23 @@ class FunctionConfig:
     """None: never set, so responses leave it out."""
     layers: tuple[LayerReference, ...] = ()
     architecture: str = "x86_64"
-    package_type: str = "Zip"
+    package_type: str = ZIP
+    image_config: ImageConfig | None = None
     tracing_mode: str = "PassThrough"
     logging: LoggingConfig = LoggingConfig()
+    tenant_isolation: str | None = None
+    """`PER_TENANT`, or None; never changes in a function's life."""
     declared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def snap_starts(self) -> bool:
         """Whether published versions of this configuration are to start from a snapshot."""
         return (self.declared.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
+
+    @property
+    def isolates_tenants(self) -> bool:
+        """Whether an environment serves invocations of one tenant only."""
+        return self.tenant_isolation is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +154,8 @@ class FunctionVersion:
     name: str
     version: str = LATEST
     config: FunctionConfig
-    code: Code
+    code: Code | ImageCode
+    """An image where the configuration's package type says so."""
     revision_id: str
     """Changes with every change of this version, its state included."""
     last_modified: str
@@ -216,18 +261,23 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionPolicy(Attachment):
-    """Who may use a function: statements in IAM's language, each with a `Sid` of its own."""
+    """Who may use a function: statements in IAM's language. A `Sid`, where one has it, is its own."""
 
     held_by = Holder.FUNCTION
     statements: tuple[Mapping[str, Any], ...]
+    id: str | None = "default"
+    version: str = "2012-10-17"
+    """Of IAM's language."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPolicy(Attachment):
-    """Who may use a layer version; as `FunctionPolicy`."""
+    """Who may use a layer version: statements in IAM's language, each with a `Sid` of its own."""
 
     held_by = Holder.LAYER_VERSION
     statements: tuple[Mapping[str, Any], ...]
+    id: str | None = "default"
+    version: str = "2012-10-17"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 VARIABLE = "AWS_ENDPOINT_URL"
 """What SDKs read; a service's own one has its name at the end."""
 LAMBDA_VARIABLE = f"{VARIABLE}_LAMBDA"
+STS_VARIABLE = f"{VARIABLE}_STS"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -123,6 +124,12 @@ def is_loopback(host: str) -> bool:
 
 
 def function_variables(endpoints: Endpoints | None, function_host: str, own: str | None) -> Mapping[str, str]:
-    """All of a function's variables about endpoints. `own` is where it reaches Berth; None: it does not."""
+    """All of a function's variables about endpoints. `own` is where it reaches Berth; None: it does not.
+
+    Berth is STS too, for its credentials mean nothing to AWS's; but where somebody else is to be it, that one knows
+    more of it.
+    """
     found = {LAMBDA_VARIABLE: own} if own else {}
+    if own and (endpoints is None or endpoints.of("sts") is None):
+        found[STS_VARIABLE] = own
     return found | (endpoints.variables(function_host) if endpoints else {})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runtime.links import Link, LinkServer
 from runtime.spawners.base import (
+    ForeignImage,
     SandboxDeath,
     SandboxHandle,
     SandboxSpec,
@@ -38,6 +39,7 @@ class Order:
     task_root: Path | None = None
     opt: Path | None = None
     """Trees to show; None: the agent fills the place."""
+    foreign: ForeignImage | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -123,6 +125,7 @@ class Sandboxes:
             ephemeral_storage_mb=order.ephemeral_storage_mb,
             task_root=order.task_root,
             opt=order.opt,
+            foreign=order.foreign,
             link=f"{facts.dial_host}:{self._links.port}",
             token=secrets.token_urlsafe(24),
             ahead=ahead,

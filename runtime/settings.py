@@ -208,6 +208,23 @@ class Settings:
         "true",
         "Initialise one environment of a new, changed or published function ahead, where there is room to spare.",
     )
+    account_concurrency: int = _row(
+        _COUNT,
+        "1000",
+        "Concurrent executions of an account in a region; 100 of them, or all where there are no more, cannot be "
+        "reserved or provisioned.",
+    )
+    scaling_model: str = _row(
+        _choice("current", "burst"),
+        "current",
+        "How fast environments may be added: each function 1000 in ten seconds, or, as until 2023, a region's first "
+        "burst and then 500 a minute for all functions together.",
+    )
+    limit_request_rate: bool = _row(
+        _SWITCH,
+        "true",
+        "Throttle synchronous invocations beyond ten a second for each unit of concurrency, as AWS does.",
+    )
     launch_parallelism: int = _row(
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )

@@ -12,6 +12,8 @@ from runtime.model import FunctionVersion
 from runtime.spawners.base import Layout
 
 PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:{opt}/bin"
+BARE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Of images that set none, as container engines have it."""
 LIBRARY_PATH = (
     "/var/lang/lib:/lib64:/usr/lib64:{runtime_dir}:{runtime_dir}/lib:{task_root}:{task_root}/lib:{opt}/lib"
 )
@@ -23,16 +25,6 @@ LOG_FD_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 
 XRAY_HOST, XRAY_PORT = "169.254.100.1", "2000"
 """Where X-Ray's clients send their datagrams on AWS. Nobody hears them here; clients do not expect an answer."""
-
-HIDDEN_FROM_EXTENSIONS = {
-    "AWS_EXECUTION_ENV",
-    "AWS_LAMBDA_LOG_GROUP_NAME",
-    "AWS_LAMBDA_LOG_STREAM_NAME",
-    "AWS_XRAY_CONTEXT_MISSING",
-    "AWS_XRAY_DAEMON_ADDRESS",
-    "LAMBDA_RUNTIME_DIR",
-    "LAMBDA_TASK_ROOT",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +44,9 @@ def log_group(version: FunctionVersion) -> str:
 
 
 def log_fd(version: FunctionVersion) -> int | None:
-    """The descriptor for log events in frames; None where the runtime does not know of it."""
-    return LOG_FD if (version.config.runtime or "").startswith(("python", "nodejs")) else None
+    """The descriptor for log events in frames; None where the runtime does not know of it. That of an image may."""
+    runtime = version.config.runtime
+    return LOG_FD if runtime is None or runtime.startswith(("python", "nodejs")) else None
 
 
 def runtime_variables(
@@ -65,24 +58,30 @@ def runtime_variables(
     credentials: Credentials,
     endpoints: Mapping[str, str] = MappingProxyType({}),
     initialization_type: str = "on-demand",
+    image: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The whole environment of the runtime process. `endpoints` tell SDKs where services are."""
-    defaults = {**_platform(version.config.runtime or "", layout), **_logging(version), **endpoints}
+    """The whole environment of the runtime process. `endpoints` tell SDKs where services are.
+
+    `image` is what the function's own container image sets, where it has one.
+    """
+    if image is None:
+        platform = {**_platform(version.config.runtime or "", layout), **endpoints}
+    else:
+        platform = {"PATH": BARE_PATH, **_EVERYWHERE, **endpoints, **image}
     return {
-        **defaults,
+        **platform,
+        **_logging(version),
         **(version.config.environment or {}),
         **_credentials(credentials, runtime_api, initialization_type),
         **_reserved(version, layout, runtime_api, log_stream, initialization_type),
     }
 
 
-def extension_variables(runtime: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an external extension: the runtime's without what is meant for the runtime alone."""
-    return {
-        name: value
-        for name, value in runtime.items()
-        if not name.startswith("_") and name not in HIDDEN_FROM_EXTENSIONS
-    }
+_EVERYWHERE = {
+    "TZ": ":UTC",
+    "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+    "AWS_XRAY_DAEMON_ADDRESS": f"{XRAY_HOST}:{XRAY_PORT}",
+}
 
 
 def _platform(runtime: str, layout: Layout) -> Mapping[str, str]:
@@ -95,12 +94,10 @@ def _platform(runtime: str, layout: Layout) -> Mapping[str, str]:
         major = runtime.removeprefix("nodejs").partition(".")[0]
         search["NODE_PATH"] = NODE_PATH.format(**paths, major=major)
     return {
-        "TZ": ":UTC",
+        **_EVERYWHERE,
         "LANG": "en_US.UTF-8",
         "PATH": PATH.format(**paths),
         "LD_LIBRARY_PATH": LIBRARY_PATH.format(**paths),
-        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
-        "AWS_XRAY_DAEMON_ADDRESS": f"{XRAY_HOST}:{XRAY_PORT}",
         **search,
     }
 
@@ -133,7 +130,6 @@ def _reserved(
     version: FunctionVersion, layout: Layout, runtime_api: str, log_stream: str, initialization_type: str
 ) -> Mapping[str, str]:
     variables = {
-        "_HANDLER": version.config.handler or "",
         "_AWS_XRAY_DAEMON_ADDRESS": XRAY_HOST,
         "_AWS_XRAY_DAEMON_PORT": XRAY_PORT,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
@@ -150,6 +146,8 @@ def _reserved(
         "PWD": layout.task_root,
     }
     runtime = version.config.runtime or ""
+    if version.config.handler is not None:  # an image's handler is its command
+        variables["_HANDLER"] = version.config.handler
     if runtime.startswith("python"):
         variables["LC_CTYPE"] = "C.UTF-8"
     if (frames := log_fd(version)) is not None:

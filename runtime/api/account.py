@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
-from runtime.api.concurrency import ACCOUNT_CONCURRENCY, unreserved
 from runtime.api.packages import ZIPPED_LIMIT
 from runtime.zips import MAX_UNZIPPED
 
@@ -17,14 +16,15 @@ async def get_account_settings(services: Services, call: Call) -> Mapping[str, A
     functions = catalog.functions(scope)
     versions = (version for latest in functions for version in catalog.versions(scope, latest.name))
     layers = (layer for name in catalog.layers(scope) for layer in catalog.layer_versions(scope, name))
+    limits = services.limits(scope)
     used = sum(version.code.size for version in versions) + sum(layer.code.size for layer in layers)
     return {
         "AccountLimit": {
             "TotalCodeSize": TOTAL_CODE_SIZE,
             "CodeSizeUnzipped": MAX_UNZIPPED,
             "CodeSizeZipped": ZIPPED_LIMIT,
-            "ConcurrentExecutions": ACCOUNT_CONCURRENCY,
-            "UnreservedConcurrentExecutions": unreserved(catalog, scope),
+            "ConcurrentExecutions": limits.account,
+            "UnreservedConcurrentExecutions": limits.unreserved,
         },
         "AccountUsage": {"TotalCodeSize": used, "FunctionCount": len(functions)},
     }

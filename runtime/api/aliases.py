@@ -10,6 +10,7 @@ from runtime.api.configuration import environment_variables
 from runtime.api.documents import alias_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, check_revision
 from runtime.api.paging import page
+from runtime.api.provisioned_concurrency import check_moved_alias
 from runtime.api.stamps import new_revision
 from runtime.core.routing import as_run_by
 from runtime.errors import conflict, invalid_parameter, not_found
@@ -57,17 +58,24 @@ async def list_aliases(services: Services, call: Call) -> Mapping[str, Any]:
 
 
 async def update_alias(services: Services, call: Call) -> Mapping[str, Any]:
+    async with services.deciding:  # where there is provisioned concurrency
+        changed = await _update(services, call)
+    _changed_over(services, changed)
+    return alias_configuration(changed)
+
+
+async def _update(services: Services, call: Call) -> Alias:
     while True:
         alias = _existing(services, call, "Alias not found")
         check_revision(alias, call.params.get("RevisionId"))
         changed = _changed(alias, call.params, lenient=services.lenient_routing)
         check_alias(services.store.catalog, changed)
+        check_moved_alias(services.store.catalog, changed)
         try:
             await services.store.put_alias(changed, expected_revision=alias.revision_id)
         except (RevisionMismatch, RecordMissing):
             continue  # somebody else's write came between: what is there now decides
-        _changed_over(services, changed)
-        return alias_configuration(changed)
+        return changed
 
 
 def _changed_over(services: Services, alias: Alias) -> None:

@@ -7,14 +7,24 @@ A module of operations offers them as a table `OPERATIONS` by name; `runtime.api
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from runtime.api.code_links import CodeLinks
+from runtime.api.image_uris import Images
 from runtime.api.workshop import Workshop
+from runtime.core.limits import Limits
+from runtime.core.provisioning import Progress
 from runtime.errors import LambdaError, invalid_parameter
-from runtime.model import Scope
+from runtime.model import ProvisionedConcurrency, Scope
 from runtime.objects import Objects
 from runtime.store import Store
+
+
+class Provisioning(Protocol):
+    """What operations need of `runtime.provisioning.Provisioner`."""
+
+    def changed(self, scope: Scope, function: str) -> None: ...
+    def progress(self, record: ProvisionedConcurrency) -> Progress: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +36,13 @@ class Services:
     links: CodeLinks
     objects: Objects
     """Where packages in S3 are read."""
+    images: Images
+    """Where container images are."""
     retired: Callable[[Scope, str], None]
     """Told of a function whose earlier environments should drain."""
+    limits: Callable[[Scope], Limits]
+    """What an account has in a region, as of now."""
+    provisioning: Provisioning
     now: Callable[[], float]
     """Unix time in seconds."""
     lenient_routing: bool

@@ -6,6 +6,7 @@ a function that uses it takes no new package, as on AWS.
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,9 @@ from runtime.api.calls import Call, Operation, Services
 from runtime.api.stamps import new_revision, timestamp
 from runtime.api.tags import check_tags
 from runtime.api.targets import existing_function, target_missing
-from runtime.errors import LambdaError, conflict
+from runtime.errors import LambdaError, conflict, invalid_parameter
 from runtime.model import CodeSigningConfig, FunctionCodeSigning, FunctionVersion, Scope
+from runtime.names import function_arn
 from runtime.store import Catalog
 from runtime.store.errors import RecordMissing
 
@@ -24,16 +26,46 @@ _ID_LENGTH = 17
 
 
 def refuse_unsigned(catalog: Catalog, function: FunctionVersion) -> None:
-    """Refuse a package for a function whose configuration demands signatures."""
+    """Refuse a package or a layer for a function whose configuration demands signatures."""
     used = catalog.attachment(FunctionCodeSigning, function.scope, function.name)
     config = used and catalog.attachment(
         CodeSigningConfig, function.scope, used.config_arn.rpartition(":")[2]
     )
-    if config and config.policy == "Enforce":
+    if config:
+        _refuse_enforced(config, function.arn)
+
+
+def config_for_new(services: Services, call: Call, name: str) -> CodeSigningConfig | None:
+    """The configuration that a function is to be created with, if any: one that lets unsigned code in."""
+    if "CodeSigningConfigArn" not in call.params:
+        return None
+    if call.params.get("PackageType") == "Image":
+        # AWS has this rule; how it words the refusal is not known.
+        raise invalid_parameter("Code signing is not supported for functions with packageType Image.")
+    config = _require(services, call, _not_for_functions)
+    _refuse_enforced(config, function_arn(call.scope, name))
+    return config
+
+
+async def use(services: Services, function: FunctionVersion, config: CodeSigningConfig) -> None:
+    """Let a function that has just been created use a configuration."""
+    async with services.deciding:
+        place = Place(config.scope, config.owner)
+        if _ROW.find(services, place) is None:
+            return  # deleted meanwhile: had it been before, there would be no such function
+        record = FunctionCodeSigning(
+            scope=function.scope, owner=function.name, revision_id=new_revision(), config_arn=config.arn
+        )
+        with suppress(RecordMissing):  # so is the function
+            await services.store.attach(record)
+
+
+def _refuse_enforced(config: CodeSigningConfig, arn: str) -> None:
+    if config.policy == "Enforce":
         raise LambdaError(
             "CodeVerificationFailedException",
             "Lambda cannot deploy the function. The function or layer might be signed using a signature that the "
-            f"client is not configured to accept. Check the provided signature for {function.arn}.",
+            f"client is not configured to accept. Check the provided signature for {arn}.",
         )
 
 

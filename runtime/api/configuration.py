@@ -12,7 +12,8 @@ import orjson
 
 from runtime.api.calls import not_implemented
 from runtime.errors import invalid_parameter
-from runtime.model import FunctionConfig, LayerReference, LoggingConfig
+from runtime.model import ZIP, FunctionConfig, ImageConfig, LayerReference, LoggingConfig
+from runtime.tenancy import check_features
 
 ENVIRONMENT_LIMIT = 4096
 RESERVED_KEYS = frozenset(
@@ -66,13 +67,9 @@ _REFUSED = {
     # Members that would change what a function does: accepting them silently would mislead.
     "AcceleratorConfig": "accelerators (AcceleratorConfig)",
     "CapacityProviderConfig": "managed instances (CapacityProviderConfig)",
-    "CodeSigningConfigArn": "code signing (CodeSigningConfigArn)",
     "DurableConfig": "durable functions (DurableConfig)",
-    "ImageConfig": "container images (ImageConfig)",
-    "ImageUri": "container images (ImageUri)",
     "PublishTo": "versions of managed instances (PublishTo)",
     "RuntimeConfig": "custom runtimes by ARN (RuntimeConfig)",
-    "TenancyConfig": "tenant isolation (TenancyConfig)",
 }
 _DECLARED = ("DeadLetterConfig", "FileSystemConfigs", "KMSKeyArn", "SnapStart", "VpcConfig")
 """Accepted and echoed, not acted upon; each given one replaces the earlier one whole."""
@@ -91,11 +88,18 @@ def new_configuration(
     members: Mapping[str, Any], layers: tuple[LayerReference, ...], runtimes: tuple[str, ...]
 ) -> FunctionConfig:
     """The configuration of a function to be created."""
-    if not members.get("Runtime") or not members.get("Handler"):
+    package_type = members.get("PackageType", ZIP)
+    if package_type == ZIP and not (members.get("Runtime") and members.get("Handler")):
         raise invalid_parameter(
             "Runtime and Handler are mandatory parameters for functions created with deployment packages."
         )
-    config = FunctionConfig(role=members["Role"], layers=layers)
+    tenancy = members.get("TenancyConfig") or {}
+    config = FunctionConfig(
+        role=members["Role"],
+        layers=layers,
+        package_type=package_type,
+        tenant_isolation=tenancy.get("TenantIsolationMode"),
+    )
     return changed_configuration(replace(config, architecture=architecture(members)), members, runtimes)
 
 
@@ -108,12 +112,31 @@ def changed_configuration(
     config: FunctionConfig, members: Mapping[str, Any], runtimes: tuple[str, ...]
 ) -> FunctionConfig:
     """`config` with the given members replaced; `runtimes` are the identifiers that the service model knows."""
+    _refuse_other_kind(config.package_type, members)
     if "Runtime" in members:
         check_runtime(members["Runtime"], runtimes)
     changes = {field: read(members[member]) for member, (field, read) in _FIELDS.items() if member in members}
     declared = dict(config.declared) | {name: members[name] for name in _DECLARED if name in members}
     kept = {name: value for name, value in declared.items() if value != _EMPTY.get(name)}
-    return replace(config, **changes, declared=kept)
+    changed = replace(config, **changes, declared=kept)
+    check_features(changed)
+    return changed
+
+
+def _refuse_other_kind(package_type: str, members: Mapping[str, Any]) -> None:
+    """Refuse what the other kind of package has; a member that is empty asks for nothing."""
+    if package_type == ZIP:
+        if members.get("ImageConfig"):
+            raise invalid_parameter(
+                "Please don't provide ImageConfig when the intended function PackageType is Zip."
+            )
+        return
+    if any(members.get(member) for member in ("Handler", "Runtime", "Layers")):
+        raise invalid_parameter(
+            "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image."
+        )
+    if members.get("SnapStart", {}).get("ApplyOn") == "PublishedVersions":
+        raise invalid_parameter("ContainerImage is not supported for SnapStart enabled functions.")
 
 
 def check_runtime(runtime: str, known: tuple[str, ...]) -> None:
@@ -165,6 +188,18 @@ def _logging(member: Mapping[str, Any]) -> LoggingConfig:
     )
 
 
+def _image_config(member: Mapping[str, Any]) -> ImageConfig | None:
+    """What is empty leaves it to the image."""
+    config = ImageConfig(
+        entry_point=tuple(member.get("EntryPoint") or ()) or None,
+        command=tuple(member.get("Command") or ()) or None,
+        working_directory=member.get("WorkingDirectory") or None,
+    )
+    if any("\0" in text for text in (*(config.entry_point or ()), *(config.command or ()))):
+        raise invalid_parameter("ImageConfig: an argument contains NUL.")  # no process can be started with it
+    return None if config == ImageConfig() else config
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -178,6 +213,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "MemorySize": ("memory_size", _same),
     "EphemeralStorage": ("ephemeral_storage", lambda member: member["Size"]),
     "Environment": ("environment", environment_variables),
+    "ImageConfig": ("image_config", _image_config),
     "TracingConfig": ("tracing_mode", lambda member: member.get("Mode", "PassThrough")),
     "LoggingConfig": ("logging", _logging),
 }

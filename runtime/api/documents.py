@@ -7,15 +7,26 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.model import LATEST, Alias, Code, FunctionVersion, LoggingConfig, State
+from runtime.model import (
+    LATEST,
+    Alias,
+    Code,
+    FunctionVersion,
+    ImageCode,
+    ImageConfig,
+    LoggingConfig,
+    State,
+)
 from runtime.names import function_arn, runtime_version_arn
 
 _ECHOED = ("DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs")
 """Members of `FunctionConfig.declared` that responses repeat as they were given."""
 
 
-def code_sha256(code: Code) -> str:
-    """`CodeSha256`: the digest in base64."""
+def code_sha256(code: Code | ImageCode) -> str:
+    """`CodeSha256`: a package's digest in base64, an image's in hexadecimal."""
+    if isinstance(code, ImageCode):
+        return code.digest
     return base64.b64encode(bytes.fromhex(code.digest)).decode()
 
 
@@ -42,6 +53,7 @@ def listed_configuration(record: FunctionVersion, qualifier: str | None = None) 
         "Version": record.version,
         "RevisionId": record.revision_id,
         "PackageType": config.package_type,
+        "ImageConfigResponse": _image_config(config.image_config),
         "Architectures": [config.architecture],
         "EphemeralStorage": {"Size": config.ephemeral_storage},
         "TracingConfig": {"Mode": config.tracing_mode},
@@ -50,6 +62,7 @@ def listed_configuration(record: FunctionVersion, qualifier: str | None = None) 
         "Environment": _environment(config.environment),
         "Layers": _layers(record),
         "VpcConfig": _vpc(config.declared),
+        "TenancyConfig": _tenancy(config.tenant_isolation),
     } | {name: config.declared.get(name) for name in _ECHOED}
 
 
@@ -92,6 +105,10 @@ def _snap_start(record: FunctionVersion) -> dict[str, Any]:
     }
 
 
+def _tenancy(mode: str | None) -> dict[str, Any] | None:
+    return {"TenantIsolationMode": mode} if mode else None
+
+
 def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:
     return {
         "LogFormat": logging.log_format,
@@ -99,6 +116,17 @@ def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:
         "SystemLogLevel": logging.system_log_level,
         "LogGroup": logging.log_group or f"/aws/lambda/{function}",
     }
+
+
+def _image_config(config: ImageConfig | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    members = {
+        "EntryPoint": config.entry_point,
+        "Command": config.command,
+        "WorkingDirectory": config.working_directory,
+    }
+    return {"ImageConfig": members}
 
 
 def _environment(variables: Mapping[str, str] | None) -> dict[str, Any] | None:

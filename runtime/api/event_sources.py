@@ -11,11 +11,12 @@ from runtime.api.calls import Call, Operation, Services
 from runtime.api.event_source_rules import SETTINGS, SourceKind, checked_settings, duplicate, source_of
 from runtime.api.stamps import new_revision
 from runtime.api.tags import check_tags
-from runtime.api.targets import Target, asked_target, existing_target
+from runtime.api.targets import Target, asked_target, shared_target
 from runtime.errors import LambdaError, invalid_parameter, not_found
 from runtime.model import EventSourceMapping
 
 NOT_POLLED = "Berth does not poll event sources yet: the mapping is kept as it was asked for, enabled."
+_FEATURE = "An event source"
 _TIMESTAMP = "StartingPositionTimestamp"
 
 
@@ -24,7 +25,7 @@ async def create_event_source_mapping(services: Services, call: Call) -> Mapping
     kind, source = source_of(params)
     settings = checked_settings(kind, source, _given(params))
     _check_region(call, params.get("EventSourceArn"))
-    target = existing_target(services, call, _no_function)
+    target = shared_target(services, call, _FEATURE, _no_function)
     mapping = EventSourceMapping(
         scope=call.scope,
         owner=str(uuid.uuid4()),
@@ -98,7 +99,7 @@ def _identity(mapping: EventSourceMapping) -> tuple[Any, ...]:
 
 async def update_event_source_mapping(services: Services, call: Call) -> Mapping[str, Any]:
     place, params = _place(services, call), call.params
-    target = existing_target(services, call, _no_function) if "FunctionName" in params else None
+    target = shared_target(services, call, _FEATURE, _no_function) if "FunctionName" in params else None
 
     def edit(found: EventSourceMapping | None) -> EventSourceMapping:
         if found is None:

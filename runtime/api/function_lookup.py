@@ -54,12 +54,15 @@ def find_writable(services: Services, call: Call) -> FunctionVersion:
     return found
 
 
-def check_revision(record: FunctionVersion | Alias, expected: str | None) -> None:
+def check_revision(
+    record: FunctionVersion | Alias, expected: str | None, told_by: str = "GetFunction/GetAlias"
+) -> None:
+    """`told_by` is the operation that AWS sends a caller to who is at another revision."""
     if expected is not None and expected != record.revision_id:
         raise LambdaError(
             "PreconditionFailedException",
             "The Revision Id provided does not match the latest Revision Id. "
-            "Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
+            f"Call the {told_by} API to retrieve the latest Revision Id",
         )
 
 

@@ -1,6 +1,7 @@
 """Operations that change a function: its code, its configuration."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -10,35 +11,25 @@ from runtime.api.configuration import architecture, changed_configuration, refus
 from runtime.api.documents import function_configuration
 from runtime.api.function_lookup import find_writable, update_in_progress
 from runtime.api.layer_references import resolve_layers
-from runtime.api.packages import check_total_size, inspect_package, store_package
+from runtime.api.packages import check_kind, check_total_size, taken_code
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
 from runtime.api.versions import pending_version
 from runtime.api.workshop import is_unsettled, updating
-from runtime.errors import invalid_parameter
-from runtime.model import Code, FunctionConfig, FunctionVersion, LayerReference
+from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference
 from runtime.store.errors import RevisionMismatch
 
 
 async def update_function_code(services: Services, call: Call) -> Mapping[str, Any]:
     record = find_writable(services, call)
-    _check_update(call.params)
+    check_kind(record.config.package_type, call.params, "updating")
+    refuse_unimplemented(call.params)
     refuse_unsigned(services.store.catalog, record)
-    data, unzipped_size = await inspect_package(services.objects, call.params)
-    check_total_size(unzipped_size, (layer.code for layer in record.config.layers))
-    code = await store_package(services.store, data, unzipped_size)
     config = replace(record.config, architecture=architecture(call.params, record.config.architecture))
-    if call.params.get("DryRun"):
-        return function_configuration(replace(record, code=code, config=config))
-    return await _store_update(services, call, record, config, code)
-
-
-def _check_update(params: Mapping[str, Any]) -> None:
-    if "ImageUri" in params:
-        raise invalid_parameter(
-            "Please don't provide ImageUri when updating a function with packageType Zip."
-        )
-    refuse_unimplemented(params)
+    async with taken_code(services, call.params, config) as code:
+        if call.params.get("DryRun"):
+            return function_configuration(replace(record, code=code, config=config))
+        return await _store_update(services, call, record, config, code)
 
 
 async def update_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:
@@ -46,7 +37,8 @@ async def update_function_configuration(services: Services, call: Call) -> Mappi
     refuse_unimplemented(call.params)
     layers = _layers(services, call, record)
     config = changed_configuration(record.config, call.params, runtime_identifiers())
-    check_total_size(record.code.unzipped_size, (layer.code for layer in layers))
+    if isinstance(record.code, Code):
+        check_total_size(record.code.unzipped_size, (layer.code for layer in layers))
     return await _store_update(services, call, record, replace(config, layers=layers), record.code)
 
 
@@ -55,20 +47,26 @@ def _layers(services: Services, call: Call, record: FunctionVersion) -> tuple[La
     arns = call.params.get("Layers")
     if arns is None:
         return record.config.layers
-    return resolve_layers(services.store.catalog, call.scope, arns, record.config.layers)
+    layers = resolve_layers(services.store.catalog, call.scope, arns, record.config.layers)
+    if set(layers) - set(record.config.layers):
+        refuse_unsigned(services.store.catalog, record)
+    return layers
 
 
 async def _store_update(
-    services: Services, call: Call, record: FunctionVersion, config: FunctionConfig, code: Code
+    services: Services, call: Call, record: FunctionVersion, config: FunctionConfig, code: Code | ImageCode
 ) -> Mapping[str, Any]:
-    while True:
-        changed = _updated(services, record, config, code)
-        try:
-            published = await _write(services, call, changed, record.revision_id)
-            break
-        except RevisionMismatch:
-            record = _same_otherwise(services, call, record)
-    services.workshop.prepare(changed, record)
+    with ExitStack() as held:
+        if isinstance(record.code, ImageCode):  # what a failed update goes back to
+            held.callback(services.images.hold(record.code))
+        while True:
+            changed = _updated(services, record, config, code)
+            try:
+                published = await _write(services, call, changed, record.revision_id)
+                break
+            except RevisionMismatch:
+                record = _same_otherwise(services, call, record)
+        services.workshop.prepare(changed, record, held.pop_all().close)
     services.retired(call.scope, record.name)
     if published is None:
         return function_configuration(changed)
@@ -78,7 +76,7 @@ async def _store_update(
 
 
 def _updated(
-    services: Services, record: FunctionVersion, config: FunctionConfig, code: Code
+    services: Services, record: FunctionVersion, config: FunctionConfig, code: Code | ImageCode
 ) -> FunctionVersion:
     return updating(
         replace(

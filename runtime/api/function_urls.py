@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from runtime.api.attachments import Place, Row, change, deleter, getter, lister, owner_of
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.stamps import iso_timestamp, new_revision
-from runtime.api.targets import Target, asked_target, existing_target
+from runtime.api.targets import Target, asked_target, existing_target, shared_target
 from runtime.errors import LambdaError, conflict, not_found
 from runtime.model import FunctionUrl
 from runtime.store.errors import RecordExists, RecordMissing
@@ -19,7 +19,7 @@ _ID_LENGTH = 32
 
 
 async def create_function_url_config(services: Services, call: Call) -> Mapping[str, Any]:
-    params, target = call.params, existing_target(services, call, _no_function)
+    params, target = call.params, shared_target(services, call, "FunctionUrl", _no_function)
     now = iso_timestamp(services.now())
     record = FunctionUrl(
         **_place(target).members,

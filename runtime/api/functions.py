@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from runtime.api.calls import Call, Operation, Services
+from runtime.api.code_signing import config_for_new, use
 from runtime.api.configuration import new_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration, listed_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, find_version
 from runtime.api.layer_references import resolve_layers
-from runtime.api.packages import check_total_size, take_package
+from runtime.api.packages import check_kind, taken_code
 from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
@@ -16,7 +17,16 @@ from runtime.api.tags import check_tags
 from runtime.api.versions import pending_version, position
 from runtime.api.workshop import creating
 from runtime.errors import conflict, invalid_parameter
-from runtime.model import LATEST, FunctionVersion, ReservedConcurrency, Scope
+from runtime.model import (
+    LATEST,
+    ZIP,
+    Code,
+    FunctionConfig,
+    FunctionVersion,
+    ImageCode,
+    ReservedConcurrency,
+    Scope,
+)
 from runtime.names import FunctionName, function_missing, names_alias
 from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced
 
@@ -27,11 +37,26 @@ async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
     name = _new_name(call)
     if services.store.catalog.function(call.scope, name) is not None:
         raise conflict(f"Function already exist: {name}")
-    record = creating(await _new_record(services, call, name))
-    try:
-        published = await _create(services, call, record)
-    except RecordExists:
-        raise conflict(f"Function already exist: {name}") from None
+    signing = config_for_new(services, call, name)
+    config, tags = _new_configuration(services, call), check_tags(call.params.get("Tags", {}))
+    async with taken_code(services, call.params["Code"], config) as code:
+        record = creating(
+            FunctionVersion(
+                scope=call.scope,
+                name=name,
+                config=config,
+                code=code,
+                revision_id=new_revision(),
+                last_modified=timestamp(services.now()),
+                tags=tags,
+            )
+        )
+        try:
+            published = await _create(services, call, record)
+        except RecordExists:
+            raise conflict(f"Function already exist: {name}") from None
+    if signing is not None:
+        await use(services, record, signing)
     services.workshop.prepare(record)
     if published is None:
         return function_configuration(record)
@@ -61,48 +86,30 @@ def _new_name(call: Call) -> str:
     return asked.name
 
 
-async def _new_record(services: Services, call: Call, name: str) -> FunctionVersion:
+def _new_configuration(services: Services, call: Call) -> FunctionConfig:
     params = call.params
-    _check_package_type(params)
+    check_kind(params.get("PackageType", ZIP), params["Code"], "creating")
     refuse_unimplemented(params)
-    tags = check_tags(params.get("Tags", {}))
     layers = resolve_layers(services.store.catalog, call.scope, params.get("Layers", ()))
-    config = new_configuration(params, layers, runtime_identifiers())
-    code = await take_package(services, params["Code"])
-    check_total_size(code.unzipped_size, (layer.code for layer in layers))
-    return FunctionVersion(
-        scope=call.scope,
-        name=name,
-        config=config,
-        code=code,
-        revision_id=new_revision(),
-        last_modified=timestamp(services.now()),
-        tags=tags,
-    )
-
-
-def _check_package_type(params: Mapping[str, Any]) -> None:
-    has_image = "ImageUri" in params["Code"]
-    if params.get("PackageType", "Zip") == "Image" and not has_image:
-        raise invalid_parameter("Please provide ImageUri when creating a function with packageType Image.")
-    if params.get("PackageType", "Zip") == "Zip" and has_image:
-        raise invalid_parameter(
-            "Please don't provide ImageUri when creating a function with packageType Zip."
-        )
-    refuse_unimplemented(params["Code"])
+    return new_configuration(params, layers, runtime_identifiers())
 
 
 async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
     record, qualifier = find_version(services, call)
-    location = services.links.url(call.base_url, record.code.digest)
     reserved = services.store.catalog.attachment(ReservedConcurrency, record.scope, record.name)
     latest = services.store.catalog.function(record.scope, record.name) or record
     return {
         "Configuration": function_configuration(record, qualifier),
-        "Code": {"RepositoryType": "S3", "Location": location},
+        "Code": _location(services, call, record.code),
         "Tags": latest.tags or None,
         "Concurrency": {"ReservedConcurrentExecutions": reserved.executions} if reserved else None,
     }
+
+
+def _location(services: Services, call: Call, code: Code | ImageCode) -> Mapping[str, Any]:
+    if isinstance(code, ImageCode):
+        return {"RepositoryType": "ECR", "ImageUri": code.uri, "ResolvedImageUri": code.resolved_uri}
+    return {"RepositoryType": "S3", "Location": services.links.url(call.base_url, code.digest)}
 
 
 async def get_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:

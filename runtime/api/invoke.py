@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol as Interface
 from urllib.parse import unquote
 
@@ -28,9 +29,15 @@ from runtime.names import resolve_function
 
 PREFIX = "/2015-03-31/functions/"
 CLIENT_CONTEXT_LIMIT = 3583
-_REST = ("invocations", "invocations/")
-_USUAL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-_USUAL_QUALIFIER = re.compile(r"\$LATEST|[a-zA-Z0-9_-]{1,128}")
+_QUALIFIER = r"\$LATEST|[a-zA-Z0-9_-]{1,128}"
+_USUAL_NAME = re.compile(
+    r"(?:arn:aws:lambda:(?P<region>[a-z]{2}-[a-z]+-[0-9]):(?P<account>[0-9]{12}):function:)?"
+    rf"(?P<name>[a-zA-Z0-9_-]{{1,64}})(?::(?P<qualifier>{_QUALIFIER}))?"
+)
+_LONGEST_USUAL = 300
+"""Characters of an encoded identifier; longer ones are not remembered."""
+_USUAL_QUALIFIER = re.compile(_QUALIFIER)
+_USUAL_TENANT = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 _LOG_TYPES = (None, "None", "Tail")
 
 
@@ -43,10 +50,15 @@ class Invoker(Interface):
 
 def invoked_name(method: str, path: str) -> str | None:
     """The still encoded function identifier, if the request line is an Invoke."""
-    if method != "POST" or not path.startswith(PREFIX):
+    return name_between(PREFIX, "invocations", method, path)
+
+
+def name_between(prefix: str, rest: str, method: str, path: str) -> str | None:
+    """What stands in the path between these two, a slash at the end or not."""
+    if method != "POST" or not path.startswith(prefix):
         return None
-    name, _, rest = path[len(PREFIX) :].partition("/")
-    return name if name and rest in _REST else None
+    name, _, found = path[len(prefix) :].partition("/")
+    return name if name and found.removesuffix("/") == rest else None
 
 
 class InvokeDoor:
@@ -78,8 +90,12 @@ class RequestReader:
         """The invocation type and what is to be invoked. Raises `LambdaError`."""
         headers = request.headers
         kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        log_type = headers.get("X-Amz-Log-Type")
-        usual = kind in self._kinds and log_type in _LOG_TYPES
+        log_type, tenant = headers.get("X-Amz-Log-Type"), headers.get("X-Amz-Tenant-Id")
+        usual = (
+            kind in self._kinds
+            and log_type in _LOG_TYPES
+            and (tenant is None or _USUAL_TENANT.fullmatch(tenant) is not None)
+        )
         function, qualifier = self._target(name, query, headers, scope, usual=usual)
         _refuse_unimplemented(kind, headers)
         return kind, InvokeRequest(
@@ -92,30 +108,38 @@ class RequestReader:
             client_context=_client_context(headers.get("X-Amz-Client-Context")),
             trace_id=_plain(headers.get("X-Amzn-Trace-Id")),
             tail=log_type == "Tail",
+            tenant_id=tenant,
         )
 
     def _target(
         self, encoded: str, query: MultiMapping[str], headers: Mapping[str, str], scope: Scope, *, usual: bool
     ) -> tuple[str, str | None]:
         """Function and qualifier; anything unusual is held against the model first."""
-        name = unquote(encoded) if "%" in encoded else encoded
         qualifier = query.get("Qualifier") if query else None
-        if (
-            usual
-            and _USUAL_NAME.fullmatch(name)
-            and (qualifier is None or _USUAL_QUALIFIER.fullmatch(qualifier))
-        ):
-            return name, qualifier
+        found = _usual_name(encoded) if usual and len(encoded) <= _LONGEST_USUAL else None
+        if found is not None and (qualifier is None or _USUAL_QUALIFIER.fullmatch(qualifier)):
+            there, function, own = found
+            if (there is None or there == scope) and (own is None or qualifier is None or own == qualifier):
+                return function, own or qualifier
+        name = unquote(encoded)
         self._protocol.read(self._operation, RawRequest({"FunctionName": name}, query, headers, b""))
-        found = resolve_function(name, qualifier, scope)
-        return found.name, found.qualifier
+        resolved = resolve_function(name, qualifier, scope)
+        return resolved.name, resolved.qualifier
+
+
+@lru_cache(maxsize=1024)
+def _usual_name(encoded: str) -> tuple[Scope | None, str, str | None] | None:
+    """An identifier of one of the usual forms: where it says that the function is, name and qualifier."""
+    parts = _USUAL_NAME.fullmatch(unquote(encoded))
+    if parts is None:
+        return None
+    account, region = parts["account"], parts["region"]
+    return Scope(account, region) if account else None, parts["name"], parts["qualifier"]
 
 
 def _refuse_unimplemented(kind: str, headers: Mapping[str, str]) -> None:
     if kind == "Event":
         raise not_implemented("asynchronous invocation (InvocationType Event)")
-    if "X-Amz-Tenant-Id" in headers:
-        raise not_implemented("tenant isolation (TenantId)")
     if "X-Amz-Durable-Execution-Name" in headers:
         raise not_implemented("durable functions (DurableExecutionName)")
 

@@ -11,16 +11,15 @@ from typing import Protocol as Interface
 from aiohttp import web
 from multidict import MultiMapping
 
+from rapid.event_stream import invoke_complete, payload_chunks
+from rapid.streamed import Ending, Streamed
 from runtime.api import invoke
-from runtime.api.event_stream import invoke_complete, payload_chunks
-from runtime.api.invoke import RequestReader, dry_run
+from runtime.api.invoke import RequestReader, dry_run, name_between
 from runtime.api.protocol import Protocol
 from runtime.invoker import InvokeRequest
 from runtime.model import Scope
-from runtime.streamed import Ending, Streamed
 
 PREFIX = "/2021-11-15/functions/"
-_REST = ("response-streaming-invocations", "response-streaming-invocations/")
 _SENDABLE = re.compile(r"[\x20-\x7e]{1,1024}")
 """Content types that travel on: functions write them, and clients read them from a header."""
 
@@ -40,10 +39,7 @@ class Invoker(invoke.Invoker, StreamingInvoker, Interface):
 
 def streamed_name(method: str, path: str) -> str | None:
     """The still encoded function identifier, if the request line is an InvokeWithResponseStream."""
-    if method != "POST" or not path.startswith(PREFIX):
-        return None
-    name, _, rest = path[len(PREFIX) :].partition("/")
-    return name if name and rest in _REST else None
+    return name_between(PREFIX, "response-streaming-invocations", method, path)
 
 
 class StreamDoor:

@@ -10,6 +10,7 @@ from runtime.api.layers import own_layer, version_number
 from runtime.api.policy_statements import (
     NO_POLICY,
     added,
+    check_size,
     layer_statement,
     policy_text,
     removed,
@@ -44,7 +45,9 @@ async def add_layer_version_permission(services: Services, call: Call) -> Mappin
     def edit(policy: LayerPolicy | None) -> LayerPolicy:
         _check_revision(policy, params.get("RevisionId"))
         statements = added(policy.statements if policy else (), statement)
-        return LayerPolicy(**place.members, revision_id=new_revision(), statements=statements)
+        after = LayerPolicy(**place.members, revision_id=new_revision(), statements=statements)
+        check_size(policy_text(after))
+        return after
 
     stored = await change(services, LayerPolicy, place, edit, lambda: _no_version(place))
     return {"Statement": statement_text(statement), "RevisionId": stored.revision_id}
@@ -81,7 +84,7 @@ def _missing(_place: Place) -> LambdaError:
 
 
 def _document(_call: Call, policy: LayerPolicy) -> Mapping[str, Any]:
-    return {"Policy": policy_text(policy.statements).decode(), "RevisionId": policy.revision_id}
+    return {"Policy": policy_text(policy).decode(), "RevisionId": policy.revision_id}
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -1,17 +1,20 @@
 """Deployment packages on their way in: from a request's members to a stored, inspected `Code`.
 
-Knows AWS's limits and texts. How a zip is read and where bytes are kept belongs to `runtime.bundles` and the store.
+Knows AWS's limits and texts. How a zip is read and where bytes are kept belongs to `runtime.bundles` and the store;
+functions that are container images have their code from `runtime.api.image_uris`.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from runtime.api.calls import Services
+from runtime.api.image_uris import taken_image
 from runtime.bundles import BadZip, inspect_zip
 from runtime.errors import LambdaError, invalid_parameter
-from runtime.model import Code
+from runtime.model import IMAGE, ZIP, Code, FunctionConfig, ImageCode
 from runtime.objects import ObjectName, ObjectRefused, Objects, ObjectTooLarge, ObjectUnreachable
 from runtime.store import Store
 from runtime.zips import MAX_UNZIPPED, TOO_LARGE
@@ -26,6 +29,37 @@ _MOST_SAID = 500
 async def take_package(services: Services, members: Mapping[str, Any]) -> Code:
     """Store the package that `members` (of FunctionCode, UpdateFunctionCode or layer content) describe."""
     return await store_package(services.store, *await inspect_package(services.objects, members))
+
+
+def check_kind(package_type: str, members: Mapping[str, Any], doing: str) -> None:
+    """Refuse the code of a package of the other kind."""
+    if package_type == ZIP and "ImageUri" in members:
+        raise invalid_parameter(
+            f"Please don't provide ImageUri when {doing} a function with packageType Zip."
+        )
+    if package_type == IMAGE and "ImageUri" not in members:
+        raise invalid_parameter(f"Please provide ImageUri when {doing} a function with packageType Image.")
+    if package_type == IMAGE and not members.keys().isdisjoint({"ZipFile", *_S3_MEMBERS}):
+        raise invalid_parameter(
+            "Please do not provide other FunctionCode parameters when providing an ImageUri."
+        )
+
+
+@asynccontextmanager
+async def taken_code(
+    services: Services, members: Mapping[str, Any], config: FunctionConfig
+) -> AsyncIterator[Code | ImageCode]:
+    """The code that `members` describe, checked against every limit for a function of this configuration.
+
+    It is kept for as long as this lasts, and afterwards if a record refers to it by then.
+    """
+    if config.package_type == IMAGE:
+        async with taken_image(services.images, members["ImageUri"], config.architecture) as image:
+            yield image
+    else:
+        data, unzipped_size = await inspect_package(services.objects, members)
+        check_total_size(unzipped_size, (layer.code for layer in config.layers))
+        yield await store_package(services.store, data, unzipped_size)
 
 
 async def inspect_package(objects: Objects, members: Mapping[str, Any]) -> tuple[bytes, int]:

@@ -12,8 +12,8 @@ from runtime.api.calls import Call, Operation, Services
 from runtime.api.function_lookup import check_revision
 from runtime.api.policy_statements import (
     NO_POLICY,
-    Statement,
     added,
+    check_size,
     function_statement,
     policy_text,
     removed,
@@ -28,67 +28,80 @@ from runtime.store import Catalog
 from runtime.store.catalog import AttachmentDeleted, AttachmentPut
 from runtime.store.errors import RecordMissing, RevisionMismatch
 
-_Statements = tuple[Statement, ...]
+POLICY_MISSING = "The resource you requested does not exist."
 
 
 async def add_permission(services: Services, call: Call) -> Mapping[str, Any]:
     params = call.params
-    _refuse_latest(asked_target(call))
+    refuse_latest(asked_target(call))
     if "FunctionUrlAuthType" in params and params["Action"] != "lambda:InvokeFunctionUrl":
         raise invalid_parameter("FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
     target = existing_target(services, call)
     statement = function_statement(params, target.arn)
-    await _change(services, call, target, lambda statements: added(statements or (), statement))
+
+    def edit(policy: FunctionPolicy | None, revision: str) -> FunctionPolicy:
+        before = policy or _empty(target, revision)
+        after = replace(before, revision_id=revision, statements=added(before.statements, statement))
+        check_size(policy_text(after))
+        return after
+
+    await change_policy(services, call, target, edit)
     return {"Statement": statement_text(statement)}
+
+
+def _empty(target: Target, revision: str) -> FunctionPolicy:
+    place = Place(target.scope, target.name, target.qualifier or "")
+    return FunctionPolicy(**place.members, revision_id=revision, statements=())
 
 
 async def remove_permission(services: Services, call: Call) -> Mapping[str, Any]:
     target = asked_target(call)
-    _refuse_latest(target)
+    refuse_latest(target)
     if not exists(services.store.catalog, target.unqualified):
         raise not_found(f"No policy found for: {target.unqualified.arn}")
     if not exists(services.store.catalog, target):
         raise target_missing(target) if target.is_alias else not_found(NO_POLICY)
 
-    def without(statements: _Statements | None) -> _Statements:
-        if statements is None:
+    def edit(policy: FunctionPolicy | None, revision: str) -> FunctionPolicy | None:
+        if policy is None:
             raise not_found(NO_POLICY)
-        return removed(statements, call.params["StatementId"])
+        statements = removed(policy.statements, call.params["StatementId"])
+        return replace(policy, revision_id=revision, statements=statements) if statements else None
 
-    await _change(services, call, target, without)
+    await change_policy(services, call, target, edit)
     return {}
 
 
-def _refuse_latest(target: Target) -> None:
+def refuse_latest(target: Target) -> None:
     if target.qualifier == LATEST:
         raise invalid_parameter("We currently do not support adding policies for $LATEST.")
 
 
-async def _change(
-    services: Services, call: Call, target: Target, edit: Callable[[_Statements | None], _Statements]
-) -> None:
-    """Edit the statements of a policy, if there are any, and store them; without any the policy is gone."""
+async def change_policy(
+    services: Services,
+    call: Call,
+    target: Target,
+    edit: Callable[[FunctionPolicy | None, str], FunctionPolicy | None],
+) -> FunctionPolicy | None:
+    """Edit a policy, if there is one, to its next revision, and store it; None takes it off."""
     while True:
         catalog, revision = services.store.catalog, new_revision()
-        owner, policy = subject(catalog, target), _policy(catalog, target)
+        owner, policy = subject(catalog, target), policy_of(catalog, target)
         if owner is None:
             raise target_missing(target)
-        check_revision(owner, call.params.get("RevisionId"))
-        statements = edit(policy.statements if policy else None)
+        check_revision(owner, call.params.get("RevisionId"), "GetPolicy")
+        after = edit(policy, revision)
         place = Place(target.scope, target.name, target.qualifier or "").members
-        change = (
-            AttachmentPut(FunctionPolicy(**place, revision_id=revision, statements=statements))
-            if statements
-            else AttachmentDeleted(FunctionPolicy, **place)
-        )
+        change = AttachmentDeleted(FunctionPolicy, **place) if after is None else AttachmentPut(after)
         changed = replace(owner, revision_id=revision)
         try:
-            return await services.store.change_policy(change, changed, expected_revision=owner.revision_id)
+            await services.store.change_policy(change, changed, expected_revision=owner.revision_id)
         except (RevisionMismatch, RecordMissing):
             continue  # somebody else's write came between
+        return after
 
 
-def _policy(catalog: Catalog, target: Target) -> FunctionPolicy | None:
+def policy_of(catalog: Catalog, target: Target) -> FunctionPolicy | None:
     return catalog.attachment(FunctionPolicy, target.scope, target.name, target.qualifier or "")
 
 
@@ -96,10 +109,10 @@ async def get_policy(services: Services, call: Call) -> Mapping[str, Any]:
     target, catalog = asked_target(call), services.store.catalog
     if not exists(catalog, target.unqualified):
         raise function_missing(target.scope, target.name)
-    owner, policy = subject(catalog, target), _policy(catalog, target)
+    owner, policy = subject(catalog, target), policy_of(catalog, target)
     if owner is None or policy is None:
-        raise not_found("The resource you requested does not exist.")
-    return {"Policy": policy_text(policy.statements).decode(), "RevisionId": owner.revision_id}
+        raise not_found(POLICY_MISSING)
+    return {"Policy": policy_text(policy).decode(), "RevisionId": owner.revision_id}
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from runtime.errors import LambdaError, conflict, invalid_parameter, not_found
+from runtime.model import FunctionPolicy, LayerPolicy
 
 SIZE_LIMIT = 20_480
 NO_POLICY = "No policy is associated with the given resource."
@@ -67,43 +68,52 @@ def _principal(principal: str) -> str | dict[str, str]:
     """An account stands for its root; services and identities are told apart by their form."""
     if principal == "*":
         return principal
-    if _ACCOUNT.fullmatch(principal):
-        return {"AWS": f"arn:aws:iam::{principal}:root"}
-    if _IDENTITY.fullmatch(principal):
-        return {"AWS": principal}
-    if _SERVICE.fullmatch(principal):
-        return {"Service": principal}
-    raise invalid_parameter("The provided principal was invalid. Please check the principal and try again.")
+    kind = "Service" if _SERVICE.fullmatch(principal) else "AWS"
+    return {kind: named_principal(kind, principal)}
+
+
+def named_principal(kind: str, name: str) -> str:
+    """A principal of the kind `AWS` or `Service` as policies name it. Raises `LambdaError`."""
+    if kind == "AWS" and _ACCOUNT.fullmatch(name):
+        return f"arn:aws:iam::{name}:root"
+    if not (_IDENTITY if kind == "AWS" else _SERVICE).fullmatch(name):
+        raise invalid_parameter(
+            "The provided principal was invalid. Please check the principal and try again."
+        )
+    return name
 
 
 def added(statements: Sequence[Statement], statement: Statement) -> tuple[Statement, ...]:
-    """A policy's statements with one more, within its limits."""
+    """A policy's statements with one more."""
     sid = statement["Sid"]
-    if any(each["Sid"] == sid for each in statements):
+    if any(each.get("Sid") == sid for each in statements):
         raise conflict(
             f"The statement id ({sid}) provided already exists. "
             "Please provide a new statement id, or remove the existing statement."
         )
-    after = (*statements, statement)
-    if (size := len(policy_text(after))) > SIZE_LIMIT:
-        raise LambdaError(
-            "PolicyLengthExceededException",
-            f"The final policy size ({size}) is bigger than the limit ({SIZE_LIMIT}).",
-        )
-    return after
+    return (*statements, statement)
 
 
 def removed(statements: Sequence[Statement], sid: str) -> tuple[Statement, ...]:
     """A policy's statements without one, which must be there."""
-    after = tuple(each for each in statements if each["Sid"] != sid)
+    after = tuple(each for each in statements if each.get("Sid") != sid)
     if len(after) == len(statements):
         raise not_found(f"Statement {sid} is not found in resource policy.")
     return after
 
 
-def policy_text(statements: Sequence[Statement]) -> bytes:
+def policy_text(policy: FunctionPolicy | LayerPolicy) -> bytes:
     """The policy's JSON document."""
-    return orjson.dumps({"Version": "2012-10-17", "Id": "default", "Statement": list(statements)})
+    named = {} if policy.id is None else {"Id": policy.id}
+    return orjson.dumps({"Version": policy.version, **named, "Statement": list(policy.statements)})
+
+
+def check_size(policy: bytes) -> None:
+    if (size := len(policy)) > SIZE_LIMIT:
+        raise LambdaError(
+            "PolicyLengthExceededException",
+            f"The final policy size ({size}) is bigger than the limit ({SIZE_LIMIT}).",
+        )
 
 
 def statement_text(statement: Statement) -> str:

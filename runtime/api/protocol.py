@@ -11,7 +11,7 @@ from typing import Any
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 
-from runtime.api.additions import with_additions
+from runtime.api.additions import with_additions, with_qualifier
 from runtime.api.parsing import RawRequest, parse
 from runtime.api.routing import Match, Routes
 from runtime.api.serialisation import Answer, serialise
@@ -47,6 +47,7 @@ class Protocol:
     def read(self, operation: OperationModel, request: RawRequest) -> dict[str, Any]:
         """The operation's input, checked against the model's types and constraints."""
         params = parse(operation, request)
+        with_qualifier(operation.name, params)
         if operation.input_shape is not None:
             validate(operation.input_shape, params)
         return params

@@ -22,6 +22,7 @@ from runtime.api import (
     aliases,
     code_signing,
     concurrency,
+    durable,
     event_invoke,
     event_sources,
     function_settings,
@@ -31,26 +32,32 @@ from runtime.api import (
     layer_permissions,
     layers,
     permissions,
+    provisioned_concurrency,
+    resource_policies,
     sts,
     tags,
     versions,
 )
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
-from runtime.api.calls import Call, Operation, Services, not_implemented
+from runtime.api.calls import Call, Operation, Provisioning, Services, not_implemented
 from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
 from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
+from runtime.api.image_uris import Images
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
+from runtime.api.other_services import OURS, refuse_other
 from runtime.api.parsing import RawRequest
 from runtime.api.protocol import Protocol
 from runtime.api.routing import Match
 from runtime.api.serialisation import Answer
 from runtime.api.workshop import Readiness, Workshop
+from runtime.core.limits import Limits
 from runtime.errors import LambdaError
 from runtime.files import StorageFull
+from runtime.function_images import NoFunctionImages
 from runtime.model import Scope
 from runtime.objects import Objects
 from runtime.sessions import Sessions
@@ -62,6 +69,7 @@ OPERATIONS: dict[str, Operation] = {
     **aliases.OPERATIONS,
     **code_signing.OPERATIONS,
     **concurrency.OPERATIONS,
+    **durable.OPERATIONS,
     **event_invoke.OPERATIONS,
     **event_sources.OPERATIONS,
     **function_settings.OPERATIONS,
@@ -71,6 +79,8 @@ OPERATIONS: dict[str, Operation] = {
     **layer_permissions.OPERATIONS,
     **layers.OPERATIONS,
     **permissions.OPERATIONS,
+    **provisioned_concurrency.OPERATIONS,
+    **resource_policies.OPERATIONS,
     **tags.OPERATIONS,
     **versions.OPERATIONS,
 }
@@ -187,18 +197,26 @@ class Api:
             return await self._streams.handle(request, identity.scope, name, query, request_id)
         if (handler := self._extra.get(path)) is not None:
             return await handler(request)
-        if identity.service == "sts" or path == "/":
-            return await _sts(request, identity, request_id)
-        return await self._operate(request, path, identity, request_id)
+        return await self._other_than_invoke(request, path, identity, request_id)
 
-    async def _operate(
+    async def _other_than_invoke(
         self, request: web.BaseRequest, path: str, identity: Identity, request_id: str
     ) -> web.Response:
+        other = identity.service not in OURS and identity.service
+        if identity.service == "sts" or (path == "/" and not other):
+            return await _sts(request, identity, request_id)
         match = self._protocol.match(request.method, path, request.query)
-        if match is None:
-            raise LambdaError(
-                "UnknownOperationException", f"Lambda has no operation {request.method} {request.path}"
-            )
+        if match is not None:
+            return await self._operate(request, match, identity, request_id)
+        if other:
+            return _response(refuse_other(other, request.headers, request_id), request_id)
+        raise LambdaError(
+            "UnknownOperationException", f"Lambda has no operation {request.method} {request.path}"
+        )
+
+    async def _operate(
+        self, request: web.BaseRequest, match: Match, identity: Identity, request_id: str
+    ) -> web.Response:
         name = match.operation.name
         if (operation := OPERATIONS.get(name)) is None:
             raise refusal(match.operation)
@@ -228,6 +246,8 @@ def build_api(
     invoker: Invoker,
     readiness: Readiness,
     retired: Callable[[Scope, str], None],
+    limits: Callable[[Scope], Limits],
+    provisioning: Provisioning,
     account_id: str,
     region: str,
     lenient_routing: bool = False,
@@ -236,6 +256,7 @@ def build_api(
     extra: Mapping[str, Handler] | None = None,
     sessions: Sessions | None = None,
     objects: Objects | None = None,
+    images: Images | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
@@ -244,7 +265,10 @@ def build_api(
         workshop=Workshop(store, readiness, retired),
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
+        images=images or NoFunctionImages(),
         retired=retired,
+        limits=limits,
+        provisioning=provisioning,
         now=now,
         lenient_routing=lenient_routing,
     )
@@ -264,9 +288,13 @@ def peer_of(transport: Transport) -> str:
 
 
 def refusal(operation: OperationModel) -> LambdaError:
-    """The answer to an operation that is not implemented: modelled, and if possible one that clients do not retry."""
+    """The answer to an operation that is not implemented: modelled, and if possible one that clients do not retry.
+
+    Durable executions and callbacks are not there, whichever is asked for.
+    """
     modelled = {shape.name for shape in operation.error_shapes}
-    code = next((code for code in _REFUSALS if code in modelled), "ServiceException")
+    first = ("ResourceNotFoundException",) if "DurableExecution" in operation.name else ()
+    code = next((code for code in (*first, *_REFUSALS) if code in modelled), "ServiceException")
     return LambdaError(code, not_implemented(operation.name).message)
 
 

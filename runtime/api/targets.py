@@ -13,6 +13,7 @@ from runtime.errors import LambdaError, invalid_parameter, not_found
 from runtime.model import LATEST, Alias, FunctionVersion, Scope
 from runtime.names import function_arn, function_missing
 from runtime.store import Catalog
+from runtime.tenancy import refuse_tenants
 
 _ALIAS = re.compile(r"(?![0-9]+$)[a-zA-Z0-9-_]+")
 
@@ -69,6 +70,16 @@ def existing_target(
     target = asked_target(call)
     if not exists(services.store.catalog, target):
         raise missing(target)
+    return target
+
+
+def shared_target(
+    services: Services, call: Call, feature: str, missing: Callable[[Target], LambdaError] = target_missing
+) -> Target:
+    """As `existing_target`, of a function that serves everybody alike: `feature` knows no tenants."""
+    target = existing_target(services, call, missing)
+    if latest := services.store.catalog.function(target.scope, target.name):
+        refuse_tenants(latest.config, feature)
     return target
 
 

@@ -64,11 +64,20 @@ class Workshop:
     def __repr__(self) -> str:
         return f"<Workshop [{len(self._tasks)} functions in preparation]>"
 
-    def prepare(self, version: FunctionVersion, previous: FunctionVersion | None = None) -> None:
-        """Settle a stored, unsettled version; a failed update goes back to what `previous` had."""
+    def prepare(
+        self,
+        version: FunctionVersion,
+        previous: FunctionVersion | None = None,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Settle a stored, unsettled version; a failed update goes back to what `previous` had.
+
+        `settled` is called when nothing will go back to that any more.
+        """
         task = asyncio.create_task(self._settle(version, previous), name=f"prepare {version.arn}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: settled())
 
     def warm(self, version: FunctionVersion) -> None:
         """An active version is new, or newly led to."""

@@ -72,7 +72,7 @@ class _Command:
             tell=lambda text: note(readable(text)),
         )
         with self._explained(url):
-            self._show(deployment.run(prune=self._arguments.prune))
+            self._show(deployment.run(prune=self._arguments.prune, roll_back=self._arguments.roll_back))
 
     def watch(self, pause: Callable[[float], None]) -> None:
         """Again and again, whenever template or code changes; until interrupted."""

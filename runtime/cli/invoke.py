@@ -14,18 +14,21 @@ from runtime.readable import readable
 
 
 def run(arguments: argparse.Namespace) -> int:
-    body = _payload(arguments.payload)
+    body = payload(arguments.payload)
     query = f"?Qualifier={quote(arguments.qualifier, safe='')}" if arguments.qualifier else ""
     path = f"/2015-03-31/functions/{quote(arguments.function, safe='')}/invocations{query}"
     headers = {"X-Amz-Log-Type": "Tail", "Authorization": credentials(arguments)}
+    if arguments.tenant_id is not None:
+        headers["X-Amz-Tenant-Id"] = arguments.tenant_id
     answer = connect(arguments).request("POST", path, body, headers, patient=True)
     if answer.status != 200:
         raise CliError(refusal(answer))
-    _show(answer, arguments)
+    show(answer, as_json=arguments.json, tail=arguments.tail)
     return 1 if _header(answer, "X-Amz-Function-Error") else 0
 
 
-def _payload(text: str | None) -> bytes:
+def payload(text: str | None) -> bytes:
+    """An event from the command line: JSON, `@FILE`, or `-` for stdin."""
     if text is None:
         return b""
     if text == "-":
@@ -44,12 +47,13 @@ def _payload(text: str | None) -> bytes:
     return text.encode()
 
 
-def _show(answer: Answer, arguments: argparse.Namespace) -> None:
+def show(answer: Answer, *, as_json: bool, tail: bool) -> None:
+    """The answer on stdout, the end of the log on stderr."""
     log = base64.b64decode(_header(answer, "X-Amz-Log-Result") or "")
-    if arguments.json:
+    if as_json:
         say_json(_document(answer, log))
         return
-    if arguments.tail and log:
+    if tail and log:
         note(readable(log.decode(errors="replace")).rstrip("\n"))
     sys.stdout.flush()
     sys.stdout.buffer.write(answer.body.removesuffix(b"\n") + b"\n")

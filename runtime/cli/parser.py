@@ -94,6 +94,9 @@ def _invoke(parser: Parser) -> None:
     )
     parser.add_argument("-q", "--qualifier", metavar="Q", help="version or alias (default: $LATEST)")
     parser.add_argument(
+        "--tenant-id", metavar="TENANT", help="whom it is for, where the function isolates tenants"
+    )
+    parser.add_argument(
         "--tail",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -101,6 +104,34 @@ def _invoke(parser: Parser) -> None:
     )
     _json(parser)
     _client(parser, "account_id", "region")
+
+
+def _run(parser: Parser) -> None:
+    parser.add_argument(
+        "-e",
+        "--event",
+        action="append",
+        metavar="FILE|JSON|-",
+        help="an event: a file, JSON, or - for stdin; several are handed in one after another (default: {})",
+    )
+    parser.add_argument(
+        "--env", action="append", metavar="NAME=VALUE", type=_pair, help="a variable of the function"
+    )
+    parser.add_argument(
+        "--timeout", type=_whole, default=300, metavar="SECONDS", help="the function's (default: 300)"
+    )
+    parser.add_argument(
+        "--memory", type=_whole, default=3008, metavar="MB", help="the function's (default: 3008)"
+    )
+    _json(parser)
+    add_flags(parser, only=["data_dir", "docker_host", "build_ca", "base_image"])
+    parser.add_argument("image", metavar="IMAGE", help="a container image with a function in it")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="ARGUMENT",
+        help="what its entry point gets instead of the image's CMD, e.g. another handler",
+    )
 
 
 def _alias(parser: Parser) -> None:
@@ -147,6 +178,12 @@ def _deploy(parser: Parser) -> None:
         action="store_true",
         help="delete functions and aliases of the stack that left the template",
     )
+    parser.add_argument(
+        "--no-rollback",
+        action="store_false",
+        dest="roll_back",
+        help="let what was done stay where a run fails (default: it is taken back)",
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
         "-w", "--watch", action="store_true", help="deploy again whenever template or code changes"
@@ -181,6 +218,10 @@ def _story(parser: Parser) -> None:
     _client(parser)
 
 
+def _rekey(parser: Parser) -> None:
+    add_flags(parser, only=["data_dir", "key_file"])
+
+
 def _doctor(parser: Parser) -> None:
     _json(parser)
     add_flags(parser)
@@ -211,6 +252,18 @@ def _events(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 10_000):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 10000")
     return int(text)
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _pair(text: str) -> str:
+    if not text.partition("=")[0] or "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return text
 
 
 def _seconds(text: str) -> float:
@@ -251,6 +304,14 @@ COMMANDS: tuple[Command, ...] = (
         "echo '[1, 2]' | berth invoke hello --payload - --json",
     ),
     Command(
+        "run",
+        "Run a function in a container image once, without a running Berth; exit code 1 if it failed.",
+        _run,
+        "berth run my-image --event event.json\n"
+        "berth run my-image --event one.json --event two.json --json --env STAGE=test\n"
+        "berth run --timeout 10 --memory 512 my-image other.handler",
+    ),
+    Command(
         "alias",
         "Show an alias of a function; set the environment variables that it lays over its version's.",
         _alias,
@@ -278,6 +339,12 @@ COMMANDS: tuple[Command, ...] = (
         "Show what an execution environment has been through; the last hundred that have ended are remembered.",
         _story,
         "berth story 3f9a\nberth story 3f9a --json | jq -r '.lines[]'",
+    ),
+    Command(
+        "rekey",
+        "Encrypt functions' environment variables with another key: now, or when a running Berth starts next.",
+        _rekey,
+        "berth down\nberth rekey\nberth rekey --key-file /run/secrets/berth.key",
     ),
     Command(
         "doctor",

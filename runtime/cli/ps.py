@@ -68,6 +68,8 @@ def _regions(document: Row) -> set[tuple[str, str]]:
 
 
 def _name(row: Row, regions: set[tuple[str, str]]) -> str:
-    """The function's name, with account and region where there are several."""
+    """The function's name, with the tenant if there is one, and account and region where there are several."""
     name: str = row["function"]
+    if tenant := row.get("tenant"):
+        name += f" [{tenant}]"
     return f"{name} ({row['account']} {row['region']})" if len(regions) > 1 else name

@@ -115,6 +115,8 @@ class Ticket:
     group: Group
     since: float
     turn: int = 0
+    lost: int = 0
+    #: Launches that failed while it was the next to be served.
 
     @property
     def memory(self) -> int:

@@ -24,7 +24,8 @@ Every method returns what is to be done, in order. What there is, is in `runtime
 """
 
 import heapq
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
 from runtime.core.actions import Actions, Assign, Destroy, Fail, Hold, Launch, Refuse
@@ -101,7 +102,7 @@ class Pool:
         return member.place if member else None
 
     def key(self, environment: int) -> Key:
-        """Of an environment that there is."""
+        """What all invocations have in common that the environment serves."""
         return self._books.members[environment].group.key
 
     def purpose(self, environment: int) -> Purpose:
@@ -123,6 +124,15 @@ class Pool:
     def keys_of(self, family: Hashable) -> list[Key]:
         """Those of a family."""
         return list(self._books.families.get(family, ()))
+
+    def has_free(self, key: Key) -> bool:
+        """Whether a ticket would get an environment that is there: an idle one, or one about to be that nobody awaits."""
+        group = self._books.groups.get(key)
+        return group is not None and (bool(group.idle) or group.finishing > len(group.held))
+
+    def census(self) -> Mapping[tuple[Key, Place], int]:
+        """How many environments of each key are where."""
+        return Counter((member.group.key, member.place) for member in self._books.members.values())
 
     # Tickets
 
@@ -175,8 +185,12 @@ class Pool:
     # What is launched ahead
 
     def keep(self, key: Key, count: int, now: float) -> Actions:
-        """Have that many environments of the key from now on; 0 lets them go. A key out of date keeps none."""
+        """Have that many environments of the key from now on; 0 lets them go. A key out of date keeps none.
+
+        Whoever asks again after failures has them forgotten.
+        """
         group = self._books.group(key)
+        group.failures, group.not_before = 0, 0.0
         group.kept = 0 if group.retired else count
         actions: Actions = []
         for environment in self._by_use(group):
@@ -287,14 +301,20 @@ class Pool:
             member.surplus = True
         return self.idle(environment, now)
 
-    def failed(self, environment: int, now: float) -> Actions:
-        """Its launch failed, so one ticket that waits for a launch fails with it."""
+    def failed(self, environment: int, now: float, *, chances: int = 0) -> Actions:
+        """Its launch failed, so one ticket that waits for a launch fails with it.
+
+        Not so if it has lost no more than `chances` launches before; then it gets another one.
+        """
         member = self._books.members.get(environment)
         if member is None:
             return []
         fails: Actions = []
         if member.place in COMING and member.group.waiting:
-            fails.append(Fail(self._pop_ticket(member.group)))
+            ticket = next(iter(member.group.waiting.values()))
+            ticket.lost += 1
+            if ticket.lost > chances:
+                fails.append(Fail(self._pop_ticket(member.group)))
         return fails + self.gone(environment, now)
 
     def gone(self, environment: int, now: float) -> Actions:

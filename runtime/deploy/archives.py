@@ -5,16 +5,15 @@ Python tells whether what it holds is of use by the time of the source, which no
 Everything else goes in; no ignore file is looked at.
 """
 
-import base64
 import io
 import os
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
-from hashlib import sha256
 from pathlib import Path
 
 from runtime.deploy.errors import TemplateError
+from runtime.deploy.packages import Package, stored, zipped
 from runtime.deploy.wanted import Source
 from runtime.zips import MAX_UNZIPPED
 
@@ -22,8 +21,15 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _CACHE = "__pycache__"
 
 
-def package(source: Source, folder: Path) -> bytes:
-    """The zip of a source; paths are relative to the template's folder."""
+def package(source: Source, folder: Path) -> Package:
+    """What is to be sent of a source; paths are relative to the template's folder."""
+    if source.object is not None:
+        return stored(source.object.bucket, source.object.key, source.object.version)
+    return zipped(zip_of(source, folder))
+
+
+def zip_of(source: Source, folder: Path) -> bytes:
+    """The zip of a path or a text."""
     if source.path is None:
         return _zip([(source.file, source.inline.encode(), 0o644)])
     path = folder / source.path
@@ -34,11 +40,6 @@ def package(source: Source, folder: Path) -> bytes:
         return content if zipfile.is_zipfile(io.BytesIO(content)) else _zip([(path.name, content, mode)])
     except OSError as error:
         raise TemplateError(f"cannot read {error.filename or path}: {error.strerror or error}") from None
-
-
-def code_sha256(data: bytes) -> str:
-    """As the API tells it."""
-    return base64.b64encode(sha256(data).digest()).decode()
 
 
 def files_of(path: Path) -> Iterator[Path]:

@@ -1,19 +1,22 @@
 """A whole deployment: packages first, then resource by resource, then what is left of earlier ones.
 
-The first failure ends it. What was done until then stays; the next run goes on from there, because every step looks at
-what is there.
+The first failure ends it, and what was done until then is taken back; where that is not wanted, or nobody answers any
+more, it stays, and the next run goes on from there, because every step looks at what is there.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from runtime.deploy.archives import package
 from runtime.deploy.errors import TemplateError
+from runtime.deploy.journal import Journal
+from runtime.deploy.packages import Package
 from runtime.deploy.plan import Plan
 from runtime.deploy.report import Outcome, Report
-from runtime.deploy.service import Service, ServiceError
+from runtime.deploy.service import Service, ServiceError, Unreachable
 from runtime.deploy.steps import Steps
 from runtime.deploy.wanted import (
     STACK_TAG,
@@ -36,20 +39,28 @@ class Deployment:
         self._service, self._plan, self._folder = service, plan, folder
         self._tell, self._dry_run = tell, dry_run
         self._report = Report(plan.stack.name, dry_run, warnings=list(plan.warnings))
-        self._packages: dict[tuple[str | None, str, str], bytes] = {}
+        self._packages: dict[Source, Package] = {}
         self._known: dict[str, dict[str, str]] = {}
         self._wanted: dict[str, Wanted] = {}
-        self._at = ""
-        self._steps = Steps(service, dry_run, self._progress, self._report.warnings.append)
+        self._journal = Journal(self._progress, tell)
+        self._steps = Steps(service, dry_run, self._progress, self._report.warnings.append, self._journal)
 
-    def run(self, *, prune: bool) -> Report:
+    def run(self, *, prune: bool, roll_back: bool = True) -> Report:
         for source in self._plan.sources:
             self._package(source)
-        for logical_id in self._plan.order:
-            self._at = logical_id
-            with _placed(logical_id):
-                self._resource(logical_id)
-        self._at = self._plan.stack.name
+        try:
+            for logical_id in self._plan.order:
+                self._journal.at = logical_id
+                with _placed(logical_id):
+                    self._resource(logical_id)
+        except TemplateError:
+            if roll_back:
+                self._journal.roll_back()
+            raise
+        except Unreachable:
+            self._journal.give_up()
+            raise
+        self._journal.at = self._plan.stack.name
         for name, delete in list(self._left()):
             if prune:
                 self._progress(f"deleting {name}")
@@ -61,7 +72,7 @@ class Deployment:
 
     def _progress(self, text: str) -> None:
         if not self._dry_run:
-            self._tell(f"{self._at}: {text}")
+            self._tell(f"{self._journal.at}: {text}")
 
     def _resource(self, logical_id: str) -> None:
         wanted = self._plan.wanted(logical_id, self._known)
@@ -82,9 +93,9 @@ class Deployment:
             case AliasWanted():
                 return self._steps.alias(wanted)
 
-    def _package(self, source: Source) -> bytes:
+    def _package(self, source: Source) -> Package:
         """Made once for all that share a source."""
-        key = (source.path, source.inline, source.file)
+        key = replace(source, where=())
         if key not in self._packages:
             try:
                 self._packages[key] = package(source, self._folder)

@@ -1,6 +1,6 @@
 """What has to be changed so that a function is as wanted: compared with what the API tells of it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runtime.deploy.wanted import DEFAULTS, AliasWanted, FunctionWanted
@@ -27,7 +27,7 @@ def changed_members(wanted: FunctionWanted, told: Mapping[str, Any]) -> dict[str
     }
 
 
-def code_differs(wanted: FunctionWanted, sha256: str, told: Mapping[str, Any]) -> bool:
+def code_differs(wanted: FunctionWanted, sha256: str | None, told: Mapping[str, Any]) -> bool:
     return bool(sha256 != told["CodeSha256"] or wanted.configuration[_OF_CODE] != _told(_OF_CODE, told))
 
 
@@ -62,3 +62,16 @@ def _told(name: str, told: Mapping[str, Any]) -> Any:
     if name == "SnapStart":
         return {"ApplyOn": value["ApplyOn"]}
     return value
+
+
+def former_members(names: Iterable[str], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Members for UpdateFunctionConfiguration that bring back what the API told."""
+    return {name: _former(name, told) for name in names}
+
+
+def _former(name: str, told: Mapping[str, Any]) -> Any:
+    value = _told(name, told)
+    if name != "LoggingConfig":
+        return value
+    usual = f"/aws/lambda/{told['FunctionName']}"
+    return {key: each for key, each in value.items() if (key, each) != ("LogGroup", usual)}

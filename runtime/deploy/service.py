@@ -6,7 +6,9 @@ Berth checks no signatures, so no secret is sent to it: the access key is the ac
 import os
 import time
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,11 +16,13 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from runtime.deploy.errors import TemplateError
+from runtime.zips import MAX_UNZIPPED
 
 MISSING = "ResourceNotFoundException"
 _LONGEST = 600.0
 """Seconds that a function may take to be ready; the first of a runtime builds its image."""
 _PAUSE = 0.1
+_DOWNLOAD_LIMIT = 120.0
 _STRANGER = "what answers there is not Berth"
 
 
@@ -91,6 +95,15 @@ class Service:
             marker = page.get("NextMarker")
             if not marker:
                 return
+
+    def download(self, url: str) -> bytes:
+        """What a link of one of the answers leads to; TemplateError if nothing."""
+        try:
+            with build_opener(ProxyHandler({})).open(url, timeout=_DOWNLOAD_LIMIT) as answer:
+                content: bytes = answer.read(MAX_UNZIPPED + 1)
+        except (OSError, HTTPException, ValueError) as error:
+            raise TemplateError(f"cannot fetch a package: {error}") from None
+        return content
 
     def settled(self, function: str, qualifier: str | None = None) -> dict[str, Any]:
         """The configuration of a function, or of a version, once nothing is under way; TemplateError if it failed."""

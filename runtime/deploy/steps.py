@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from runtime.deploy.archives import code_sha256
 from runtime.deploy.differences import (
     alias_differs,
     changed_members,
     code_differs,
     create_members,
+    former_members,
     same_function,
 )
 from runtime.deploy.errors import TemplateError
+from runtime.deploy.journal import Journal
+from runtime.deploy.packages import Package
 from runtime.deploy.report import CREATED, PUBLISHED, UNCHANGED, UPDATED, Outcome
 from runtime.deploy.service import Service, ServiceError, failure
 from runtime.deploy.wanted import STACK_TAG, AliasWanted, FunctionWanted, LayerWanted, VersionWanted
@@ -24,52 +27,75 @@ _NO_WEIGHTS: dict[str, Any] = {"AdditionalVersionWeights": {}}
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The steps of one deployment. `tell` hears what is being done, `warn` what could not be."""
+    """The steps of one deployment. `tell` hears what is being done, `warn` what could not be, and the journal how what
+    was done is taken back.
+    """
 
     service: Service
     dry_run: bool
     tell: Callable[[str], None]
     warn: Callable[[str], None]
+    journal: Journal
     _touched: set[str] = field(default_factory=set)
     """Functions that a dry run would have changed."""
 
-    def layer(self, wanted: LayerWanted, data: bytes) -> Outcome:
-        """A new version, unless the newest holds the same."""
+    def layer(self, wanted: LayerWanted, package: Package) -> Outcome:
+        """A new version, unless the newest holds the same. What is in S3 shows only when Berth has taken it."""
         listed = self.service.call("list_layer_versions", LayerName=wanted.name, MaxItems=1)["LayerVersions"]
         newest = listed[0]["Version"] if listed else 0
-        if listed:
-            told = self.service.call("get_layer_version", LayerName=wanted.name, VersionNumber=newest)
-            same = all((told.get(name) or type(value)()) == value for name, value in wanted.details.items())
-            if same and told["Content"]["CodeSha256"] == code_sha256(data):
-                return Outcome(wanted.name, UNCHANGED, str(newest))
+        alike = self._content_of(wanted, newest) if listed else None
+        if alike is not None and alike == package.sha256:
+            return Outcome(wanted.name, UNCHANGED, str(newest))
         self.tell(f"publishing layer {wanted.name}")
         if self.dry_run:
             return Outcome(wanted.name, PUBLISHED, str(newest + 1))
         details = {name: value for name, value in wanted.details.items() if value}
         made = self.service.call(
-            "publish_layer_version", LayerName=wanted.name, Content={"ZipFile": data}, **details
+            "publish_layer_version", LayerName=wanted.name, Content=dict(package.members), **details
         )
-        return Outcome(wanted.name, PUBLISHED, str(made["Version"]))
+        number = made["Version"]
+        if alike == made["Content"]["CodeSha256"]:
+            self.tell(f"version {newest} of layer {wanted.name} holds the same: it stays the newest")
+            self._delete_layer(wanted.name, number)
+            return Outcome(wanted.name, UNCHANGED, str(newest))
+        self.journal.done(
+            f"deleting version {number} of layer {wanted.name}",
+            partial(self._delete_layer, wanted.name, number),
+        )
+        return Outcome(wanted.name, PUBLISHED, str(number))
 
-    def function(self, wanted: FunctionWanted, data: bytes) -> Outcome:
+    def _content_of(self, wanted: LayerWanted, number: int) -> str | None:
+        """What a version of the layer holds, if its details are as wanted."""
+        told = self.service.call("get_layer_version", LayerName=wanted.name, VersionNumber=number)
+        same = all((told.get(name) or type(value)()) == value for name, value in wanted.details.items())
+        return told["Content"]["CodeSha256"] if same else None
+
+    def _delete_layer(self, name: str, number: int) -> None:
+        self.service.call("delete_layer_version", LayerName=name, VersionNumber=number)
+
+    def function(self, wanted: FunctionWanted, package: Package) -> Outcome:
         """The function itself, and the version and alias that follow it."""
         found = self.service.find("get_function", FunctionName=wanted.name)
-        outcome = self._create(wanted, data) if found is None else self._update(wanted, data, found)
+        outcome = self._create(wanted, package) if found is None else self._update(wanted, package, found)
         if self.dry_run and outcome.action != UNCHANGED and outcome.changes != ("Tags",):
             self._touched.add(wanted.name)
         if wanted.alias is None:
             return outcome
         return self._publish(wanted, wanted.alias, outcome)
 
-    def _create(self, wanted: FunctionWanted, data: bytes) -> Outcome:
+    def _create(self, wanted: FunctionWanted, package: Package) -> Outcome:
         self.tell(f"creating function {wanted.name}")
         if not self.dry_run:
             self.service.call(
                 "create_function",
                 FunctionName=wanted.name,
-                Code={"ZipFile": data},
+                Code=dict(package.members),
                 Tags=wanted.tags,
                 **create_members(wanted),
+            )
+            self.journal.done(
+                f"deleting function {wanted.name}",
+                partial(self.service.call, "delete_function", FunctionName=wanted.name),
             )
             self._settle(wanted.name)
         return Outcome(wanted.name, CREATED)
@@ -79,30 +105,76 @@ class Steps:
         if reason := failure(self.service.settled(function, qualifier)):
             raise TemplateError(f"{function} cannot run: {reason}")
 
-    def _update(self, wanted: FunctionWanted, data: bytes, found: Mapping[str, Any]) -> Outcome:
+    def _update(self, wanted: FunctionWanted, package: Package, found: Mapping[str, Any]) -> Outcome:
         self._check_owner(wanted, found)
-        told = found["Configuration"] if self.dry_run else self.service.settled(wanted.name)
+        told = found["Configuration"]
+        if not self.dry_run or package.sha256 is None:
+            told = self.service.settled(wanted.name)
         changes: list[str] = []
-        if code_differs(wanted, code_sha256(data), told) or failure(told):
+        if code_differs(wanted, self._sha256(wanted, package), told) or failure(told):
             changes.append("Code")
             self.tell(f"updating the code of {wanted.name}")
             if not self.dry_run:
-                self.service.call(
-                    "update_function_code",
-                    FunctionName=wanted.name,
-                    ZipFile=data,
-                    Architectures=wanted.configuration["Architectures"],
-                )
-                self._settle(wanted.name)
+                self._update_code(wanted, package, found)
         if members := changed_members(wanted, told):
             changes += members
             self.tell(f"updating the configuration of {wanted.name}: {', '.join(members)}")
             if not self.dry_run:
-                self.service.call("update_function_configuration", FunctionName=wanted.name, **members)
-                self._settle(wanted.name)
+                self._update_configuration(wanted, members, told)
         if self._tag(wanted, found):
             changes.append("Tags")
         return Outcome(wanted.name, UPDATED if changes else UNCHANGED, changes=tuple(changes))
+
+    def _sha256(self, wanted: FunctionWanted, package: Package) -> str | None:
+        """Of the package; Berth reads one in S3 to say it."""
+        if package.sha256 is not None:
+            return package.sha256
+        told = self.service.call(
+            "update_function_code",
+            FunctionName=wanted.name,
+            DryRun=True,
+            Architectures=wanted.configuration["Architectures"],
+            **package.members,
+        )
+        return str(told["CodeSha256"])
+
+    def _update_code(self, wanted: FunctionWanted, package: Package, found: Mapping[str, Any]) -> None:
+        self.service.call(
+            "update_function_code",
+            FunctionName=wanted.name,
+            Architectures=wanted.configuration["Architectures"],
+            **package.members,
+        )
+        self.journal.done(f"putting back the code of {wanted.name}", partial(self._put_back_code, found))
+        self._settle(wanted.name)
+
+    def _put_back_code(self, found: Mapping[str, Any]) -> None:
+        """The package that the function had, by the link that was given then."""
+        told = found["Configuration"]
+        self.service.settled(told["FunctionName"])
+        self.service.call(
+            "update_function_code",
+            FunctionName=told["FunctionName"],
+            ZipFile=self.service.download(found["Code"]["Location"]),
+            Architectures=told["Architectures"],
+        )
+        self._settle(told["FunctionName"])
+
+    def _update_configuration(
+        self, wanted: FunctionWanted, members: Mapping[str, Any], told: Mapping[str, Any]
+    ) -> None:
+        self.service.call("update_function_configuration", FunctionName=wanted.name, **members)
+        before = former_members(members, told)
+        self.journal.done(
+            f"putting back the configuration of {wanted.name}: {', '.join(before)}",
+            partial(self._put_back_configuration, wanted.name, before),
+        )
+        self._settle(wanted.name)
+
+    def _put_back_configuration(self, function: str, members: Mapping[str, Any]) -> None:
+        self.service.settled(function)
+        self.service.call("update_function_configuration", FunctionName=function, **members)
+        self._settle(function)
 
     def _check_owner(self, wanted: FunctionWanted, found: Mapping[str, Any]) -> None:
         owner = found.get("Tags", {}).get(STACK_TAG)
@@ -123,7 +195,15 @@ class Steps:
             except ServiceError as error:
                 self.warn(f"the tags of {wanted.name} stay as they are: {error}")
                 return False
+            self.journal.done(f"putting back the tags of {wanted.name}", partial(self._untag, arn, new, told))
         return True
+
+    def _untag(self, arn: str, new: Mapping[str, str], before: Mapping[str, str]) -> None:
+        added = [name for name in new if name not in before]
+        if added:
+            self.service.call("untag_resource", Resource=arn, TagKeys=added)
+        if changed := {name: before[name] for name in new if name in before}:
+            self.service.call("tag_resource", Resource=arn, Tags=changed)
 
     def _publish(self, wanted: FunctionWanted, alias: str, outcome: Outcome) -> Outcome:
         """Let the alias lead to a version that is what the function is now."""
@@ -151,8 +231,14 @@ class Steps:
         self.tell(f"publishing a version of {function}")
         if self.dry_run:
             return str(max(map(int, self._versions(function)), default=0) + 1)
+        before = self._versions(function)
         made = self.service.call("publish_version", FunctionName=function, **members)
         number = str(made["Version"])
+        if number not in before:  # where nothing has changed, it is one that was there
+            self.journal.done(
+                f"deleting version {number} of {function}",
+                partial(self.service.call, "delete_function", FunctionName=function, Qualifier=number),
+            )
         self._settle(function, number)
         return number
 
@@ -203,4 +289,25 @@ class Steps:
             FunctionVersion=wanted.version,
             Description=wanted.description,
             RoutingConfig=routing,
+        )
+        name = f"{wanted.function}:{wanted.name}"
+        if told is None:
+            self.journal.done(f"deleting alias {name}", partial(self._delete_alias, wanted))
+        else:
+            self.journal.done(
+                f"pointing {name} to version {told['FunctionVersion']} again",
+                partial(self._put_back_alias, wanted, told),
+            )
+
+    def _delete_alias(self, wanted: AliasWanted) -> None:
+        self.service.call("delete_alias", FunctionName=wanted.function, Name=wanted.name)
+
+    def _put_back_alias(self, wanted: AliasWanted, told: Mapping[str, Any]) -> None:
+        self.service.call(
+            "update_alias",
+            FunctionName=wanted.function,
+            Name=wanted.name,
+            FunctionVersion=told["FunctionVersion"],
+            Description=told.get("Description", ""),
+            RoutingConfig=told.get("RoutingConfig", _NO_WEIGHTS),
         )

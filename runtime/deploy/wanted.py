@@ -33,12 +33,22 @@ DEFAULTS: dict[str, Any] = {
 """What the API gives a function that says nothing."""
 _NAME_LIMIT = 64
 _EXTENSIONS = {"nodejs": "js", "python": "py", "ruby": "rb"}
+_S3_URL = re.compile(r"s3://(?P<bucket>[^/]+)/(?P<key>.+)")
 _WEIGHT = re.compile(r"(0?\.\d+|[01](\.\d+)?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in S3."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Where a package comes from: a file or folder beside the template, or the text of its one file."""
+    """Where a package comes from: a file or folder beside the template, the text of its one file, or S3."""
 
     where: Path
     """The property that says so."""
@@ -47,6 +57,7 @@ class Source:
     inline: str = ""
     file: str = ""
     """The name that the text gets in the package."""
+    object: StoredObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,7 @@ def _serverless_function(reading: Reading) -> FunctionWanted:
     if mode not in tracing:
         raise properties.wrong("Tracing", f"{mode!r} is not one of {', '.join(tracing)}")
     if properties.get("InlineCode") is None:
-        source = _path(properties, "CodeUri")
+        source = _package(properties, "CodeUri", *_SAM_OBJECT)
     else:
         source = _inline(properties, "InlineCode", properties.text("InlineCode"))
     return _function(
@@ -130,7 +141,7 @@ def _lambda_function(reading: Reading) -> FunctionWanted:
     if isinstance(properties.get("Code"), Mapping) and "ZipFile" in properties.values["Code"]:
         source = _inline(properties, "Code", properties.inner("Code").text("ZipFile"))
     else:
-        source = _path(properties, "Code")
+        source = _package(properties, "Code", *_LAMBDA_OBJECT)
     return _function(
         reading,
         source,
@@ -179,14 +190,27 @@ def _configuration(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _path(properties: Properties, name: str) -> Source:
-    value = properties.get(name)
-    if isinstance(value, Mapping) or (isinstance(value, str) and value.startswith("s3://")):
-        raise properties.wrong(name, "packages come from a folder or file beside the template, not from S3")
+def _package(properties: Properties, name: str, bucket: str, key: str, version: str) -> Source:
+    """A path, or an object in S3: as a URL, or under the names that this property gives to its parts."""
+    where, value = (*properties.path, name), properties.get(name)
+    if isinstance(value, Mapping):
+        inner = properties.inner(name)
+        found = StoredObject(inner.required(bucket), inner.required(key), inner.text(version) or None)
+        return Source(where, None, object=found)
     path = properties.required(name)
+    if path.startswith("s3://"):
+        parts = _S3_URL.fullmatch(path)
+        if parts is None:
+            raise properties.wrong(name, f"{path!r} is not s3://BUCKET/KEY")
+        return Source(where, None, object=StoredObject(parts["bucket"], parts["key"]))
     if "\0" in path:
         raise properties.wrong(name, "a path is wanted here")
-    return Source((*properties.path, name), path)
+    return Source(where, path)
+
+
+_SAM_OBJECT = ("Bucket", "Key", "Version")
+_LAMBDA_OBJECT = ("S3Bucket", "S3Key", "S3ObjectVersion")
+"""What templates call the parts of an object's name."""
 
 
 def _inline(properties: Properties, name: str, text: str) -> Source:
@@ -201,14 +225,14 @@ def _inline(properties: Properties, name: str, text: str) -> Source:
 
 
 def _serverless_layer(reading: Reading) -> LayerWanted:
-    return _layer(reading, "ContentUri")
+    return _layer(reading, "ContentUri", _SAM_OBJECT)
 
 
 def _lambda_layer(reading: Reading) -> LayerWanted:
-    return _layer(reading, "Content")
+    return _layer(reading, "Content", _LAMBDA_OBJECT)
 
 
-def _layer(reading: Reading, content: str) -> LayerWanted:
+def _layer(reading: Reading, content: str, parts: tuple[str, str, str]) -> LayerWanted:
     properties = reading.properties
     details = {
         "Description": properties.text("Description"),
@@ -217,7 +241,7 @@ def _layer(reading: Reading, content: str) -> LayerWanted:
         "CompatibleArchitectures": properties.texts("CompatibleArchitectures") or [],
     }
     name = properties.text("LayerName") or reading.default_name
-    return LayerWanted(name, _path(properties, content), details)
+    return LayerWanted(name, _package(properties, content, *parts), details)
 
 
 def _version(reading: Reading) -> VersionWanted:

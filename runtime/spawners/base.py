@@ -55,6 +55,16 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignImage:
+    """What a sandbox needs beside its image where that is a function's own: it brings all files, but no agent."""
+
+    agent: Path | str
+    """The agent's bundle: a directory that the engine sees, or the name of a volume of its own."""
+    variables: tuple[str, ...] = ()
+    """Names of variables that the image sets. They are meant for the function, and kept from the agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """Everything that a spawner needs to know to start one sandbox."""
 
@@ -74,6 +84,8 @@ class SandboxSpec:
     """`host:port` that the agent dials; the host is the spawner's `dial_host`."""
     token: str
     """One-time secret by which the link recognises this sandbox."""
+    foreign: ForeignImage | None = None
+    """None: the image is one of ours, and the trees are shown in it."""
     ahead: bool = False
     """Nobody waits for it: what would make its start quicker is left for others."""
 

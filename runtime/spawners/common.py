@@ -19,12 +19,13 @@ def agent_command(python: str, place: str = AGENT_PLACE) -> list[str]:
 
 def agent_environment(spec: SandboxSpec) -> dict[str, str]:
     """What the agent reads at its start, and all that is in its environment."""
-    return {
+    variables = {
         "BERTH_LINK": spec.link,
         "BERTH_SANDBOX": spec.sandbox_id,
         "BERTH_TOKEN": spec.token,
         "PATH": "/usr/local/bin:/usr/bin:/bin",
     }
+    return variables if spec.foreign is None else {**variables, "BERTH_OPEN": "/tmp"}  # noqa: S108  its own
 
 
 def memory_limit(memory_mb: int) -> int:

@@ -3,9 +3,11 @@
 Pure. The hardening is a table, because an engine may refuse any row of it (rootless engines, nested ones, old
 kernels): the spawner then leaves that row out and says what is lost.
 
+A function's own image has the files of the function already; only the agent and `/tmp` are mounted into it.
+
 On `/tmp`: the root file system is read-only and `/tmp` is an anonymous volume. A tmpfs would be capped in size but its
 pages count as the function's memory: a 128 MB function that fills its 512 MB of `/tmp` would be killed. The volume has
-the image's mode (1777), costs no memory, and is not capped in size.
+the image's mode (1777; the agent gives it that mode where the image is not ours), costs no memory, and is not capped in size.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,8 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from rapid.subscriptions import HOSTS
-from runtime.spawners.base import SandboxSpec
-from runtime.spawners.common import MAX_FILES, MAX_PROCESSES, agent_command, agent_environment, memory_limit
+from runtime.spawners.base import ForeignImage, SandboxSpec
+from runtime.spawners.common import (
+    AGENT_PLACE,
+    MAX_FILES,
+    MAX_PROCESSES,
+    agent_command,
+    agent_environment,
+    memory_limit,
+)
 
 Document = dict[str, Any]
 Members = Callable[[int], Mapping[str, Any]]
@@ -29,8 +38,14 @@ PAUSE = "berth.pause"
 PROCESS = "berth.process"
 """The control plane's process, see `owners`."""
 
+TMP = "/tmp"  # noqa: S108  a place in the sandbox
 PYTHON = "/usr/bin/python3"
 """The interpreter of runtime images that the agent runs on."""
+
+FOREIGN_AGENT = f"{AGENT_PLACE}/bin/agent"
+"""The agent's program where its bundle was mounted into an image that is not ours."""
+FOREIGN_PLACES = (AGENT_PLACE, TMP)
+"""What is mounted there."""
 
 FULL_CORE_MB = 1769
 """Memory at which Lambda gives one whole core."""
@@ -114,8 +129,9 @@ def container(spec: SandboxSpec, around: Surroundings, joined: str | None = None
         **own,
         "Image": spec.image,
         "Entrypoint": [],
-        "Cmd": agent_command(PYTHON),
-        "Env": [f"{name}={value}" for name, value in agent_environment(spec).items()],
+        "Cmd": agent_command(PYTHON) if spec.foreign is None else [FOREIGN_AGENT],
+        "Env": _environment(spec),
+        "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the function
         "User": "0:0",
         "WorkingDir": "/",
         "Labels": {
@@ -127,11 +143,7 @@ def container(spec: SandboxSpec, around: Surroundings, joined: str | None = None
         "StopTimeout": 0,
         "HostConfig": {
             **(_network(around) if joined is None else {"NetworkMode": f"container:{joined}"}),
-            "Mounts": [
-                _volume("/tmp"),  # noqa: S108  a place in the sandbox
-                _tree("/var/task", spec.task_root),
-                _tree("/opt", spec.opt),
-            ],
+            "Mounts": _mounts(spec),
             "LogConfig": {"Type": "json-file" if around.keep_output else "none"},
             "Init": False,
             **hardening(spec.memory_mb, around.left_out),
@@ -170,6 +182,25 @@ def _network(around: Surroundings) -> Document:
     }
 
 
+def _environment(spec: SandboxSpec) -> list[str]:
+    """The agent's variables. A name without a value takes away what the image has set."""
+    variables = agent_environment(spec)
+    foreign = () if spec.foreign is None else spec.foreign.variables
+    return [
+        *(f"{name}={value}" for name, value in variables.items()),
+        *(name for name in foreign if name not in variables),
+    ]
+
+
+def _mounts(spec: SandboxSpec) -> list[Document]:
+    if spec.foreign is None:
+        return [_volume(TMP), _tree("/var/task", spec.task_root), _tree("/opt", spec.opt)]
+    return [
+        {**_volume(TMP), "VolumeOptions": {"NoCopy": True}},  # empty, whatever the image has there
+        _agent(spec.foreign),
+    ]
+
+
 def hardening(memory_mb: int, left_out: Collection[str]) -> Document:
     """Members of `HostConfig`, without the options that were left out."""
     return _members(memory_mb, (option for option in OPTIONS if option.name not in left_out))
@@ -188,14 +219,20 @@ def _members(memory_mb: int, options: Iterable[Option]) -> Document:
     return members
 
 
-def probe(image: str, owner: str, members: Mapping[str, Any]) -> Document:
-    """A container that does nothing, to learn whether the engine takes these members of `HostConfig`."""
+def probe(
+    image: str, owner: str, members: Mapping[str, Any], foreign: ForeignImage | None = None
+) -> Document:
+    """A container that does nothing, to learn whether the engine takes these members of `HostConfig`.
+
+    What a foreign image has to run is not known: there it is an agent, which ends because nobody told it whom to dial.
+    """
+    mounts = {} if foreign is None else {"Mounts": [_agent(foreign)]}
     return {
         "Image": image,
         "Entrypoint": [],
-        "Cmd": ["/bin/true"],
+        "Cmd": ["/bin/true"] if foreign is None else [FOREIGN_AGENT],
         "Labels": {OWNER: owner, PROBE: "1"},
-        "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}, **members},
+        "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}, **mounts, **members},
     }
 
 
@@ -206,6 +243,14 @@ def bind(source: Path, target: str) -> Document:
 
 def _volume(target: str) -> Document:
     return {"Type": "volume", "Target": target}
+
+
+def _agent(foreign: ForeignImage) -> Document:
+    """The bundle, read-only. `NoCopy`: its volume was filled before, and not from the image at hand."""
+    if isinstance(foreign.agent, Path):
+        return bind(foreign.agent, AGENT_PLACE)
+    options = {"VolumeOptions": {"NoCopy": True}, "ReadOnly": True}
+    return {**_volume(AGENT_PLACE), "Source": foreign.agent, **options}
 
 
 def _tree(target: str, source: Path | None) -> Document:

@@ -17,6 +17,7 @@ from typing import Any
 from runtime.reserve import Courtesy
 from runtime.spawners.base import Delivery, SandboxDeath, SandboxHandle, SandboxSpec, SpawnerFacts
 from runtime.spawners.container import (
+    FOREIGN_PLACES,
     OPTIONS,
     OWNER,
     PAUSE,
@@ -158,8 +159,10 @@ class DockerSpawner:
         try:
             return await self._create_and_start(spec, around)
         except EngineError as error:
-            if error.status not in (400, 500) or not await self._refusals.found(spec.image, around.left_out):
+            if error.status not in (400, 500):
                 raise
+            if not await self._refusals.found(spec, around.left_out):
+                raise _explained(error, spec) from error
         return await self._create_and_start(spec, replace(around, left_out=self._refusals.names))
 
     async def _create_and_start(
@@ -288,26 +291,38 @@ class _Refusals:
         self._lock = asyncio.Lock()
         self._probed = False
 
-    async def found(self, image: str, assumed: frozenset[str]) -> bool:
+    async def found(self, spec: SandboxSpec, assumed: frozenset[str]) -> bool:
         """Whether the engine refuses options beyond those assumed, so that another try is worth it."""
         async with self._lock:
-            if not self._probed and await self._takes(image, {}):
+            if not self._probed and await self._takes(spec, {}):
                 self.names = frozenset(
-                    [each.name for each in OPTIONS if not await self._takes_option(image, each)]
+                    [each.name for each in OPTIONS if not await self._takes_option(spec, each)]
                 )
                 self._probed = True
             return self.names != assumed
 
-    async def _takes_option(self, image: str, option: Option) -> bool:
+    async def _takes_option(self, spec: SandboxSpec, option: Option) -> bool:
         members = option.members(PROBE_MEMORY_MB)
         for _ in range(2):  # isolation is not given up for one bad moment of the engine's
-            if await self._takes(image, members):
+            if await self._takes(spec, members):
                 return True
         log.warning("the engine refuses the option %s: sandboxes %s", option.name, option.loss)
         return False
 
-    async def _takes(self, image: str, members: Mapping[str, Any]) -> bool:
-        return await _creates(self._engine, probe(image, self._owner, members), start=True)
+    async def _takes(self, spec: SandboxSpec, members: Mapping[str, Any]) -> bool:
+        document = probe(spec.image, self._owner, members, spec.foreign)
+        return await _creates(self._engine, document, start=True)
+
+
+def _explained(error: EngineError, spec: SandboxSpec) -> EngineError:
+    """What the engine says of a sandbox that it does not start."""
+    if spec.foreign is None:
+        return error
+    return EngineError(
+        f"no container of the function's image starts. Where Berth mounts ({' and '.join(FOREIGN_PLACES)}), the image "
+        f"must have a directory or nothing. The engine says: {error}",
+        error.status,
+    )
 
 
 async def _creates(engine: Engine, document: dict[str, Any], *, start: bool = False) -> bool:

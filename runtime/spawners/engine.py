@@ -180,6 +180,12 @@ class Engine:
         """Images that carry all of these labels, tagged or not."""
         return await self._call(self._client.images, filters={"label": list(labels)})
 
+    async def tags(self, repository: str) -> list[str]:
+        """The tags under which a repository of the engine's own store has images."""
+        found = await self._call(self._client.images, name=repository)
+        names = [name.rpartition(":") for image in found for name in image.get("RepoTags") or ()]
+        return [tag for name, _, tag in names if name.removeprefix("localhost/") == repository]
+
     async def remove_image(self, reference: str) -> None:
         """Remove a tag, and the image with its last tag. One that is gone or in use is no error."""
         try:
@@ -188,6 +194,11 @@ class Engine:
             if error.status not in (404, 409):
                 raise
 
+    async def tag(self, reference: str, name: str) -> None:
+        """Give an image another name, `repository:tag`, taken from the image that had it."""
+        repository, _, tag = name.rpartition(":")
+        await self._call(self._client.tag, reference, repository, tag, force=True)
+
     async def load_tree(self, tar: Path | bytes, reference: str, changes: Sequence[str] = ()) -> None:
         """Make an image whose only layer is this tar (`docker import`)."""
         repository, _, tag = reference.rpartition(":")
@@ -195,6 +206,14 @@ class Engine:
         answer = await self._limited(TRANSFER_LIMIT, load)
         if '"errorDetail"' in answer:
             raise StepFailed(f"importing {reference} failed: {answer.strip()}")
+
+    async def save_tree(self, reference: str, path: str, tar: Path, labels: Mapping[str, str]) -> None:
+        """Write a directory of an image into a tar; names in it begin with the directory's own."""
+        container, _ = await self.create("", {"Image": reference, "Labels": dict(labels)})
+        try:
+            await self._limited(TRANSFER_LIMIT, functools.partial(_save, self._client, container, path, tar))
+        finally:
+            await self.remove(container)
 
     async def pull(self, reference: str, progress: Progress, limit: float) -> None:
         repository, _, tag = reference.rpartition(":")
@@ -218,6 +237,43 @@ class Engine:
             rm=True, forcerm=True, nocache=fresh, decode=True,
         )  # fmt: skip
         await self._follow(steps, f"building {tag}", progress, TRANSFER_LIMIT)
+
+    # Volumes
+
+    async def has_volume(self, name: str) -> bool:
+        try:
+            await self._call(self._client.inspect_volume, name)
+        except EngineError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    async def fill_volume(self, name: str, image: str, path: str, labels: Mapping[str, str]) -> None:
+        """Make a volume that holds what an image has at this path; nothing is left if that fails."""
+        options = {"Labels": dict(labels)}
+        mount = {"Type": "volume", "Source": name, "Target": path, "VolumeOptions": options}
+        filler = {"Image": image, "Labels": dict(labels), "HostConfig": {"Mounts": [mount]}}
+        try:
+            # The engine copies when the container is made; it is never started.
+            container, _ = await self.create("", filler)
+        except EngineError:
+            await self.remove_volume(name)
+            raise
+        await self.remove(container)
+
+    async def volumes(self, label: str) -> list[str]:
+        """The names of the volumes that carry this label."""
+        found = await self._call(self._client.volumes, filters={"label": label})
+        return [volume["Name"] for volume in found.get("Volumes") or ()]
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume. One that is gone or in use is no error."""
+        try:
+            await self._call(self._client.remove_volume, name)
+        except EngineError as error:
+            if error.status not in (404, 409):
+                raise
 
     # Events
 
@@ -337,6 +393,12 @@ def _load(client: docker.APIClient, tar: Path | bytes, repository: str, tag: str
     if isinstance(tar, bytes):
         return str(client.import_image_from_data(tar, repository, tag, changes))
     return str(client.import_image_from_file(str(tar), repository, tag, changes))
+
+
+def _save(client: docker.APIClient, container: str, path: str, tar: Path) -> None:
+    stream, _ = client.get_archive(container, path)
+    with tar.open("wb") as file:
+        file.writelines(stream)
 
 
 def _open(endpoint: Endpoint) -> tuple[docker.APIClient, EngineFacts]:

@@ -25,6 +25,8 @@ class EngineFacts:
     product: str
     """`Docker Engine`, `Docker Desktop`, `Podman`."""
     rootless: bool
+    machine: str = ""
+    """Its processor, e.g. `amd64`."""
     lacks: tuple[str, ...] = ()
     """Limits that this engine cannot enforce."""
     memory: int = 0
@@ -48,6 +50,7 @@ def facts_of(version: Mapping[str, Any], info: Mapping[str, Any]) -> EngineFacts
         version=str(version.get("Version", "")),
         product="Podman" if "Podman Engine" in components else product,
         rootless="rootless" in " ".join(info.get("SecurityOptions") or []),
+        machine=str(version.get("Arch", "")),
         lacks=tuple(limit for member, limit in LIMITS.items() if info.get(member) is False),
         memory=int(info.get("MemTotal") or 0) >> 20,
     )

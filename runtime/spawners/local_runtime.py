@@ -17,7 +17,7 @@ from pathlib import Path
 import rapid
 from rapid.agent import FILES, GROUP, USER
 from rapid.subscriptions import HOSTS
-from runtime.images import image_sources
+from runtime.image_table import image_sources
 from runtime.spawners.base import SpawnerError
 
 IDENTIFIER = f"python{sys.version_info.major}.{sys.version_info.minor}"

@@ -10,6 +10,7 @@ from runtime.model import Attachment, Holder
 
 A = TypeVar("A", bound=Attachment)
 _Owners = dict[str, Mapping[str, Attachment]]
+_NONE: _Owners = {}
 
 
 class Attached:
@@ -29,6 +30,10 @@ class Attached:
     def of(self, kind: type[A], owner: str) -> Mapping[str, A]:
         """One owner's records by qualifier, sorted."""
         return cast("Mapping[str, A]", self._kinds.get(kind, {}).get(owner, {}))
+
+    def owners(self, kind: type[A]) -> Mapping[str, Mapping[str, A]]:
+        """All records of a kind by owner and qualifier: the same mapping as long as none of the kind changes."""
+        return cast("Mapping[str, Mapping[str, A]]", self._kinds.get(kind, _NONE))
 
     def every(self, kind: type[A]) -> Iterator[A]:
         """All records of a kind, sorted by owner and qualifier."""

@@ -30,10 +30,6 @@ class BlobStore:
         """Store bytes durably; returns their digest. Content that is already there is not written again."""
         return await asyncio.to_thread(self._put, data)
 
-    async def put_stream(self, source: IO[bytes]) -> str:
-        """Store what an open file yields, a chunk at a time."""
-        return await asyncio.to_thread(self._write, iter(lambda: source.read(_CHUNK), b""))
-
     def path(self, digest: str) -> Path:
         """Where a blob of this digest is, if it is there."""
         if not _DIGEST.fullmatch(digest):

@@ -296,6 +296,14 @@ class Catalog:
         """All of a kind, sorted by owner and qualifier."""
         return self._shelf(scope).attached.every(kind)
 
+    def owners(self, kind: type[A], scope: Scope) -> Mapping[str, Mapping[str, A]]:
+        """All of a kind by owner and qualifier. The mapping is another one after a change of the kind, and only then."""
+        return self._shelf(scope).attached.owners(kind)
+
+    def all_attachments(self, kind: type[A]) -> Iterator[A]:
+        """All of a kind in every scope."""
+        return (record for shelf in self._shelves.values() for record in shelf.attached.every(kind))
+
     def all_functions(self) -> Iterator[FunctionVersion]:
         """Every version of every function in every scope."""
         return (
@@ -303,15 +311,6 @@ class Catalog:
             for shelf in self._shelves.values()
             for versions in shelf.functions.values()
             for record in versions.values()
-        )
-
-    def all_aliases(self) -> Iterator[Alias]:
-        """Every alias of every function in every scope."""
-        return (
-            record
-            for shelf in self._shelves.values()
-            for aliases in shelf.aliases.values()
-            for record in aliases.values()
         )
 
     def all_layer_versions(self) -> Iterator[LayerVersion]:

@@ -111,7 +111,7 @@ def _reader(kind: Any) -> _Reader:
     if kind is Any:
         return lambda value: value
     if origin in (typing.Union, types.UnionType):
-        return _optional(arguments)
+        return _union(arguments)
     if origin is tuple:
         return _sequence(_reader(arguments[0]))
     if origin is Mapping:
@@ -130,10 +130,15 @@ def _scalar(kind: type) -> _Reader:
     return read
 
 
-def _optional(arguments: tuple[Any, ...]) -> _Reader:
-    (wanted,) = (argument for argument in arguments if argument is not types.NoneType)
-    inner = _reader(wanted)
-    return lambda value: None if value is None else inner(value)
+def _union(arguments: tuple[Any, ...]) -> _Reader:
+    """Of one type and None, or of records: those are told apart by their members, of which none may be missing."""
+    if types.NoneType in arguments:
+        (wanted,) = (argument for argument in arguments if argument is not types.NoneType)
+        inner = _reader(wanted)
+        return lambda value: None if value is None else inner(value)
+    readers = {frozenset(member.name for member in fields(kind)): _reader(kind) for kind in arguments}
+    check = _scalar(dict)
+    return lambda value: readers[frozenset(check(value))](value)
 
 
 def _sequence(inner: _Reader) -> _Reader:

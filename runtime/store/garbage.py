@@ -6,6 +6,7 @@ A deleted layer version keeps its content for as long as a function version refe
 import asyncio
 from threading import Event
 
+from runtime.model import Code, ImageCode
 from runtime.store.blobs import BlobStore
 from runtime.store.catalog import Catalog
 from runtime.trees import Trees
@@ -14,11 +15,18 @@ from runtime.trees import Trees
 def live_digests(catalog: Catalog) -> frozenset[str]:
     """Of every zip that a record refers to."""
     functions = (
-        digest
+        code.digest
         for record in catalog.all_functions()
-        for digest in (record.code.digest, *(layer.code.digest for layer in record.config.layers))
+        for code in (record.code, *(layer.code for layer in record.config.layers))
+        if isinstance(code, Code)
     )
     return frozenset(functions) | {record.code.digest for record in catalog.all_layer_versions()}
+
+
+def live_images(catalog: Catalog) -> frozenset[str]:
+    """The engine's identifiers of the images that functions pin."""
+    codes = (record.code for record in catalog.all_functions())
+    return frozenset(code.image for code in codes if isinstance(code, ImageCode))
 
 
 def live_layer_lists(catalog: Catalog) -> frozenset[tuple[str, ...]]:

@@ -44,13 +44,14 @@ def unseal(kind: type, record: Any, vault: Vault | None) -> None:
         _replace(record, secret, lambda value, context: _opened(vault, value, context))
 
 
-def lies_open(kind: type, document: str) -> bool:
-    """Whether a document that can be read holds a secret that is not sealed."""
-    found: list[object] = []
+def is_outdated(kind: type, document: str, vault: Vault) -> bool:
+    """Whether a document that can be read holds a secret that is not sealed, or not with the key that seals now."""
     secret = _SECRETS.get(kind)
-    if secret is not None and f'"{secret.path[-1]}":{{' in document:  # most need not be parsed
-        _replace(orjson.loads(document)["record"], secret, lambda value, _: found.append(value))
-    return any(type(value) is not str for value in found)
+    if secret is None or not (vault.is_changing or f'"{secret.path[-1]}":{{' in document):
+        return False  # most need not be parsed
+    found: list[object] = []
+    _replace(orjson.loads(document)["record"], secret, lambda value, _: found.append(value))
+    return not all(isinstance(value, str) and vault.is_sealed_anew(value) for value in found)
 
 
 def _replace(record: Any, secret: _Secret, change: Callable[[Any, bytes], object]) -> None:

@@ -186,8 +186,9 @@ def _open(data_dir: Path, key_file: Path | None) -> tuple[sqlite3.Connection, Ca
         with translating_errors():
             catalog = Catalog().evolve(_stored(connection))
             vault.ensure_key()
-            _seal_all(connection)
+            _seal_all(connection, vault)
             empty_log(connection)
+            vault.finish_change()
         collect(catalog, blobs, trees)
     except BaseException:
         connection.close()
@@ -207,21 +208,23 @@ def _stored(connection: sqlite3.Connection) -> Iterator[Change]:
     yield from attachments.load(connection)
 
 
-def _seal_all(connection: sqlite3.Connection) -> None:
-    """Encrypt what earlier releases stored as it was."""
-    functions = _lying_open(connection, FunctionVersion, "load_functions")
-    aliases = _lying_open(connection, Alias, "load_aliases")
+def _seal_all(connection: sqlite3.Connection, vault: Vault) -> None:
+    """Encrypt what earlier releases stored as it was, and all if the key is being changed."""
+    functions = _outdated(connection, FunctionVersion, "load_functions", vault)
+    aliases = _outdated(connection, Alias, "load_aliases", vault)
     if functions or aliases:
         with erasing(connection):
-            for function in map(codec.decode_function, functions):
+            for document in functions:
+                function = codec.decode_function(document, vault)
                 _update_function(connection, function, function.revision_id)
-            for alias in map(codec.decode_alias, aliases):
+            for document in aliases:
+                alias = codec.decode_alias(document, vault)
                 _put_alias(connection, alias, alias.revision_id)
 
 
-def _lying_open(connection: sqlite3.Connection, kind: type, statement: str) -> list[str]:
+def _outdated(connection: sqlite3.Connection, kind: type, statement: str, vault: Vault) -> list[str]:
     rows = connection.execute(SQL[statement]).fetchall()
-    return [document for *_, document in rows if sealing.lies_open(kind, document)]
+    return [document for *_, document in rows if sealing.is_outdated(kind, document, vault)]
 
 
 def _decode(decode: Callable[[str], _Record], key: Sequence[object], document: str) -> _Record:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from rapid.streamed import Streamed
 from runtime.api.server import build_api
 from runtime.invoker import InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion
 from runtime.store import Store
-from runtime.streamed import Streamed
+from tests.helpers.provisions import concurrency
 
 AWS = Path(sys.executable).parent / "aws"
 Aws = Callable[..., Awaitable[Any]]
@@ -59,6 +60,7 @@ async def aws(tmp_path: Path) -> AsyncIterator[Aws]:
         invoker=Echo(),
         readiness=Ready(),
         retired=lambda _scope, _name: None,
+        **concurrency(store),
         account_id="123456789012",
         region="us-east-1",
     )
@@ -130,6 +132,20 @@ async def test_a_function_and_a_layer(aws: Aws, tmp_path: Path) -> None:
     await aws("delete-layer-version", "--layer-name", "lib", "--version-number", "1")
     await aws("delete-function", "--function-name", "f")
     assert (await aws("list-functions"))["Functions"] == []
+
+
+async def test_a_function_that_isolates_tenants(aws: Aws, tmp_path: Path) -> None:
+    """Made and invoked as typed."""
+    created = await aws(
+        *("create-function", "--function-name", "f", "--runtime", "python3.12", "--handler", "app.handler"),
+        *("--role", "arn:aws:iam::123456789012:role/r", "--zip-file", "fileb://app.zip"),
+        *("--tenancy-config", "TenantIsolationMode=PER_TENANT"),
+    )
+    assert created["TenancyConfig"] == {"TenantIsolationMode": "PER_TENANT"}
+    await aws("wait", "function-active-v2", "--function-name", "f")
+    invoked = await aws("invoke", "--function-name", "f", "--tenant-id", "blue", "out.json")
+    assert invoked["StatusCode"] == 200
+    assert json.loads((tmp_path / "out.json").read_bytes()) == {}
 
 
 async def test_what_is_attached_to_a_function(aws: Aws) -> None:

@@ -53,8 +53,6 @@ class FakeAgent:
         try:
             while data := await reader.read(1 << 16):
                 for kind, payload in frames.feed(data):
-                    if kind is Kind.QUIT:
-                        return
                     await self._obey(kind, payload)
         except ConnectionError:
             return

@@ -66,6 +66,20 @@ def test_a_function_invokes_another(berth: Any, name: str) -> None:
     }
 
 
+WHO = """
+import boto3
+
+def handler(event, context):
+    return boto3.client("sts").get_caller_identity()["Account"]
+"""
+
+
+def test_a_function_learns_who_it_is(berth: Any, name: str) -> None:
+    """STS is found where Lambda is, with nothing said of its address."""
+    berth.deploy(name, WHO)
+    assert berth.invoke(name).payload == "123456789012"
+
+
 def test_a_function_may_not_write(berth: Any, name: str) -> None:
     """By default it may invoke, and nothing else."""
     berth.deploy(name, CALLER)

@@ -240,6 +240,7 @@ async def build(
 
     identity = Identity(function="fn", version="$LATEST", instance="stream", memory_size=128)
     environment = Environment(
+        on_given_back=lambda invocation, ticket: None,
         settings=settings,
         program=program,
         function=FUNCTION,

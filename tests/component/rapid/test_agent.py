@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def status_of(pid: int) -> dict[str, str]:
 class Peer:
     """An agent and the control plane's end of its link."""
 
-    def __init__(self, prefix: list[str]) -> None:
+    def __init__(self, prefix: list[str], more: Mapping[str, str] | None = None) -> None:
         self.token = uuid.uuid4().hex
         self.is_init = bool(prefix)
         self.heard: list[tuple[Kind, bytes]] = []
@@ -98,6 +99,7 @@ class Peer:
                 "BERTH_SANDBOX": "box",
                 "BERTH_TOKEN": self.token,
                 "PATH": "/usr/bin:/bin",
+                **(more or {}),
             }
             self.process = subprocess.Popen([*prefix, *AGENT], env=env)
             self.link, _ = server.accept()
@@ -514,6 +516,38 @@ def test_no_program_in_any_place(peer: Peer, second: str, error: str) -> None:
     assert peer.told(Kind.NOT_STARTED) == {"process": 1, "stage": "exec", "error": error}
 
 
+def test_a_bare_name_is_looked_for(peer: Peer, public: Path) -> None:
+    """In the directories of the process's own PATH; what is no program there is passed over."""
+    for place in ("first", "second", "third"):
+        (public / place).mkdir()
+    (public / "first" / "tool").mkdir()
+    (public / "second" / "tool").write_text("no program")
+    tool = public / "third" / "tool"
+    tool.write_text("#!/bin/sh\necho found $1")
+    tool.chmod(0o755)
+    path = ":".join(f"{public}/{place}" for place in ("first", "second", "third"))
+    assert peer.run("tool", "it", PATH=path)[0] == b"found it\n"
+
+
+def test_a_bare_name_that_is_nowhere(peer: Peer) -> None:
+    """The error is worded as AWS's launcher does it, and so is that of a process without a PATH."""
+    for path in ("/nowhere:/etc", ""):
+        peer.command("tool", env={"PATH": path})
+        error = 'exec: "tool": executable file not found in $PATH'
+        assert peer.told(Kind.NOT_STARTED) == {"process": 1, "stage": "exec", "error": error}
+
+
+def test_a_place_that_is_to_be_open() -> None:
+    """A new volume belongs to root: where it is told to, the agent lets everybody write to it."""
+    with tempfile.TemporaryDirectory() as name:
+        peer = Peer([], {"BERTH_OPEN": name})
+        try:
+            peer.until(Kind.HELLO)
+            assert stat.S_IMODE(Path(name).stat().st_mode) == 0o1777
+        finally:
+            peer.close()
+
+
 def test_missing_directory(peer: Peer) -> None:
     """A working directory that is not there is a failure of its own kind."""
     peer.command("/bin/true", cwd="/nowhere")
@@ -826,7 +860,6 @@ ENDS: dict[str, Callable[[Peer], None]] = {
     "the link is reset": _reset,
     "SIGTERM": lambda peer: os.kill(peer.pid, signal.SIGTERM),
     "SIGINT": lambda peer: os.kill(peer.pid, signal.SIGINT),
-    "QUIT": lambda peer: peer.send(frame(Kind.QUIT)),
     "the link ends inside an archive": _leave_inside_an_archive,
     "SIGTERM inside an archive": _stop_inside_an_archive,
 }

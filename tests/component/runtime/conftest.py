@@ -33,6 +33,7 @@ class FakeEngine:
     containers: dict[str, Document] = field(default_factory=dict)
     networks: dict[str, Document] = field(default_factory=dict)
     images: dict[str, Document] = field(default_factory=dict)
+    volumes: dict[str, Document] = field(default_factory=dict)
     builds: list[Document] = field(default_factory=list)
     build_steps: list[Document] = field(default_factory=lambda: [{"stream": "Step 1/1 : FROM x\n"}])
     pulls: list[str] = field(default_factory=list)
@@ -88,12 +89,14 @@ class FakeEngine:
         raise Refusal(404, f"page not found: {method} {path}")
 
     def create(self, query: dict[str, str], body: Any) -> Document:
-        name = query["name"]
+        name = query.get("name") or self.new_id()
         if any(each["Name"] == f"/{name}" for each in self.containers.values()):
             raise Refusal(409, f'Conflict. The container name "/{name}" is already in use')
-        if body["Image"] not in self.images:
-            raise Refusal(404, f"No such image: {body['Image']}")
+        self.inspect_image(query, body, body["Image"])
         for mount in body["HostConfig"].get("Mounts", ()):
+            if mount["Type"] == "volume" and "Source" in mount:
+                name, labels = mount["Source"], mount.get("VolumeOptions", {}).get("Labels", {})
+                self.volumes.setdefault(name, {"Name": name, "Labels": labels, "Image": body["Image"]})
             if mount["Type"] == "bind" and not self.visible(mount["Source"]):
                 raise Refusal(400, 'invalid mount config for type "bind": bind source path does not exist')
         container = {"Id": self.new_id(), "Name": f"/{name}", "Config": body, "State": {"Status": "created"}}
@@ -161,25 +164,55 @@ class FakeEngine:
     def disconnect(self, query: dict[str, str], body: Any, network: str) -> None:
         self.networks[network]["Containers"].pop(self.find(body["Container"])["Id"])
 
-    def add_image(self, reference: str, labels: dict[str, str] | None = None) -> None:
+    def add_image(self, reference: str, labels: dict[str, str] | None = None, **members: Any) -> str:
         moment = next(self.counter)
         identity = f"sha256:{moment:064x}"
         self.images[reference] = {
             "Id": identity, "RepoTags": [reference], "Labels": labels or {}, "Created": moment,
+            "Os": "linux", "Architecture": "amd64", **members,
         }  # fmt: skip
+        return identity
 
     def inspect_image(self, query: dict[str, str], body: Any, reference: str) -> Document:
-        if reference not in self.images:
-            raise Refusal(404, f"No such image: {reference}")
-        return self.images[reference]
+        """By a name or by its identifier, for which one of its names must be left."""
+        for name, image in self.images.items():
+            if reference in (name, image["Id"]):
+                return image
+        raise Refusal(404, f"No such image: {reference}")
 
     def list_images(self, query: dict[str, str], body: Any) -> list[Document]:
-        return [each for each in self.images.values() if labelled(each["Labels"], query)]
+        repositories = json.loads(query.get("filters", "{}")).get("reference", [])
+        return [
+            each
+            for name, each in self.images.items()
+            if labelled(each["Labels"], query)
+            and (not repositories or name.rpartition(":")[0] in repositories)
+        ]
+
+    def tag_image(self, query: dict[str, str], body: Any, reference: str) -> None:
+        image, name = self.inspect_image(query, body, reference), f"{query['repo']}:{query['tag']}"
+        if name not in image["RepoTags"]:
+            image["RepoTags"].append(name)
+        self.images[name] = image
 
     def remove_image(self, query: dict[str, str], body: Any, reference: str) -> list[Document]:
-        self.inspect_image(query, body, reference)
+        image = self.inspect_image(query, body, reference)
+        if reference in image["RepoTags"]:
+            image["RepoTags"].remove(reference)
         del self.images[reference]
         return []
+
+    def inspect_volume(self, query: dict[str, str], body: Any, name: str) -> Document:
+        if name not in self.volumes:
+            raise Refusal(404, f"get {name}: no such volume")
+        return self.volumes[name]
+
+    def list_volumes(self, query: dict[str, str], body: Any) -> Document:
+        return {"Volumes": [each for each in self.volumes.values() if labelled(each["Labels"], query)]}
+
+    def remove_volume(self, query: dict[str, str], body: Any, name: str) -> None:
+        self.inspect_volume(query, body, name)
+        del self.volumes[name]
 
     def create_image(self, query: dict[str, str], body: Any) -> list[Document]:
         if "fromSrc" in query:
@@ -224,7 +257,11 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"POST /images/create", FakeEngine.create_image),
     (r"GET /images/json", FakeEngine.list_images),
     (r"GET /images/(.+)/json", FakeEngine.inspect_image),
+    (r"POST /images/(.+)/tag", FakeEngine.tag_image),
     (r"DELETE /images/(.+)", FakeEngine.remove_image),
+    (r"GET /volumes", FakeEngine.list_volumes),
+    (r"GET /volumes/([^/]+)", FakeEngine.inspect_volume),
+    (r"DELETE /volumes/([^/]+)", FakeEngine.remove_volume),
     (r"POST /build", FakeEngine.build),
 ]
 

@@ -11,9 +11,12 @@ from aiohttp import web
 from runtime import admin
 from runtime.api.errors import render
 from runtime.errors import LambdaError
+from runtime.exposition import Census
 from runtime.logs import LogStore
+from runtime.metrics import Metrics
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
 from runtime.settings import Settings
+from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
 
 SCOPE = Scope("123456789012", "us-east-1")
@@ -65,6 +68,9 @@ class Shelf:
     def snapshot(self) -> list[dict[str, Any]]:
         return self.environments
 
+    def census(self) -> list[Census]:
+        return [Census(SCOPE, "hello", "1", "idle", 2)]
+
 
 class Berth:
     """The handlers behind a real server, and a client for them."""
@@ -109,6 +115,7 @@ async def berth(tmp_path: Path) -> AsyncIterator[Berth]:
             logs=logs,
             stories=stories,
             standbys=lambda: [{"runtime": "python3.11", "state": "standby"}],
+            metrics=Metrics(Catalog),
             about=lambda: {"spawner": "Docker Engine 20.10"},
         )
 
@@ -163,6 +170,20 @@ async def test_ps_lists_environments_and_functions(berth: Berth) -> None:
         ("us-east-1", "hello", 2),
         ("us-east-1", "shared", 0),
     ]
+
+
+async def test_metrics_are_prometheus_text(berth: Berth) -> None:
+    """A scraper finds the environments, the process and the program, in the text format it asks for."""
+    async with berth.client.get(f"{berth.url}/_berth/metrics") as response:
+        assert (response.status, response.headers["Content-Type"]) == (
+            200,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )
+        lines = (await response.text()).splitlines()
+    labels = f'account="{SCOPE.account}",function="hello",place="idle",region="us-east-1",version="1"'
+    assert f"berth_environments{{{labels}}} 2.0" in lines
+    assert 'berth_info{version="0.1.0"} 1.0' in lines
+    assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
 
 
 async def test_alias_has_its_variables(berth: Berth) -> None:

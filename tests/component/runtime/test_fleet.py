@@ -6,7 +6,9 @@ behaves.
 
 import asyncio
 import logging
+import random
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +25,18 @@ from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
 from runtime import reserve as reserve_module
 from runtime import sandboxes as sandboxes_module
+from runtime.agent_bundle import NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
 from runtime.core.groups import Place
 from runtime.core.room import Bounds
 from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
+from runtime.exposition import Census
 from runtime.files import StorageFull
 from runtime.fleet import Fleet, Kept
+from runtime.function_images import NoFunctionImages
+from runtime.grounds import Grounds
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.reserve import Courtesy
@@ -71,11 +77,13 @@ class Runtime:
         self._base = f"http://{env['AWS_LAMBDA_RUNTIME_API']}/2018-06-01/runtime"
         self._session = session
         self.request_id = ""
+        self.tenant: str | None = None
 
     async def next(self) -> bytes:
         async with self._session.get(f"{self._base}/invocation/next") as answer:
             assert answer.status == 200
             self.request_id = answer.headers["Lambda-Runtime-Aws-Request-Id"]
+            self.tenant = answer.headers.get("Lambda-Runtime-Aws-Tenant-Id")
             return await answer.read()
 
     async def respond(self, payload: bytes) -> int:
@@ -389,7 +397,12 @@ class World:
             sandboxes=self.sandboxes,
             standbys=self.standbys,
             courtesy=courtesy,
-            images=self.images,
+            grounds=Grounds(
+                images=self.images,
+                function_images=NoFunctionImages(),
+                agent_bundle=NoBundle(),
+                bundles=bundles,  # type: ignore[arg-type]
+            ),
             bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
             calls=FunctionDoor(Sessions()),
@@ -447,11 +460,20 @@ class World:
         return version
 
     async def start(
-        self, version: FunctionVersion, payload: bytes = b"{}", provisioned: bool = False
+        self,
+        version: FunctionVersion,
+        payload: bytes = b"{}",
+        *,
+        provisioned: bool = False,
+        tenant: str | None = None,
     ) -> Ticket:
         self.count += 1
         invocation = Invocation(
-            request_id=f"r{self.count}", arn=version.arn, payload=payload, trace_id="Root=1"
+            request_id=f"r{self.count}",
+            arn=version.arn,
+            payload=payload,
+            trace_id="Root=1",
+            tenant_id=tenant,
         )
         return await self.fleet.run(version, invocation, provisioned=provisioned)
 
@@ -734,7 +756,7 @@ class TestLaunchFailures:
     ) -> None:
         """A sandbox that does not come up fails its invocation with a reason, and only that one."""
         monkeypatch.setattr(sandboxes_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
-        world.spawner.kinds = [kind]
+        world.spawner.kinds = [kind] * (1 + (kind is Fragile) * fleet_module.MOST_RETURNS)
         with pytest.raises(LambdaError, match=text) as caught:
             await world.invoke(f)
         assert caught.value.code == "ServiceException"
@@ -1106,9 +1128,10 @@ async def test_freeze(world: World, f: FunctionVersion) -> None:
 
 
 async def test_snapshot(world: World, f: FunctionVersion) -> None:
-    """What `berth ps` shows."""
+    """What `berth ps` and metrics show."""
     await world.invoke_whole(f)
     [seen] = world.fleet.snapshot()
+    assert world.fleet.census() == [Census(SCOPE, "f", LATEST, "idle", 1)]
     assert (seen["function"], seen["version"], seen["state"], seen["phase"]) == ("f", LATEST, "idle", "idle")
     assert (seen["invocations"], seen["memory_peak"], seen["idle"] >= 0) == (1, 40 << 20, True)
     assert seen["log_stream"].split("/")[-1].startswith("[$LATEST]")
@@ -1177,6 +1200,128 @@ def alias(name: str, version: str = "1", *, revision: str = "a", **environment: 
 def published(number: str, **facts: Any) -> FunctionVersion:
     version = function(**facts)
     return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
+
+
+class TestGivenBack:
+    """A dead sandbox costs nobody an invocation of which its runtime has heard nothing."""
+
+    async def test_lost_before_the_event_was_written(self, world: World, f: FunctionVersion) -> None:
+        """
+        1. An environment gets an invocation; before the loop turns, its sandbox is lost.
+        Result: another one answers, and the first one's log is whole.
+        """
+        await world.invoke_whole(f)
+        ticket = await world.start(f, b"2")
+        [hosted] = world.fleet._hosted.values()
+        hosted.link.cut("gone")
+        assert (await ticket.outcome).payload == b"2"
+        await ticket.completed
+        assert ticket.tail.content().startswith(b"START RequestId: r2")
+        assert len(world.spawner.launched) == 2
+        lines = [line for line in b"".join(world.logs.lines).decode().splitlines() if "r2" in line]
+        assert [line.partition(" ")[0] for line in lines] == ["START", "END", "REPORT"] * 2
+        assert "Sandbox.Failure" in lines[2]
+
+    async def test_lost_after_it(self, world: World, f: FunctionVersion) -> None:
+        """What the runtime may have begun is not done twice."""
+        world.spawner.script = gate = Gate()
+        ticket = await world.start(f)
+        await world.until(lambda: gate.arrived)
+        world.spawner.launched[0].vanish()
+        assert b"Sandbox.Failure" in (await ticket.outcome).payload
+        assert len(world.spawner.launched) == 1
+
+    async def test_lost_while_the_runtime_starts_anew(self, world: World, f: FunctionVersion) -> None:
+        """A runtime that is started inside the invocation has heard nothing of it until it asks."""
+        starts = 0
+
+        async def script(runtime: Runtime) -> int:
+            nonlocal starts
+            starts += 1
+            if starts == 1:
+                await runtime.init_error(b"{}")
+                return 1
+            if starts == 2:
+                runtime.sandbox.vanish()
+                return 1
+            return await echo(runtime)
+
+        world.spawner.script = script
+        assert await world.invoke(f, b"1") == b"1"
+        assert (starts, len(world.spawner.launched)) == (3, 2)
+
+    async def test_again_and_again(self, world: World, f: FunctionVersion) -> None:
+        """Where one environment after the other is lost, the client is told in the end."""
+
+        async def script(runtime: Runtime) -> int:
+            if runtime.sandbox.heard.count(Kind.START) == 1:
+                await runtime.init_error(b"{}")
+            else:
+                runtime.sandbox.vanish()
+            return 1
+
+        world.spawner.script = script
+        with pytest.raises(LambdaError, match="lost before the function began"):
+            await world.invoke(f)
+        assert len(world.spawner.launched) == 1 + fleet_module.MOST_RETURNS
+
+    async def test_at_the_end(self, world: World, f: FunctionVersion) -> None:
+        """One that is given back while everything ends is refused."""
+        await world.invoke_whole(f)
+        ticket = await world.start(f, b"2")
+        [hosted] = world.fleet._hosted.values()
+        world.spawner.may_launch.clear()
+        hosted.link.cut("gone")
+        await world.fleet.close(0)
+        with pytest.raises(LambdaError, match="shutting down"):
+            await ticket.outcome
+        assert ticket.completed.cancelled()
+
+    async def test_lost_while_it_initialises(self, world: World, f: FunctionVersion) -> None:
+        """Who waits for an environment that is lost before it is ready gets another one."""
+        world.spawner.kinds = [Fragile]
+        assert await world.invoke(f, b"1") == b"1"
+        assert len(world.spawner.launched) == 2
+
+    async def test_under_load(self, world: World, f: FunctionVersion) -> None:
+        """
+        1. Eight clients invoke in tight loops; a sandbox is lost at random every few turns of the loop.
+        Result: every invocation is answered, rightly or, where its runtime had heard of it, as lost; none twice.
+        """
+        draw = random.Random(7)  # noqa: S311  a test must be repeatable
+        begun: Counter[bytes] = Counter()
+
+        async def script(runtime: Runtime) -> int:
+            while True:
+                payload = await runtime.next()
+                begun[payload] += 1
+                await runtime.respond(payload)
+
+        world.spawner.script = script
+        lost = 0
+
+        async def client(number: int) -> None:
+            nonlocal lost
+            for turn in range(40):
+                payload = b'"%d.%d"' % (number, turn)
+                answer = await world.invoke(f, payload)
+                assert begun[payload] <= 1
+                if answer != payload:
+                    assert b"Sandbox.Failure" in answer
+                    lost += 1
+
+        async def death() -> None:
+            while True:
+                for _ in range(draw.randrange(200)):
+                    await asyncio.sleep(0)
+                if alive := [each for each in world.spawner.sandboxes.values() if each.heard]:
+                    draw.choice(alive).vanish()
+
+        reaper = asyncio.create_task(death())
+        await asyncio.gather(*(client(number) for number in range(8)))
+        reaper.cancel()
+        assert lost < 320
+        assert len(world.spawner.launched) > 8
 
 
 class TestWarmAhead:
@@ -1515,3 +1660,54 @@ class TestStandbys:
 
     def only(self, world: World) -> str:
         return str(world.fleet.snapshot()[0]["environment"])
+
+
+class Witness:
+    """A script that answers with the tenants that its environment has served."""
+
+    def __init__(self) -> None:
+        self.served: dict[Runtime, set[str | None]] = {}
+
+    async def __call__(self, runtime: Runtime) -> int:
+        seen = self.served[runtime] = set()
+        while True:
+            payload = await runtime.next()
+            seen.add(runtime.tenant)
+            assert payload == str(runtime.tenant).encode()
+            await runtime.respond(payload)
+
+
+async def test_tenants_never_share_an_environment(world: World) -> None:
+    """
+    1. Room for three environments; five tenants and those without one, of two functions, invoke in random order, up to
+       eight at a time.
+    Result: all are answered, and no environment has served two tenants; one may serve its tenant many times.
+    """
+    await world.remake(capacity=3)
+    world.spawner.script = witness = Witness()
+    isolated = world.put(function("isolated", tenant_isolation="PER_TENANT"))
+    shared = world.put(function("shared"))
+    chance = random.Random(7)  # noqa: S311
+    doors = asyncio.Semaphore(8)
+
+    async def invoke() -> None:
+        tenant = chance.choice([None, "blue", "green", "red", "a b", "blue/"])
+        async with doors:
+            version = shared if tenant is None else isolated
+            ticket = await world.start(version, str(tenant).encode(), tenant=tenant)
+            assert (await ticket.outcome).payload == str(tenant).encode()
+
+    await asyncio.gather(*(invoke() for _ in range(150)))
+    assert {len(seen) for seen in witness.served.values()} <= {0, 1}
+    assert set.union(*witness.served.values()) == {None, "blue", "green", "red", "a b", "blue/"}
+    assert len(witness.served) < 150
+
+
+async def test_a_change_ends_environments_of_all_tenants(world: World) -> None:
+    """And who they serve is shown until then."""
+    before = world.put(function(tenant_isolation="PER_TENANT"))
+    for tenant in ("blue", "green"):
+        await (await world.start(before, tenant=tenant)).completed
+    assert {each["tenant"] for each in world.fleet.snapshot()} == {"blue", "green"}
+    world.put(function(code="b", tenant_isolation="PER_TENANT"))
+    await world.until(lambda: not world.spawner.sandboxes)

@@ -161,7 +161,7 @@ class TestHello:
         """However many dial in and talk nonsense, it is mentioned once a minute."""
         for _ in range(5):
             agent = await dial()
-            agent.say(Kind.QUIT)
+            agent.say(Kind.FREEZE)
             await agent.hung_up_on()
         assert len(caplog.records) == 1
 
@@ -277,8 +277,7 @@ class TestAnswers:
         agent, link, _ = await greeted(server, dial)
         link.freeze()
         link.thaw()
-        link.quit()
-        for kind in (Kind.FREEZE, Kind.THAW, Kind.QUIT):
+        for kind in (Kind.FREEZE, Kind.THAW):
             assert await agent.hear(kind) == b""
 
     async def test_cancelled_question(self, server: LinkServer, dial: Dial) -> None:

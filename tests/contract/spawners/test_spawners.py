@@ -444,15 +444,11 @@ async def test_destroy_what_never_was(berth: Launched) -> None:
     assert await berth.names() == [sandbox.handle.sandbox_id]
 
 
-@pytest.mark.parametrize("way", ["quit", "cut"])
-async def test_death(berth: Launched, way: str) -> None:
-    """An agent that is told to end, or whose link ends, ends its sandbox; the death is told unasked."""
+async def test_death(berth: Launched) -> None:
+    """An agent whose link ends, ends its sandbox; the death is told unasked."""
     sandbox = await berth.launch()
     await sandbox.start("trap '' TERM HUP; sleep 1000 & sleep 1000")
-    if way == "quit":
-        sandbox.link.quit()
-    else:
-        sandbox.link.cut("the test wants it")
+    sandbox.link.cut("the test wants it")
     death = await berth.news_of(sandbox.handle.sandbox_id)
     assert death.reason
     await berth.spawner.destroy(sandbox.handle)

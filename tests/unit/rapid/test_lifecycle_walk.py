@@ -28,6 +28,7 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
+    GiveBack,
     InitErrorPosted,
     InvokeArrived,
     InvokeNotice,
@@ -86,6 +87,7 @@ class Walker:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.asked: Counter[Drain] = Counter()
         self.initialisations: list[str] = []
+        self.given_back: set[str] = set()
         self.ended = False
 
     def walk(self, steps: int) -> None:
@@ -153,6 +155,9 @@ class Walker:
                 self.count("complete", report.request_id)
             case Respond():
                 self.count("respond", self.arrived[-1])
+            case GiveBack(invocation):  # then nobody here answers it
+                self.count("respond", invocation.request_id)
+                self.given_back.add(invocation.request_id)
             case Deliver(invocation, _):
                 assert invocation.request_id == self.arrived[-1]
                 assert not self.counts["respond", invocation.request_id]
@@ -209,7 +214,8 @@ class Walker:
             assert self.unfinished() == []
 
     def unfinished(self) -> list[str]:
-        return [name for name in self.arrived if not self.counts["complete", name]]
+        over = {name for what, name in self.counts if what == "complete"} | self.given_back
+        return [name for name in self.arrived if name not in over]
 
     # What may happen
 
@@ -289,7 +295,7 @@ class Walker:
     def anything(self) -> list[Callable[[], Event]]:
         rare: list[Callable[[], Event]] = [
             lambda: ShutdownAsked(self.now),
-            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5),
+            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5, self.draw.random() < 0.5),
         ]
         return [
             *(rare if self.draw.random() < 0.02 else []),
@@ -350,13 +356,17 @@ def picture(environment: Lifecycle) -> dict[str, object]:
 
 @pytest.mark.parametrize("seed", range(1000))
 def test_walk(seed: int) -> None:
-    """However the events come, each invocation is answered once, logged whole and completed once."""
+    """However the events come, each invocation is answered or given back once, and logged whole."""
     walker = Walker(seed)
     walker.walk(STEPS // 4 if seed % 10 else STEPS)
     assert walker.ended
     assert walker.environment.phase is Phase.ENDED
-    for what in ("start", "done", "report", "respond", "complete"):
-        assert [name for name in walker.arrived if walker.counts[what, name] != 1] == [], what
+    for what in ("start", "done", "report", "complete"):
+        kept = [name for name in walker.arrived if name not in walker.given_back]
+        assert [name for name in kept if walker.counts[what, name] != 1] == [], what
+        started = [name for name in walker.given_back if walker.counts["start", name]]
+        assert [name for name in started if walker.counts[what, name] != 1] == [], what
+    assert [name for name in walker.arrived if walker.counts["respond", name] != 1] == []
     assert {name for _, name in walker.counts} == set(walker.arrived)
 
 

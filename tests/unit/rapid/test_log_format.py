@@ -25,6 +25,14 @@ def documents(log_format: LogFormat, record: Record) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log_format.platform(record, NOW)]
 
 
+def test_init_start_of_an_image_is_a_detail() -> None:
+    """Without a runtime version it is one of DEBUG, and has no members for it."""
+    own = InitStart("", "")
+    assert documents(LogFormat(IDENTITY, json=True, system=Level.INFO), own) == []
+    [document] = documents(LogFormat(IDENTITY, json=True, system=Level.DEBUG), own)
+    assert not {"runtimeVersion", "runtimeVersionArn"} & document["record"].keys()
+
+
 def test_text_is_the_records_own() -> None:
     """Each line of a record's text is an event, whatever the levels."""
     log_format = LogFormat(IDENTITY, system=Level.FATAL)

@@ -118,7 +118,7 @@ CASES: list[tuple[Record, str, dict[str, Any]]] = [
         {"requestId": "id", "status": "timeout", "metrics": {"durationMs": 3000.0}},
     ),
     (
-        Report("id", 1, None, 256, 93 << 20, restore_duration=0.25),
+        Report("id", 1, None, 256, 93 << 20, restore_duration=0.25, tenant_id="blue"),
         "platform.report",
         {
             "requestId": "id",
@@ -131,6 +131,7 @@ CASES: list[tuple[Record, str, dict[str, Any]]] = [
                 "billedRestoreDurationMs": 250,
             },
             "status": "success",
+            "tenantId": "blue",
         },
     ),
     (

@@ -19,6 +19,11 @@ def test_init_start() -> None:
     assert line == f"INIT_START Runtime Version: python:3.13.v42\tRuntime Version ARN: {arn}\n"
 
 
+def test_init_start_of_an_image() -> None:
+    """A container image's runtime is its own affair: there is nothing to tell."""
+    assert InitStart("", "").text() == ""
+
+
 def test_start() -> None:
     """START names the request and the executed version."""
     assert Start(REQUEST, "$LATEST").text() == f"START RequestId: {REQUEST} Version: $LATEST\n"

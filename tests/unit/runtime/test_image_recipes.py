@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 
 from rapid.agent import FILES
-from runtime.images import Files, Runtime, content_address, files_under, image_sources, read_table, tar_of
+from runtime.image_table import Runtime, image_sources, public_name, read_bundle, read_table, standalone_row
+from runtime.images import Files, content_address, files_under, tar_of
 
 ROW = Runtime("python3.11", "python", "bookworm", {"PACKAGES": "awslambdaric==4.2.2"})
 WHAT: Files = {"Dockerfile": (b"FROM x", 0o644), "bootstrap": (b"#!", 0o755)}
 BACKWARDS: Files = {name: WHAT[name] for name in sorted(WHAT, reverse=True)}
 TABLE = read_table(image_sources())
+ROWS = (
+    TABLE
+    | read_bundle(image_sources())
+    | {f"standalone {row.identifier}": standalone_row(row, "i", "b") for row in TABLE.values()}
+)
 
 
-@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_every_row_has_its_files(row: Runtime) -> None:
     """The table names what is there, and arguments that its Dockerfile takes."""
     dockerfile = (image_sources() / row.context / "Dockerfile").read_text()
@@ -26,18 +32,19 @@ def test_every_row_has_its_files(row: Runtime) -> None:
     assert all(f"ARG {name}\n" in dockerfile for name in row.arguments)
 
 
-@pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_versions_are_pinned(row: Runtime) -> None:
     """The same row gives the same image, next year too."""
     packages = [each for name in ("PACKAGES", "TOOLS") for each in row.arguments.get(name, "").split()]
     packages += [each for name in ("CLIENT", "SDK") for each in row.arguments.get(name, "").split()]
-    assert all(re.fullmatch(r".+(==|@)\d+\.\d+\.\d+", package) for package in packages)
+    assert all(re.fullmatch(r".+(==|@)\d+\.\d+(\.\d+)?", package) for package in packages)
     assert re.fullmatch(r"\d+\.\d+\.\d+", row.arguments.get("NODE", "0.0.0"))
 
 
 def test_all_images_begin_alike() -> None:
     """The agent's interpreter is a layer that an engine holds once, whatever the runtime."""
-    files = [path.read_text() for path in image_sources().glob("*/Dockerfile")]
+    contexts = {row.context for row in TABLE.values()}
+    files = [(image_sources() / context / "Dockerfile").read_text() for context in contexts]
     beginnings = [
         re.search(r"^FROM \${BASE}.*?\n(RUN .*?[^\\]\n)", text, re.MULTILINE | re.DOTALL) for text in files
     ]
@@ -101,3 +108,13 @@ def test_the_agent_s_files_exist() -> None:
     import rapid
 
     assert set(files_under(Path(rapid.__file__).parent, "", FILES)) == set(FILES)
+
+
+def test_images_for_dockerfiles_have_aws_s_names() -> None:
+    """So that only the registry in a FROM line changes."""
+    names = {name: public_name(name) for name in ("python3.11", "nodejs22.x", "provided.al2023")}
+    assert names == {
+        "python3.11": "python:3.11",
+        "nodejs22.x": "nodejs:22",
+        "provided.al2023": "provided:al2023",
+    }

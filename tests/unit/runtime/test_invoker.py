@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,25 @@ from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
+from rapid.traces import trace_header
+from runtime.admission import Admission
+from runtime.core.admission import Ledger
+from runtime.core.leases import AccountFigures
+from runtime.core.limits import LimitsReader
 from runtime.errors import LambdaError
-from runtime.invoker import Invoker, InvokeRequest, trace_header
-from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.invoker import Invoker, InvokeRequest
+from runtime.model import (
+    LATEST,
+    Alias,
+    Attachment,
+    Code,
+    FunctionConfig,
+    FunctionVersion,
+    ProvisionedConcurrency,
+    ReservedConcurrency,
+    Scope,
+    State,
+)
 
 SCOPE = Scope("123456789012", "us-east-1")
 FUNCTION = FunctionVersion(
@@ -37,7 +54,12 @@ class Around:
         self.asked: list[str] = []
         self.draws = iter([0.0])
         self.runs: list[tuple[FunctionVersion, Invocation, Ticket]] = []
+        self.provisioned: list[bool] = []
+        #: For each of the runs.
         self.running = asyncio.Event()
+        self.failure: LambdaError | None = None
+        self.attached: dict[type[Attachment], dict[str, dict[str, Attachment]]] = {}
+        self._admission: Admission | None = None
 
     def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
         self.asked.append(version)
@@ -46,16 +68,49 @@ class Around:
     def alias(self, scope: Scope, function: str, name: str) -> Alias | None:
         return self.aliases.get(name)
 
+    def owners(self, kind: type[Attachment], _: Scope) -> Mapping[str, Mapping[str, Attachment]]:
+        return self.attached.get(kind, {})
+
+    def reserve(self, executions: int) -> None:
+        record = ReservedConcurrency(scope=SCOPE, owner="f", revision_id="r", executions=executions)
+        self.attached[ReservedConcurrency] = {"f": {"": record}}
+
+    def provision(self, executions: int) -> None:
+        record = ProvisionedConcurrency(
+            scope=SCOPE, owner="f", qualifier="1", revision_id="r", executions=executions, last_modified=""
+        )
+        self.attached[ProvisionedConcurrency] = {"f": {"1": record}}
+
+    def provisioned_key(self, version: FunctionVersion) -> object:
+        return version.version
+
+    def has_free(self, _: FunctionVersion, tenant: str | None) -> bool:
+        return False
+
     async def run(
-        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None = None
+        self,
+        version: FunctionVersion,
+        invocation: Invocation,
+        stream: Stream | None = None,
+        *,
+        provisioned: bool = False,
     ) -> Ticket:
+        if self.failure:
+            raise self.failure
         ticket = Ticket(stream)
         self.runs.append((version, invocation, ticket))
+        self.provisioned.append(provisioned)
         self.running.set()
         return ticket
 
+    @property
+    def admission(self) -> Admission:
+        if self._admission is None:
+            self._admission = Admission(lambda: self, Ledger(), LimitsReader(1000))  # type: ignore[arg-type,return-value]
+        return self._admission
+
     def invoker(self, stream_rate: int = 0) -> Invoker:
-        return Invoker(lambda: self, self, stream_rate, draw=self.draw)  # type: ignore[arg-type,return-value]
+        return Invoker(lambda: self, self, self.admission, stream_rate, draw=self.draw)  # type: ignore[arg-type,return-value]
 
     def draw(self) -> float:
         return next(self.draws)
@@ -153,10 +208,9 @@ async def test_cancelled_while_waiting_for_the_log() -> None:
     assert not ticket.completed.done()
 
 
-def test_unknown() -> None:
+async def test_unknown() -> None:
     """A function that does not exist is named as it was asked for."""
-    around = Around.__new__(Around)
-    around.known, around.asked, around.aliases = None, [], {}
+    around = Around(None)
     for qualifier in ("9", "prod"):
         with pytest.raises(LambdaError) as caught:
             around.invoker().check(replace(REQUEST, qualifier=qualifier))
@@ -180,7 +234,7 @@ async def test_alias() -> None:
     assert invocation.arn == "arn:aws:lambda:us-east-1:123456789012:function:f:live"
 
 
-def test_weighted_alias() -> None:
+async def test_weighted_alias() -> None:
     """Each invocation is decided by a draw of its own."""
     around = Around(FUNCTION, replace(LIVE, weights={"2": 0.1}))
     around.draws = iter([0.5, 0.05, 0.1, 0.0])
@@ -189,15 +243,15 @@ def test_weighted_alias() -> None:
     assert [invoker.check(asked).version for _ in range(4)] == ["1", "2", "1", "2"]
 
 
-def test_draws_are_random_unless_said() -> None:
+async def test_draws_are_random_unless_said() -> None:
     """Without a source of draws, both versions of a weighted alias are met."""
     around = Around(FUNCTION, replace(LIVE, weights={"2": 0.5}))
-    invoker = Invoker(lambda: around, around)  # type: ignore[arg-type,return-value]
+    invoker = Invoker(lambda: around, around, around.admission)  # type: ignore[arg-type,return-value]
     asked = replace(REQUEST, qualifier="live")
     assert {invoker.check(asked).version for _ in range(200)} == {"1", "2"}  # else 1 in 2^199
 
 
-def test_variables_of_the_alias() -> None:
+async def test_variables_of_the_alias() -> None:
     """The version is run with the alias's variables over its own."""
     around = Around(FUNCTION, replace(LIVE, environment={"STAGE": "live"}))
     version = around.invoker().check(replace(REQUEST, qualifier="live"))
@@ -221,6 +275,137 @@ async def test_arn(qualifier: str | None, end: str) -> None:
     assert invocation.arn == f"arn:aws:lambda:us-east-1:123456789012{end}"
     ticket.outcome.set_result(Outcome(b"1"))
     await task
+
+
+class TestAdmission:
+    """What of leases is seen here: when they begin and end."""
+
+    async def test_throttled(self) -> None:
+        """Nothing runs; the refusal is AWS's, in the invocation and in a stream."""
+        around = Around()
+        around.reserve(0)
+        for call in (around.invoker().invoke(REQUEST), around.invoker().stream(REQUEST)):
+            with pytest.raises(LambdaError) as caught:
+                await call
+            error = caught.value
+            assert (error.status, error.code, error.message, error.retry_after) == (
+                429,
+                "TooManyRequestsException",
+                "Rate Exceeded.",
+                1,
+            )
+            assert error.reason == "ReservedFunctionConcurrentInvocationLimitExceeded"
+        assert around.runs == []
+
+    @pytest.mark.parametrize("is_streamed", [False, True])
+    async def test_lease(self, *, is_streamed: bool) -> None:
+        """It lasts until the environment is done; in between, the next request waits for that."""
+        around = Around()
+        around.reserve(1)
+        invoker = around.invoker()
+        if is_streamed:
+            await invoker.stream(REQUEST)
+        else:
+            first = asyncio.create_task(invoker.invoke(REQUEST))
+            await around.running.wait()
+        with pytest.raises(LambdaError):
+            await invoker.invoke(REQUEST)
+        ticket = around.runs[0][2]
+        ticket.outcome.set_result(Outcome(b"{}"))
+        await (asyncio.sleep(0) if is_streamed else first)
+        around.running.clear()
+        second = asyncio.create_task(invoker.invoke(REQUEST))
+        await asyncio.sleep(0)
+        assert len(around.runs) == 1
+        ticket.completed.set_result(Report("id", 0.1, None, 128, 1))
+        await around.running.wait()
+        around.runs[1][2].outcome.set_result(Outcome(b"{}"))
+        await second
+
+    async def test_patience(self) -> None:
+        """Where an environment works on, whoever waits for it is refused in the end."""
+        around = Around()
+        around.reserve(1)
+        first = asyncio.create_task(around.invoker().invoke(REQUEST))
+        await around.running.wait()
+        around.runs[0][2].outcome.set_result(Outcome(b"{}"))
+        await first
+        following = asyncio.create_task(around.invoker().invoke(REQUEST))
+        await asyncio.sleep(0)
+        assert not following.done()
+        with pytest.raises(LambdaError, match="Rate Exceeded"):
+            await following
+
+    async def test_left_while_waiting(self) -> None:
+        """A client that leaves gives its place to the next."""
+        around = Around()
+        around.reserve(1)
+        first = asyncio.create_task(around.invoker().invoke(REQUEST))
+        await around.running.wait()
+        ticket = around.runs[0][2]
+        ticket.outcome.set_result(Outcome(b"{}"))
+        await first
+        waiting = [asyncio.create_task(around.invoker().invoke(REQUEST))]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.wait(waiting)
+        second = asyncio.create_task(around.invoker().invoke(REQUEST))
+        await asyncio.sleep(0)
+        around.running.clear()
+        ticket.completed.set_result(Report("id", 0.1, None, 128, 1))
+        await around.running.wait()
+        second.cancel()
+        await asyncio.wait([second])
+
+    async def test_left_when_admitted(self) -> None:
+        """A client that leaves in the moment in which its turn comes gives the lease back."""
+        around = Around()
+        around.reserve(1)
+        first = asyncio.create_task(around.invoker().invoke(REQUEST))
+        await around.running.wait()
+        ticket = around.runs[0][2]
+        ticket.outcome.set_result(Outcome(b"{}"))
+        await first
+        waiting = asyncio.create_task(around.invoker().invoke(REQUEST))
+        await asyncio.sleep(0)
+        ticket.completed.set_result(Report("id", 0.1, None, 128, 1))
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await asyncio.sleep(0)
+        assert around.admission.ledger.account(SCOPE) == AccountFigures()
+        around.admission.ledger.check()
+
+    async def test_no_environment(self) -> None:
+        """Where none is to be had the lease ends at once."""
+        around = Around()
+        around.reserve(1)
+        around.failure = LambdaError("ServiceException", "no engine")
+        for _ in range(2):
+            with pytest.raises(LambdaError, match="no engine"):
+                await around.invoker().invoke(REQUEST)
+        assert around.admission.ledger.account(SCOPE) == AccountFigures()
+
+    async def test_provisioned(self) -> None:
+        """The fleet is told which kind of environment the lease is for; `$LATEST` has none of its own."""
+        around = Around(FUNCTION)
+        around.provision(1)
+        around.admission.allot(SCOPE, "1", 1)
+        around.admission.allot(SCOPE, LATEST, 1)
+        asked = replace(REQUEST, qualifier="1")
+        for request in (asked, asked, REQUEST):
+            around.running.clear()
+            await around.invoker().stream(request)
+        assert around.provisioned == [True, False, False]
+
+    async def test_new_limits_count_at_once(self) -> None:
+        """They are those of the catalog in the moment of the request."""
+        around = Around()
+        await around.invoker().stream(REQUEST)
+        around.reserve(1)
+        with pytest.raises(LambdaError, match="Rate Exceeded"):
+            await around.invoker().stream(REQUEST)
+        around.reserve(2)
+        await around.invoker().stream(REQUEST)
 
 
 class TestTraceHeader:

@@ -77,6 +77,17 @@ def test_functions_are_told_by_the_variables_of_sdks() -> None:
     }
 
 
+def test_berth_is_sts_where_nobody_else_is() -> None:
+    """Its credentials mean nothing to AWS's STS; who names another one knows more of it."""
+    own = "http://172.18.0.1:5"
+    assert function_variables(parse("s3=http://minio:9000"), "h", own) == {
+        "AWS_ENDPOINT_URL_LAMBDA": own,
+        "AWS_ENDPOINT_URL_S3": "http://minio:9000",
+        "AWS_ENDPOINT_URL_STS": own,
+    }
+    assert function_variables(parse("sts=http://iam:9"), "h", own)["AWS_ENDPOINT_URL_STS"] == "http://iam:9"
+
+
 def test_functions_that_may_not_call_are_told_nothing_of_berth() -> None:
     """Without a door and without endpoints there are no variables."""
     assert function_variables(None, "h", None) == {}
@@ -85,7 +96,7 @@ def test_functions_that_may_not_call_are_told_nothing_of_berth() -> None:
 def test_another_lambda_is_taken_where_it_is_named() -> None:
     """Whoever names one for functions has a reason."""
     found = function_variables(parse("lambda=http://other:1"), "h", "http://h:5")
-    assert found == {"AWS_ENDPOINT_URL_LAMBDA": "http://other:1"}
+    assert found == {"AWS_ENDPOINT_URL_LAMBDA": "http://other:1", "AWS_ENDPOINT_URL_STS": "http://h:5"}
 
 
 @pytest.mark.parametrize("service", [*IDS, "s3", "sqs", "sns", "dynamodb", "kinesis", "sts", "kms", "ssm"])

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from rapid.extension_variables import extension_variables
 from runtime.model import LATEST, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
 from runtime.spawners.base import Layout
-from runtime.variables import Credentials, extension_variables, log_fd, log_group, runtime_variables
+from runtime.variables import Credentials, log_fd, log_group, runtime_variables
 
 LAYOUT = Layout()
 
@@ -124,22 +125,65 @@ def test_a_node_function(runtime: str) -> None:
     assert variables(function(runtime=runtime, environment={"NODE_PATH": "/mine"}))["NODE_PATH"] == "/mine"
 
 
-@pytest.mark.parametrize("runtime", ["provided", "provided.al2023", None])
-def test_no_execution_env(runtime: str | None) -> None:
+@pytest.mark.parametrize("runtime", ["provided", "provided.al2023"])
+def test_no_execution_env(runtime: str) -> None:
     """Functions that bring their own runtime see no name of one."""
-    seen = variables(function(runtime=runtime, handler=None))
+    seen = variables(function(runtime=runtime))
     assert "AWS_EXECUTION_ENV" not in seen
     assert not {"LC_CTYPE", "PYTHONPATH", "NODE_PATH"} & seen.keys()
     assert "_LAMBDA_TELEMETRY_LOG_FD" not in seen
-    assert seen["_HANDLER"] == ""
+    assert seen["_HANDLER"] == "app.handler"
+
+
+def of_image(image: dict[str, str], **config: Any) -> dict[str, str]:
+    """What a function sees that is an image which sets these variables."""
+    return variables(function(runtime=None, handler=None, package_type="Image", **config), image=image)
+
+
+def test_an_image_keeps_its_variables() -> None:
+    """An image's variables are there, before those that the platform merely suggests."""
+    seen = of_image({"PATH": "/app/bin", "TZ": "Europe/Berlin", "GREETING": "hello"})
+    assert (seen["PATH"], seen["TZ"], seen["GREETING"]) == ("/app/bin", "Europe/Berlin", "hello")
+    assert seen["AWS_XRAY_CONTEXT_MISSING"] == "LOG_ERROR"
+
+
+def test_an_image_gets_no_places_of_runtimes() -> None:
+    """The platform has nothing of its own inside an image: no search paths, no locale, no handler, no runtime's name."""
+    seen = of_image({})
+    assert seen["PATH"] == "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    absent = {
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "NODE_PATH",
+        "LANG",
+        "LC_CTYPE",
+        "_HANDLER",
+        "AWS_EXECUTION_ENV",
+    }
+    assert not absent & seen.keys()
+
+
+def test_what_an_image_cannot_change() -> None:
+    """The customer's variables win over the image's, and Lambda's reserved names over both."""
+    image = {
+        "GREETING": "image",
+        "AWS_LAMBDA_RUNTIME_API": "mine:1",
+        "AWS_ACCESS_KEY_ID": "mine",
+        "AWS_REGION": "mine",
+    }
+    seen = of_image(image, environment={"GREETING": "customer"})
+    assert seen["GREETING"] == "customer"
+    assert seen["AWS_LAMBDA_RUNTIME_API"] == "169.254.100.1:9001"
+    assert seen["AWS_ACCESS_KEY_ID"] == "ASIA0"
+    assert seen["AWS_REGION"] == "eu-central-1"
 
 
 @pytest.mark.parametrize(
     ("runtime", "number"),
-    [("python3.11", 62), ("nodejs20.x", 62), ("java21", None), ("provided.al2023", None), (None, None)],
+    [("python3.11", 62), ("nodejs20.x", 62), ("java21", None), ("provided.al2023", None), (None, 62)],
 )
 def test_log_descriptor(runtime: str | None, number: int | None) -> None:
-    """The runtimes whose clients frame log events have a descriptor for them; extensions never hear of it."""
+    """Runtimes whose clients frame log events, as images' may, have a descriptor for it; extensions never hear of it."""
     version = function(runtime=runtime)
     assert log_fd(version) == number
     assert variables(version).get("_LAMBDA_TELEMETRY_LOG_FD") == (str(number) if number else None)

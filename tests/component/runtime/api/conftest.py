@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import random
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +23,16 @@ from botocore.exceptions import ClientError
 from rapid.exchange import Ticket
 from rapid.invocation import Outcome
 from rapid.records import Report
+from rapid.streamed import Streamed
 from rapid.streams import Stream
+from runtime.admission import Admission
 from runtime.api.server import Api, build_api
 from runtime.errors import PreparationFailed
 from runtime.fleet import Fleet
 from runtime.invoker import Invoker, InvokeRequest, InvokeResult
 from runtime.model import FunctionVersion, Scope
 from runtime.store import Store
-from runtime.streamed import Streamed
+from tests.helpers.provisions import Provisions, concurrency
 
 T = TypeVar("T")
 ROLE = "arn:aws:iam::123456789012:role/lambda-role"
@@ -54,12 +57,15 @@ class EchoInvoker:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     script: Script | None = None
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    draw: Callable[[], float] = random.random
+    """Decides for weighted aliases."""
 
     def __post_init__(self) -> None:
         self.finish.set()
 
     def check(self, request: InvokeRequest) -> FunctionVersion:
-        return Invoker(lambda: self.store.catalog, cast("Fleet", None)).check(request)
+        nobody = cast("Fleet", None), cast("Admission", None)
+        return Invoker(lambda: self.store.catalog, *nobody, draw=self.draw).check(request)
 
     async def invoke(self, request: InvokeRequest) -> InvokeResult:
         version = self.check(request)
@@ -132,6 +138,7 @@ class Door:
     invoker: EchoInvoker
     readiness: Preparations
     retired: list[tuple[Scope, str]]
+    provisions: Provisions
     url: str
     threads: ThreadPoolExecutor
 
@@ -229,16 +236,18 @@ def zip_of() -> Callable[..., bytes]:
 
 
 @asynccontextmanager
-async def serving(data_dir: Path, **options: Any) -> AsyncIterator[Door]:
+async def serving(data_dir: Path, *, account_concurrency: int = 1000, **options: Any) -> AsyncIterator[Door]:
     """A store with a door on a free port; may be entered again on the same directory."""
     store = await Store.open(data_dir)
     invoker, readiness = EchoInvoker(store), Preparations()
     retired: list[tuple[Scope, str]] = []
+    provisions = Provisions()
     api = build_api(
         store=store,
         invoker=invoker,
         readiness=readiness,
         retired=lambda scope, name: retired.append((scope, name)),
+        **concurrency(store, account_concurrency, provisions),
         account_id="123456789012",
         region="us-east-1",
         extra={"/health": healthy},
@@ -249,7 +258,7 @@ async def serving(data_dir: Path, **options: Any) -> AsyncIterator[Door]:
     port = listener.sockets[0].getsockname()[1]
     threads = ThreadPoolExecutor(16)
     try:
-        yield Door(api, store, invoker, readiness, retired, f"http://127.0.0.1:{port}", threads)
+        yield Door(api, store, invoker, readiness, retired, provisions, f"http://127.0.0.1:{port}", threads)
     finally:
         threads.shutdown(wait=False)
         listener.close()

@@ -94,6 +94,49 @@ async def test_enforced_signatures(door: Any) -> None:
     assert got["CodeSha256"] == created["CodeSha256"]
 
 
+async def test_a_function_created_with_a_configuration(door: Any) -> None:
+    """It uses it from the beginning, where unsigned code is only warned of."""
+    arn = await configured(door)
+    await door.created(CodeSigningConfigArn=arn)
+    used = await door.call("get_function_code_signing_config", FunctionName="f")
+    assert (used["CodeSigningConfigArn"], used["FunctionName"]) == (arn, "f")
+    listed = await door.call("list_functions_by_code_signing_config", CodeSigningConfigArn=arn)
+    assert listed["FunctionArns"] == [FUNCTION]
+    assert (await door.refused("delete_code_signing_config", CodeSigningConfigArn=arn))[0] == 409
+
+
+async def test_a_function_that_may_not_be_created_unsigned(door: Any) -> None:
+    """One whose configuration enforces signatures, is not there, or is to go with an image: there is no function then."""
+    enforce = {"UntrustedArtifactOnDeployment": "Enforce"}
+    arn = await configured(door, CodeSigningPolicies=enforce)
+    with pytest.raises(ClientError) as error:
+        await door.create(CodeSigningConfigArn=arn)
+    assert error.value.response["Error"]["Code"] == "CodeVerificationFailedException"
+    with pytest.raises(ClientError) as error:
+        await door.create(CodeSigningConfigArn=NOWHERE)
+    assert error.value.response["Error"]["Code"] == "CodeSigningConfigNotFoundException"
+    with pytest.raises(ClientError) as error:
+        await door.create(CodeSigningConfigArn=arn, PackageType="Image", Code={"ImageUri": "any"})
+    assert error.value.response["Error"]["Code"] == INVALID
+    assert (await door.refused("get_function", FunctionName="f"))[0] == 404
+
+
+async def test_layers_where_signatures_are_enforced(door: Any, zip_of: Any) -> None:
+    """Layers are unsigned too: none is added; those that are there stay or go."""
+    arns = []
+    for _ in range(2):
+        made = await door.call("publish_layer_version", LayerName="l", Content={"ZipFile": zip_of()})
+        arns.append(made["LayerVersionArn"])
+    await door.created(Layers=arns[:1])
+    arn = await configured(door, CodeSigningPolicies={"UntrustedArtifactOnDeployment": "Enforce"})
+    await door.call("put_function_code_signing_config", FunctionName="f", CodeSigningConfigArn=arn)
+    refused = await door.refused("update_function_configuration", FunctionName="f", Layers=arns[1:])
+    assert refused[:2] == (400, "CodeVerificationFailedException")
+    for layers in (arns[:1], []):
+        await door.call("update_function_configuration", FunctionName="f", Layers=layers)
+        await door.wait("function_updated_v2")
+
+
 async def test_code_signing_refusals(door: Any) -> None:
     """What is missing is missing; AWS leaves out `Type` for the configuration itself."""
     await door.created()

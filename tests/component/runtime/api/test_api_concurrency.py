@@ -3,11 +3,16 @@
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from runtime.core.provisioning import Progress, Status
+from runtime.model import Scope
+
+SCOPE = Scope("123456789012", "us-east-1")
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
 INVALID, MISSING = "InvalidParameterValueException", "ResourceNotFoundException"
 RESERVED_FLOOR = (
@@ -109,7 +114,7 @@ async def test_reserved_refusals(door: Any) -> None:
 
 
 async def test_life_of_provisioned_concurrency(door: Any) -> None:
-    """Kept for a version, shown, listed and deleted; the status says that nothing is initialised."""
+    """Put for a version, shown with how far its environments have come, listed and deleted."""
     await door.published(2)
     put = await provision(door, 5)
     assert put.pop("ResponseMetadata")["HTTPStatusCode"] == 202
@@ -118,24 +123,35 @@ async def test_life_of_provisioned_concurrency(door: Any) -> None:
         "RequestedProvisionedConcurrentExecutions": 5,
         "AllocatedProvisionedConcurrentExecutions": 0,
         "AvailableProvisionedConcurrentExecutions": 0,
-        "Status": "FAILED",
-        "StatusReason": "Berth does not initialise environments ahead of invocations yet.",
+        "Status": "IN_PROGRESS",
     }
+    assert door.provisions.changes == [(SCOPE, "f")]
     got = await door.call("get_provisioned_concurrency_config", FunctionName="f:1", Qualifier="1")
     assert put.items() <= got.items()
+    door.provisions.made["1"] = Progress(4, Status.FAILED, "FUNCTION_ERROR_INIT_FAILURE")
+    got = await door.call("get_provisioned_concurrency_config", FunctionName="f", Qualifier="1")
+    assert got["AllocatedProvisionedConcurrentExecutions"] == 4
+    assert got["AvailableProvisionedConcurrentExecutions"] == 4
+    assert (got["Status"], got["StatusReason"]) == ("FAILED", "FUNCTION_ERROR_INIT_FAILURE")
+    again = await provision(door, 5)
+    assert (again["Status"], again["AvailableProvisionedConcurrentExecutions"]) == ("IN_PROGRESS", 0)
+    door.provisions.made["1"] = Progress(5, Status.READY)
     await provision(door, 7, "2")
     listed = await door.call("list_provisioned_concurrency_configs", FunctionName="f", MaxItems=1)
     (first,) = listed["ProvisionedConcurrencyConfigs"]
     assert (first["FunctionArn"], first["RequestedProvisionedConcurrentExecutions"]) == (f"{ARN}:1", 5)
+    assert (first["Status"], first["AvailableProvisionedConcurrentExecutions"]) == ("READY", 5)
     rest = await door.call(
         "list_provisioned_concurrency_configs", FunctionName="f", Marker=listed["NextMarker"]
     )
     (second,) = rest["ProvisionedConcurrencyConfigs"]
     assert (second["FunctionArn"], "NextMarker" in rest) == (f"{ARN}:2", False)
     assert await unreserved(door) == 988
+    door.provisions.changes.clear()
     for _ in range(2):
         deleted = await door.call("delete_provisioned_concurrency_config", FunctionName="f", Qualifier="1")
         assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert door.provisions.changes == [(SCOPE, "f")]
     refused = await door.refused("get_provisioned_concurrency_config", FunctionName="f", Qualifier="1")
     none = "No Provisioned Concurrency Config found for this function"
     assert refused == (404, "ProvisionedConcurrencyConfigNotFoundException", none)
@@ -214,6 +230,52 @@ async def test_provisioned_aliases(door: Any) -> None:
     assert await unreserved(door) == 1000
 
 
+async def test_moved_aliases(door: Any) -> None:
+    """An alias with provisioned concurrency leads to no version that has its own, and not to `$LATEST`."""
+    await door.published(3)
+    await door.alias("live", "1")
+    await provision(door, 3, "live")
+    await provision(door, 1, "2")
+    update = {"FunctionName": "f", "Name": "live"}
+    taken = (
+        409,
+        "ResourceConflictException",
+        "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version",
+    )
+    weights = {"RoutingConfig": {"AdditionalVersionWeights": {"2": 0.1}}}
+    assert await door.refused("update_alias", **update, FunctionVersion="2") == taken
+    assert await door.refused("update_alias", **update, **weights) == taken
+    unpublished = "Provisioned Concurrency Configs cannot be applied to unpublished function versions."
+    assert await door.refused("update_alias", **update, FunctionVersion="$LATEST") == (
+        400,
+        INVALID,
+        unpublished,
+    )
+    door.retired.clear()
+    await door.call("update_alias", **update, FunctionVersion="3")
+    assert door.retired == [(SCOPE, "f")]
+    await door.call("delete_provisioned_concurrency_config", FunctionName="f", Qualifier="live")
+    await door.call("update_alias", **update, FunctionVersion="2")
+
+
+async def test_small_account(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """An account with less than the minimum keeps all of it, as a new one on AWS: only nothing can be reserved."""
+    async with serve(tmp_path / "data", account_concurrency=50) as door:
+        await door.published()
+        limits = (await door.call("get_account_settings"))["AccountLimit"]
+        assert (limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]) == (50, 50)
+        await reserve(door, 0)
+        floor = RESERVED_FLOOR.replace("[100]", "[50]")
+        refused = await door.refused(
+            "put_function_concurrency", FunctionName="f", ReservedConcurrentExecutions=1
+        )
+        assert refused == (400, INVALID, floor)
+        await door.call("delete_function_concurrency", FunctionName="f")
+        floor = PROVISIONED_FLOOR.replace("[100]", "[50]")
+        params = {"FunctionName": "f", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1}
+        assert await door.refused("put_provisioned_concurrency_config", **params) == (400, INVALID, floor)
+
+
 async def test_provisioned_refusals(door: Any) -> None:
     """Never for `$LATEST`; the version or alias must be there."""
     await door.published()
@@ -236,11 +298,6 @@ async def test_provisioned_refusals(door: Any) -> None:
             assert await door.refused(operation, **params) == expected
     zero = {"FunctionName": "f", "Qualifier": "1", "ProvisionedConcurrentExecutions": 0}
     assert (await door.refused("put_provisioned_concurrency_config", **zero))[1] == "ValidationException"
-    status, _, body = await door.raw(
-        "PUT", "/2019-09-30/functions/f:1/provisioned-concurrency", json.dumps(put).encode()
-    )
-    assert status == 400
-    assert b"Value null at 'qualifier'" in body
     refused = await door.refused("list_provisioned_concurrency_configs", FunctionName="fx")
     assert refused == (404, MISSING, f"Function not found: {ARN}x")
 
@@ -261,3 +318,19 @@ async def test_account_settings(door: Any, zip_of: Callable[..., bytes]) -> None
     size = (await door.call("get_function_configuration", FunctionName="f"))["CodeSize"]
     used = (await door.call("get_account_settings"))["AccountUsage"]
     assert used == {"TotalCodeSize": 2 * size + layer["Content"]["CodeSize"], "FunctionCount": 1}
+
+
+async def test_a_qualifier_in_the_name(door: Any) -> None:
+    """Whoever writes `f:live` says it all; AWS's clients want the qualifier beside it, the wire does not."""
+    await door.published()
+    await door.alias()
+    path = "/2019-09-30/functions/f:live/provisioned-concurrency"
+    status, _, body = await door.raw("PUT", path, b'{"ProvisionedConcurrentExecutions": 2}')
+    assert (status, json.loads(body)["RequestedProvisionedConcurrentExecutions"]) == (202, 2)
+    status, _, body = await door.raw("GET", path)
+    assert (status, json.loads(body)["RequestedProvisionedConcurrentExecutions"]) == (200, 2)
+    assert (await door.raw("DELETE", path))[0] == 204
+    status, _, body = await door.raw("GET", path.replace(":live", ""))
+    assert (status, "Value null at 'qualifier'" in json.loads(body)["message"]) == (400, True)
+    status, _, body = await door.raw("GET", f"{path}?Qualifier=1")
+    assert (status, "does not match" in json.loads(body)["message"]) == (400, True)

@@ -10,6 +10,10 @@ import pytest
 from runtime.cli import deploy as command
 from runtime.cli import main
 from runtime.cli.parser import make_parser
+from runtime.deploy.errors import TemplateError
+from runtime.deploy.service import Service, Unreachable
+from runtime.objects import Objects
+from tests.helpers.s3 import serving_s3
 
 TEMPLATE = """
 Parameters: {Stage: {Type: String, Default: dev}}
@@ -309,7 +313,7 @@ async def test_refusals_name_their_place(door: Any, deploy: Deploys, folder: Pat
         ":7: Resources.Greet: shop-Greet cannot run: InvalidRuntime: no image can be had"
     )
     door.readiness.failure = None
-    assert (await actions(deploy))["Greet"] == "updated"
+    assert (await actions(deploy))["Greet"] == "created"
 
 
 async def runtimes(door: Any) -> str:
@@ -321,6 +325,160 @@ async def runtimes(door: Any) -> str:
 
 
 ROLE = "arn:aws:iam::123456789012:role/x"
+
+
+BROKEN = TEMPLATE.replace("Handler: app.other}", "Runtime: cobol1}, DependsOn: Greet")
+"""The last resource cannot be deployed."""
+
+
+def changed(folder: Path, text: str) -> None:
+    """Everything about the stack is another, and its template is this."""
+    (folder / "words/python/words.py").write_text("x = 2\n")
+    (folder / "greet/app.py").write_text("x = 2\n")
+    for old, new in (("Timeout: 10", "Timeout: 20"), ("team: a", "team: b, more: c")):
+        text = text.replace(old, new)
+    (folder / "template.yaml").write_text(text)
+
+
+async def state(door: Any) -> Any:
+    """Of everything that is deployed, as the API tells it."""
+    functions = {}
+    for name in ("shop-Greet", "shop-Plain"):
+        found = await door.call("get_function", FunctionName=name)
+        told = {
+            key: value
+            for key, value in found["Configuration"].items()
+            if key not in ("LastModified", "RevisionId")
+        }
+        functions[name] = (told, found["Tags"])
+    aliases = await door.call("list_aliases", FunctionName="shop-Greet")
+    versions = await door.call("list_versions_by_function", FunctionName="shop-Greet")
+    layers = await door.call("list_layer_versions", LayerName="shop-Words")
+    return (
+        functions,
+        [(each["Name"], each["FunctionVersion"]) for each in aliases["Aliases"]],
+        [each["Version"] for each in versions["Versions"]],
+        [each["Version"] for each in layers["LayerVersions"]],
+    )
+
+
+async def test_a_run_that_fails_is_taken_back(door: Any, deploy: Deploys, folder: Path) -> None:
+    """
+    1. A stack is deployed; then everything about it changes, and its last resource cannot be deployed.
+    Result: each change is taken back in reverse, and everything is as it was.
+    """
+    await deploy()
+    before = await state(door)
+    changed(folder, BROKEN)
+    code, out, err = await deploy()
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert [line for line in lines if "again" in line or "back" in line or "deleting" in line] == [
+        "Plain: putting back the code of shop-Plain",
+        "Greet: pointing shop-Greet:live to version 1 again",
+        "Greet: deleting version 2 of shop-Greet",
+        "Greet: putting back the tags of shop-Greet",
+        "Greet: putting back the configuration of shop-Greet: Layers, Timeout",
+        "Greet: putting back the code of shop-Greet",
+        "Words: deleting version 2 of layer shop-Words",
+    ]
+    assert "Resources.Plain: InvalidParameterValueException" in lines[-1]
+    assert await state(door) == before
+
+
+async def test_what_a_failed_run_created_is_deleted(door: Any, deploy: Deploys, folder: Path) -> None:
+    """Functions, versions, aliases and layers."""
+    (folder / "template.yaml").write_text(BROKEN)
+    code, _, err = await deploy()
+    assert (code, "Greet: deleting alias shop-Greet:live\n" in err) == (2, True)
+    assert (await door.call("list_functions"))["Functions"] == []
+    assert (await door.call("list_layers"))["Layers"] == []
+
+
+async def test_a_failed_run_can_be_let_be(door: Any, deploy: Deploys, folder: Path) -> None:
+    """With `--no-rollback` what was done stays, and the next run goes on from there."""
+    await deploy()
+    changed(folder, BROKEN)
+    code, _, err = await deploy("--no-rollback")
+    assert (code, "back" in err) == (2, False)
+    told = await door.call("get_function_configuration", FunctionName="shop-Greet", Qualifier="live")
+    assert (told["Timeout"], told["Version"]) == (20, "2")
+    changed(folder, TEMPLATE)
+    assert await actions(deploy) == {"Words": "unchanged", "Greet": "unchanged", "Plain": "updated"}
+
+
+async def test_what_cannot_be_taken_back_is_told(
+    door: Any, deploy: Deploys, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the rest is taken back nevertheless."""
+
+    def download(self: Service, url: str) -> bytes:
+        raise TemplateError("it is gone")
+
+    await deploy()
+    monkeypatch.setattr(Service, "download", download)
+    changed(folder, BROKEN)
+    _, _, err = await deploy()
+    assert "Greet: putting back the code of shop-Greet failed: it is gone\n" in err
+    told = await door.call("get_function_configuration", FunctionName="shop-Greet")
+    assert told["Timeout"] == 10
+    assert len((await door.call("list_layer_versions", LayerName="shop-Words"))["LayerVersions"]) == 1
+
+
+async def test_nothing_is_taken_back_where_nobody_answers(
+    deploy: Deploys, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays is told."""
+    await deploy()
+    changed(folder, TEMPLATE)
+    call = Service.call
+
+    def gone(self: Service, operation: str, /, **members: Any) -> dict[str, Any]:
+        if operation == "publish_version":
+            monkeypatch.setattr(Service, "call", gone_for_good)
+        return call(self, operation, **members)
+
+    def gone_for_good(self: Service, operation: str, /, **members: Any) -> dict[str, Any]:
+        raise Unreachable("no answer")
+
+    monkeypatch.setattr(Service, "call", gone)
+    code, _, err = await deploy()
+    assert code == 2
+    assert "Greet: not done: putting back the code of shop-Greet\n" in err
+    assert "Words: not done: deleting version 2 of layer shop-Words\n" in err
+
+
+STORED = """
+Resources:
+  Words: {Type: AWS::Serverless::LayerVersion, Properties: {ContentUri: s3://code/words.zip}}
+  F:
+    Type: AWS::Lambda::Function
+    Properties:
+      {Runtime: python3.11, Handler: app.handler, Role: "arn:aws:iam::123456789012:role/x", Layers: [!Ref Words],
+       Code: {S3Bucket: code, S3Key: app.zip}}
+"""
+
+
+async def test_packages_in_s3(door: Any, deploy: Deploys, folder: Path, zip_of: Callable[..., bytes]) -> None:
+    """Berth reads them, to compare too: what holds the same is not deployed again."""
+    async with serving_s3() as s3:
+        object.__setattr__(door.api._services, "objects", Objects(s3.url, "us-east-1"))
+        for name in ("words.zip", "app.zip"):
+            s3.put("code", name, zip_of(app=name))
+        (folder / "template.yaml").write_text(STORED)
+        assert await actions(deploy, "--dry-run") == {"Words": "published", "F": "created"}
+        assert await actions(deploy) == {"Words": "published", "F": "created"}
+        assert await actions(deploy) == {"Words": "unchanged", "F": "unchanged"}
+        listed = await door.call("list_layer_versions", LayerName="shop-Words")
+        assert [each["Version"] for each in listed["LayerVersions"]] == [1]
+        s3.put("code", "app.zip", zip_of(app="other"))
+        assert (await actions(deploy, "--dry-run"))["F"] == "updated"
+        assert await actions(deploy) == {"Words": "unchanged", "F": "updated"}
+        s3.put("code", "words.zip", zip_of(app="other"))
+        assert await actions(deploy) == {"Words": "published", "F": "updated"}
+        (folder / "template.yaml").write_text(STORED.replace("app.zip", "none.zip"))
+        _, _, err = await deploy()
+        assert "Resources.F: InvalidParameterValueException: Error occurred while GetObject." in err
 
 
 async def test_stacks_do_not_share_functions(deploy: Deploys, folder: Path) -> None:

@@ -237,7 +237,11 @@ def _params(door: Any, **changes: Any) -> dict[str, Any]:
         ),
         (
             {"PackageType": "Image", "Code": {"ImageUri": "i"}},
-            "Berth does not implement container images (ImageUri) yet.",
+            "Please don't provide Handler or Runtime or Layer when the intended function PackageType is Image.",
+        ),
+        (
+            {"ImageConfig": {"Command": ["app.handler"]}},
+            "Please don't provide ImageConfig when the intended function PackageType is Zip.",
         ),
         (
             {"Code": {"ImageUri": "i"}},

@@ -77,7 +77,6 @@ async def test_dry_run(door: Any) -> None:
     ("params", "what"),
     [
         ({"InvocationType": "Event"}, "asynchronous invocation (InvocationType Event)"),
-        ({"TenantId": "t"}, "tenant isolation (TenantId)"),
         ({"DurableExecutionName": "d"}, "durable functions (DurableExecutionName)"),
     ],
 )
@@ -143,6 +142,10 @@ async def test_qualified_by_name_or_query(door: Any) -> None:
     assert [request.qualifier for request in door.invoker.requests] == ["$LATEST"] * 2
     assert {request.function for request in door.invoker.requests} == {"f"}
     assert (await door.refused("invoke", FunctionName="f:1", Qualifier="2"))[0] == 400
+    foreign = ARN.replace("123456789012", "210987654321")
+    assert (await door.refused("invoke", FunctionName=foreign))[:2] == (403, "AccessDeniedException")
+    elsewhere = ARN.replace("us-east-1", "eu-west-1")
+    assert (await door.refused("invoke", FunctionName=elsewhere))[:2] == (404, "ResourceNotFoundException")
 
 
 async def test_body_limit(door: Any) -> None:

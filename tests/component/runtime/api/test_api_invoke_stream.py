@@ -272,7 +272,7 @@ async def test_a_fault_of_ours(
     """In mid-stream it cannot be told but by hanging up; the log has the reason."""
     await door.created()
     door.invoker.script = writes(b"a")
-    monkeypatch.setattr("runtime.streamed.Streamed.end", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("rapid.streamed.Streamed.end", lambda *_, **__: 1 / 0)
     client = await Raw.invoke(door)
     await client.head()
     assert await client.payload() == b"a"

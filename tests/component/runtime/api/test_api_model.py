@@ -4,78 +4,41 @@ The least valid input gets an answer that the operation's clients know; each sin
 ValidationException that names the member.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore import xform_name
 from botocore.exceptions import ClientError
 from botocore.model import Shape
-from botocore.session import Session
 
 from runtime.api.server import IMPLEMENTED, refusal
-from runtime.api.validation import CHECKED_ELSEWHERE, OVERRIDES, constraints
+from runtime.api.validation import CHECKED_ELSEWHERE, constraints
+from tests.helpers.model_inputs import SERVICE, Params, bounds, least_input, valid
 
-SERVICE = Session().get_service_model("lambda")
-"""As clients know it: without what Berth adds."""
-FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
-VALID = {
-    # By shape: texts that satisfy its pattern.
-    "Alias": "live",
-    "Arn": "arn:aws:sqs:us-east-1:123456789012:queue",
-    "CapacityProviderArn": "arn:aws:lambda:us-east-1:123456789012:capacity-provider:p",
-    "CodeSigningConfigArn": "arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-00000000000000000",
-    "DurableExecutionArn": f"{FUNCTION}:1/durable-execution/name/id",
-    "LayerPermissionAllowedAction": "lambda:GetLayerVersion",
-    "LayerPermissionAllowedPrincipal": "123456789012",
-    "LayerVersionArn": "arn:aws:lambda:us-east-1:123456789012:layer:l:1",
-    "Action": "lambda:InvokeFunction",
-    "OrganizationId": "o-1234567890",
-    "PolicyResourceArn": FUNCTION,
-    "PrincipalOrgID": "o-1234567890",
-    "RoleArn": "arn:aws:iam::123456789012:role/r",
-    "SourceOwner": "123456789012",
-    "TaggableResource": FUNCTION,
-    "UUIDString": "12345678-1234-1234-1234-123456789012",
-}
 FRONT_DOOR = {"ValidationException", "AccessDeniedException", "RequestEntityTooLargeException"}
 """Codes that any operation may answer with although it does not model them."""
-Params = dict[str, Any]
-
-
-def bounds(shape: Shape) -> Mapping[str, Any]:
-    return {**shape.metadata, **OVERRIDES.get(shape.name, {})}
-
-
-def valid(shape: Shape) -> Any:
-    """The least value that satisfies the model."""
-    kind, least = shape.type_name, bounds(shape).get("min", 0)
-    if kind == "structure":
-        return {name: valid(shape.members[name]) for name in shape.required_members}
-    if kind == "list":
-        return [valid(shape.member)] * least
-    if kind == "map":
-        return {valid(shape.key): valid(shape.value)} if least else {}
-    if kind == "string":
-        return VALID.get(shape.name) or (shape.enum[0] if shape.enum else "1" * max(1, least))
-    if kind == "blob":
-        return b"{}"
-    return {"boolean": False, "timestamp": 1}.get(kind, max(least, 1))
 
 
 def violations(shape: Shape) -> Iterator[Any]:
     """Values that violate one constraint of the shape each, as far as they can be sent."""
     limits, kind = bounds(shape), shape.type_name
     most, least = limits.get("max"), limits.get("min", 0)
-    if kind in {"integer", "long"}:
+    if kind in {"integer", "long", "double", "float"}:
         yield from ([] if most is None else [most + 1]) + ([least - 1] if "min" in limits else [])
-    elif kind == "list" and most is not None:
-        yield [valid(shape.member)] * (most + 1)
+    elif kind == "list":
+        yield from [] if most is None else [[valid(shape.member)] * (most + 1)]
+        yield from [[]] if least and not shape.serialization.get("location") else []
+    elif kind == "map":
+        yield from [] if most is None else [{f"k{each}": valid(shape.value) for each in range(most + 1)}]
+        yield from [{}] if least else []
     elif kind == "string":
         if shape.enum:
             yield "NO SUCH VALUE"
         elif most is not None and most <= 10_000:
             yield "a" * (most + 1)
+        if least and not shape.serialization.get("location"):
+            yield ""
         if any(not constraint.holds("\n?") for constraint in constraints(shape)):
             yield "\n?"
 
@@ -100,6 +63,8 @@ def nested(member: Shape, place: str) -> Iterator[tuple[str, Any]]:
         yield from cases(member, f"{place}.")
     elif member.type_name == "map" and member.key.type_name == "string":
         yield from ((place, {key: valid(member.value)}) for key in violations(member.key))
+        if member.value.type_name in {"string", "double", "float", "integer"}:
+            yield from ((place, {valid(member.key): value}) for value in violations(member.value))
     elif member.type_name == "list" and member.member.type_name == "structure":
         yield from ((inner, [item]) for inner, item in cases(member.member, f"{place}.1.member."))
     elif member.type_name == "list":
@@ -127,15 +92,6 @@ def answer(client: Any, name: str, params: Params) -> tuple[int, str, str]:
         if hasattr(member, "close"):  # a stream, which holds its connection
             member.close()
     return response["ResponseMetadata"]["HTTPStatusCode"], "", ""
-
-
-def least_input(name: str) -> Params:
-    """An empty list cannot travel in a query string, so one there has an item."""
-    shape = SERVICE.operation_model(name).input_shape
-    params: Params = {} if shape is None else valid(shape)
-    return {
-        key: value if value != [] else [valid(shape.members[key].member)] for key, value in params.items()
-    }
 
 
 @pytest.mark.parametrize("name", sorted(SERVICE.operation_names))

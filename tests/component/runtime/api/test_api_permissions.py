@@ -248,7 +248,7 @@ async def test_policy_revisions(door: Any, qualifier: str) -> None:
     others = {each: await revision(door, each) for each in {"", "1", "live"} - {qualifier}}
     text = (
         "The Revision Id provided does not match the latest Revision Id. "
-        "Call the GetFunction/GetAlias API to retrieve the latest Revision Id"
+        "Call the GetPolicy API to retrieve the latest Revision Id"
     )
     stale = (412, "PreconditionFailedException", text)
     assert await door.refused("add_permission", FunctionName=name, RevisionId="r", **S3) == stale

@@ -9,6 +9,7 @@ import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -156,6 +157,38 @@ async def test_other_sts_actions(door: Any) -> None:
     client = door.client("sts")
     with pytest.raises(client.exceptions.ClientError, match="InvalidAction"):
         await door.aside(client.get_session_token)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "params", "code"),
+    [
+        ("cloudwatch", "list_metrics", {}, "UnknownOperationException"),
+        ("logs", "describe_log_groups", {}, "UnknownOperationException"),
+        ("iam", "list_roles", {}, "InvalidAction"),
+        ("s3", "list_buckets", {}, "NotImplemented"),
+        ("s3", "get_object", {"Bucket": "b", "Key": "2015-03-31/functions"}, "NotImplemented"),
+        ("scheduler", "list_schedules", {}, "UnknownOperationException"),
+    ],
+)
+async def test_other_services(
+    door: Any, service: str, operation: str, params: dict[str, str], code: str
+) -> None:
+    """Each client reads the refusal in its own protocol: which service it is, and where to say where that is."""
+    client = door.client(service)
+    with pytest.raises(ClientError) as error:
+        await door.aside(getattr(client, operation), **params)
+    found = error.value.response["Error"]
+    assert found["Code"] == code
+    assert found["Message"].startswith(
+        f"Berth answers for Lambda and STS, not for {service}: set AWS_ENDPOINT_URL_"
+    )
+
+
+async def test_a_service_without_a_proper_name(door: Any) -> None:
+    """What a credential scope says is not repeated as it comes."""
+    signed = "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/<b>/aws4_request"
+    _, _, body = await door.raw("POST", "/", b"{}", Authorization=signed)
+    assert json.loads(body)["message"] == "Berth answers for Lambda and STS only."
 
 
 async def test_large_packages(door: Any, zip_of: Any) -> None:

@@ -132,6 +132,13 @@ def test_ps_shows_environments_and_functions_without(run: Any, berth: Any) -> No
     ]
 
 
+def test_ps_names_tenants(run: Any, berth: Any) -> None:
+    """Environments that serve one tenant only say whom."""
+    environments = [environment("f"), environment("f", tenant="A b")]
+    berth.answer("/_berth/ps", {"environments": environments, "functions": []})
+    assert [line.partition("$")[0].strip() for line in run("ps")[1].splitlines()[1:]] == ["f", "f [A b]"]
+
+
 def test_ps_names_regions_where_there_are_several(run: Any, berth: Any) -> None:
     """Functions of one name in two regions are told apart."""
     functions = [function("f"), function("f", region="eu-west-1")]
@@ -184,8 +191,11 @@ def test_invoke_prints_payload_and_log_apart(run: Any, berth: Any) -> None:
         b'{"a": 1}',
     )
     assert asked.headers["X-Amz-Log-Type"] == "Tail"
+    assert "X-Amz-Tenant-Id" not in asked.headers
     assert run("invoke", "hello", "--no-tail") == (0, '{"ok": true}\n', "")
     assert berth.asked[1].body == b""
+    run("invoke", "hello", "--tenant-id", "blue")
+    assert berth.asked[2].headers["X-Amz-Tenant-Id"] == "blue"
 
 
 def test_invoke_tells_that_the_function_failed(run: Any, berth: Any) -> None:

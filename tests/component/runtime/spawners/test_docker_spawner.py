@@ -10,7 +10,7 @@ import pytest
 
 from runtime.spawners import deaths as deaths_module
 from runtime.spawners import docker as module
-from runtime.spawners.base import Delivery, SandboxDeath, SandboxHandle, SandboxSpec
+from runtime.spawners.base import Delivery, ForeignImage, SandboxDeath, SandboxHandle, SandboxSpec
 from runtime.spawners.docker import DockerSpawner
 from runtime.spawners.engine import Engine, EngineError
 from runtime.spawners.owners import mark
@@ -215,6 +215,29 @@ async def test_a_refused_option_is_left_out_with_one_warning(
         assert "Ulimits" not in host
         assert host["ReadonlyRootfs"] is True
     assert len(leftovers(fake_engine)) == 3
+
+
+async def test_an_option_that_is_refused_for_a_foreign_image(
+    spawner: DockerSpawner, fake_engine: Any, tmp_path: Path
+) -> None:
+    """Which option it is can be found out although nothing is known to be in the image."""
+    await spawner.prepare()
+    fake_engine.refused_members = {"Ulimits"}
+    await spawner.launch(replace(SPEC, foreign=ForeignImage(agent=tmp_path)))
+    [container] = fake_engine.containers.values()
+    assert "Ulimits" not in container["Config"]["HostConfig"]
+    assert "PidsLimit" in container["Config"]["HostConfig"]
+
+
+async def test_a_foreign_image_that_does_not_start(
+    spawner: DockerSpawner, fake_engine: Any, tmp_path: Path
+) -> None:
+    """The engine's words are explained: what we mount there may be in the way of what the image has."""
+    await spawner.prepare()
+    fake_engine.refused_members = {"Mounts"}
+    with pytest.raises(EngineError, match=r"/var/rapid and /tmp.*a directory or nothing.*OCI runtime"):
+        await spawner.launch(replace(SPEC, foreign=ForeignImage(agent=tmp_path)))
+    assert leftovers(fake_engine) == []
 
 
 async def test_a_refusal_that_is_no_option_s_stays_an_error(spawner: DockerSpawner, fake_engine: Any) -> None:

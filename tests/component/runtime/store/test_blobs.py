@@ -1,7 +1,6 @@
 import asyncio
 import errno
 import hashlib
-import io
 import os
 from pathlib import Path
 
@@ -28,12 +27,6 @@ async def test_put(store: BlobStore, size: int) -> None:
     digest = await store.put(content(size))
     assert digest == hashlib.sha256(content(size)).hexdigest()
     assert store.path(digest).read_bytes() == content(size)
-
-
-async def test_put_stream(store: BlobStore) -> None:
-    """What an open file yields is stored like bytes."""
-    data = content(3_000_000)
-    assert await store.put_stream(io.BytesIO(data)) == await store.put(data)
 
 
 async def test_the_same_content_at_once(store: BlobStore, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Functions' variables at rest: the key's file, and what lies in the database's."""
 
 import base64
+import errno
 import logging
 import os
+import re
 import signal
 import sqlite3
 import stat
@@ -19,7 +21,7 @@ import runtime
 from runtime.model import Alias, FunctionVersion, Scope
 from runtime.store import Store
 from runtime.store.errors import KeyRefused, RecordUnreadable
-from runtime.store.vault import KEY_NAME, Vault
+from runtime.store.vault import KEY_NAME, Vault, make_next_key, next_key
 
 VALUE = "correct horse battery staple"
 NAME = "PASS_PHRASE_OF_THE_TEST"
@@ -281,14 +283,95 @@ calls = 0
 
 def counting(document, vault=None):
     global calls
-    calls += vault is None
-    if calls == 2:
+    calls += 1
+    if calls == 4:  # two have been read, and one rewritten
         killed()
     return original(document, vault)
 
 store.codec.decode_function = counting
 asyncio.run(Store.open(Path(sys.argv[1])))
 """
+
+
+def marks(data_dir: Path) -> set[bytes]:
+    """The marks of the keys that values in the database are sealed with."""
+    return set(re.findall(rb"sealed:1:([0-9a-f]{8}):", on_disk(data_dir)))
+
+
+async def test_the_key_is_changed(data_dir: Path, scope: Scope, function: Any) -> None:
+    """
+    1. A function and an alias with variables are stored; a next key is laid beside the one in use; the store opens.
+    Result: both are there, nothing is left of what the former key opens, and the next key has taken its place.
+    """
+    key = data_dir / "store" / KEY_NAME
+    store = await Store.open(data_dir)
+    record = with_variables(function())
+    await store.put_function(record, expected_revision=None)
+    await store.put_alias(alias_of(record), expected_revision=None)
+    await store.close()
+    former, before = key.read_bytes(), marks(data_dir)
+    make_next_key(key)
+    other = next_key(key).read_bytes()
+    make_next_key(key)
+    assert next_key(key).read_bytes() == other != former
+    store = await Store.open(data_dir)
+    assert store.catalog.function(scope, "f") == record
+    assert store.catalog.alias(scope, "f", "live") == alias_of(record)
+    assert (key.read_bytes(), next_key(key).exists()) == (other, False)
+    assert len(marks(data_dir)) == 1
+    assert not marks(data_dir) & before
+    await store.put_function(replace(record, revision_id="r2"), expected_revision="r1")
+    await store.close()
+    again = await Store.open(data_dir)
+    assert again.catalog.function(scope, "f") == replace(record, revision_id="r2")
+    await again.close()
+
+
+async def test_a_change_of_keys_that_was_interrupted_goes_on(
+    data_dir: Path, scope: Scope, function: Any
+) -> None:
+    """Where everything is sealed anew and the next key has not yet its name."""
+    key = data_dir / "store" / KEY_NAME
+    store = await Store.open(data_dir)
+    await store.put_function(with_variables(function()), expected_revision=None)
+    await store.close()
+    former = key.read_bytes()
+    make_next_key(key)
+    await (await Store.open(data_dir)).close()
+    key.rename(next_key(key))
+    key.write_bytes(former)
+    key.chmod(0o600)
+    store = await Store.open(data_dir)
+    assert store.catalog.function(scope, "f") == with_variables(function())
+    assert key.read_bytes() != former
+    assert not next_key(key).exists()
+    await store.close()
+
+
+async def test_a_key_that_cannot_take_its_place_waits(
+    data_dir: Path,
+    scope: Scope,
+    function: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A key in a place that cannot be written stays beside the former; both are looked at, and the log says so."""
+    key = data_dir / "store" / KEY_NAME
+    store = await Store.open(data_dir)
+    await store.put_function(with_variables(function()), expected_revision=None)
+    await store.close()
+    make_next_key(key)
+
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    for _ in range(2):
+        store = await Store.open(data_dir)
+        assert store.catalog.function(scope, "f") == with_variables(function())
+        assert "do that by hand" in caplog.text
+        await store.close()
+    assert next_key(key).exists()
 
 
 async def test_a_kill_while_an_old_database_is_encrypted(data_dir: Path, scope: Scope, function: Any) -> None:

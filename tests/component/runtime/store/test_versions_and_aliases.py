@@ -14,6 +14,7 @@ from runtime.store import Store
 from runtime.store.database import migrate
 from runtime.store.errors import RecordExists, RecordMissing, RecordReferenced, RevisionMismatch
 from runtime.store.statements import read_migrations
+from tests.helpers.catalogs import every_alias
 
 FunctionMaker = Callable[..., FunctionVersion]
 AliasMaker = Callable[..., Alias]
@@ -162,7 +163,7 @@ async def test_aliases_lead_somewhere(
     assert caught.value.names == ("a", "b")
     assert numbers(store, scope) == [LATEST, "1", "2"]
     await store.delete_function(scope, "f")
-    assert list(store.catalog.all_aliases()) == []
+    assert list(every_alias(store.catalog)) == []
 
 
 async def test_version_and_alias_at_once(
@@ -179,7 +180,7 @@ async def test_version_and_alias_at_once(
         outcomes = await asyncio.gather(*(writes if round_ % 2 else writes[::-1]), return_exceptions=True)
         refused = [each for each in outcomes if each is not None]
         assert [type(each) for each in refused] in ([RecordMissing], [RecordReferenced])
-    for each in store.catalog.all_aliases():
+    for each in every_alias(store.catalog):
         assert store.catalog.function(scope, "f", each.version)
 
 

@@ -385,6 +385,14 @@ class TestFailedLaunch:
         assert talk.failed(1) == [Fail(1)]
         assert talk.idle(2) == [Assign(2, 2)]
 
+    def test_another_chance(self, talk: Talk) -> None:
+        """Where the failure need not repeat itself the ticket gets another launch, so many times."""
+        talk.ask(1, "a")
+        for number in (1, 2):
+            assert talk.pool.failed(number, talk.now, chances=2) == [Launch(number + 1, "a")]
+            talk.pool.check()
+        assert talk.pool.failed(3, talk.now, chances=2) == [Fail(1)]
+
     def test_without_a_ticket(self, talk: Talk) -> None:
         """Nobody waits any more: nobody fails."""
         talk.ask(1, "a")

@@ -10,7 +10,15 @@ from runtime.deploy.documents import parse
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.plan import Plan, make_plan
 from runtime.deploy.template import Stack
-from runtime.deploy.wanted import DEFAULTS, AliasWanted, FunctionWanted, LayerWanted, Source, VersionWanted
+from runtime.deploy.wanted import (
+    DEFAULTS,
+    AliasWanted,
+    FunctionWanted,
+    LayerWanted,
+    Source,
+    StoredObject,
+    VersionWanted,
+)
 
 STACK = Stack("demo", "123456789012", "eu-central-1")
 ARN = "arn:aws:lambda:eu-central-1:123456789012"
@@ -45,6 +53,32 @@ def test_a_plain_function_has_defaults() -> None:
     assert wanted.source == Source(("Resources", "F", "Properties", "CodeUri"), "src")
     assert wanted.tags == {"berth:stack": "demo", "berth:logical-id": "F"}
     assert wanted.alias is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "properties", "version"),
+    [
+        ("Serverless::Function", "Runtime: r\n      Handler: h\n      CodeUri: s3://b/a/k.zip", None),
+        (
+            "Serverless::Function",
+            "Runtime: r\n      Handler: h\n      CodeUri: {Bucket: b, Key: a/k.zip, Version: '3'}",
+            "3",
+        ),
+        (
+            "Lambda::Function",
+            "Runtime: r\n      Handler: h\n      Code: {S3Bucket: b, S3Key: a/k.zip, S3ObjectVersion: v}",
+            "v",
+        ),
+        ("Lambda::LayerVersion", "Content: {S3Bucket: b, S3Key: a/k.zip}", None),
+        ("Serverless::LayerVersion", "ContentUri: s3://b/a/k.zip", None),
+        ("Serverless::LayerVersion", "ContentUri: {Bucket: b, Key: a/k.zip}", None),
+    ],
+)
+def test_packages_in_s3(kind: str, properties: str, version: str | None) -> None:
+    """In each form that SAM and CloudFormation have for them."""
+    text = f"Resources:\n  F:\n    Type: AWS::{kind}\n    Properties:\n      {properties}\n"
+    [source] = plan(text).sources
+    assert (source.path, source.object) == (None, StoredObject("b", "a/k.zip", version))
 
 
 @pytest.mark.parametrize(
@@ -350,8 +384,8 @@ def test_bad_templates_are_refused(template: str, words: str) -> None:
         ("Layers: a", "Layers: a list of texts"),
         ("Tracing: On", "'true' is not one of Active"),
         ("PackageType: Image", "container images are not done"),
-        ("CodeUri: s3://b/k", "CodeUri: packages come from a folder or file"),
-        ("CodeUri: {Bucket: b, Key: k}", "CodeUri: packages come from a folder or file"),
+        ("CodeUri: s3://b", "CodeUri: 's3://b' is not s3://BUCKET/KEY"),
+        ("CodeUri: {Bucket: b}", "CodeUri: Key is missing"),
         ("CodeUri: ", "CodeUri is missing"),
         ('CodeUri: "a\\0b"', "CodeUri: a path is wanted"),
         ("Handler: ", "Handler is missing"),

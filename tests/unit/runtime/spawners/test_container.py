@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.spawners.base import SandboxSpec
+from runtime.spawners.base import ForeignImage, SandboxSpec
 from runtime.spawners.container import (
     OPTIONS,
     Option,
@@ -12,6 +12,7 @@ from runtime.spawners.container import (
     cpu_shares,
     hardening,
     name_of,
+    probe,
 )
 
 SPEC = SandboxSpec(
@@ -80,6 +81,61 @@ def test_without_trees_the_agent_gets_places_to_fill() -> None:
         ("volume", "/var/task"),
         ("volume", "/opt"),
     ]
+
+
+FOREIGN = ForeignImage(agent=Path("/data/agent/0"), variables=("LD_PRELOAD", "PATH"))
+
+
+def test_an_agent_comes_into_a_foreign_image() -> None:
+    """A function's own image keeps its files: beside the agent only an empty `/tmp` is put over them."""
+    document = container(replace(SPEC, foreign=FOREIGN), AROUND)
+    assert (document["Entrypoint"], document["Cmd"]) == ([], ["/var/rapid/bin/agent"])
+    assert document["HostConfig"]["Mounts"] == [
+        {"Type": "volume", "Target": "/tmp", "VolumeOptions": {"NoCopy": True}},
+        {"Type": "bind", "Source": "/data/agent/0", "Target": "/var/rapid", "ReadOnly": True},
+    ]
+
+
+def test_an_agent_can_come_in_a_volume() -> None:
+    """Where the engine does not see our files; the image at hand adds nothing to it."""
+    foreign = replace(FOREIGN, agent="berth-rapid-amd64-0")
+    mount = container(replace(SPEC, foreign=foreign), AROUND)["HostConfig"]["Mounts"][1]
+    assert mount == {
+        "Type": "volume",
+        "Source": "berth-rapid-amd64-0",
+        "Target": "/var/rapid",
+        "ReadOnly": True,
+        "VolumeOptions": {"NoCopy": True},
+    }
+
+
+def test_a_foreign_image_cannot_change_what_runs() -> None:
+    """Its user, its health check and its variables are not the agent's: a bare name takes a variable away."""
+    document = container(replace(SPEC, foreign=FOREIGN), AROUND)
+    assert document["User"] == "0:0"
+    assert document["Healthcheck"] == {"Test": ["NONE"]}
+    assert document["Env"] == [
+        "BERTH_LINK=172.18.0.1:4000",
+        "BERTH_SANDBOX=a1b2",
+        "BERTH_TOKEN=secret",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "BERTH_OPEN=/tmp",
+        "LD_PRELOAD",
+    ]
+
+
+def test_a_foreign_image_is_as_confined_as_ours() -> None:
+    """Every hardening option is asked for there too."""
+    host = container(replace(SPEC, foreign=FOREIGN), AROUND)["HostConfig"]
+    assert hardening(128, ()).items() <= host.items()
+
+
+def test_a_foreign_image_is_probed_with_an_agent() -> None:
+    """No program is known to be in it."""
+    document = probe("i", "me", {"PidsLimit": 1}, FOREIGN)
+    assert document["Cmd"] == ["/var/rapid/bin/agent"]
+    assert [each["Target"] for each in document["HostConfig"]["Mounts"]] == ["/var/rapid"]
+    assert document["HostConfig"]["PidsLimit"] == 1
 
 
 def test_output_is_kept_for_debugging_only() -> None:

@@ -9,7 +9,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.api.event_stream import CHUNK, DETAILS, invoke_complete, payload_chunks
+from rapid.event_stream import CHUNK, DETAILS, invoke_complete, payload_chunks
 
 
 def parsed(pieces: Iterable[bytes]) -> list[tuple[dict[str, Any], bytes]]:

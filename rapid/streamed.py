@@ -1,16 +1,16 @@
 """An invocation whose response is taken as it comes, whether the function streams it or not.
 
-What `runtime.invoker` gives to a door that streams. Knows nothing of HTTP or of the event stream's format.
+What doors that stream are given. Knows nothing of HTTP or of the event stream's format.
 """
 
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 from rapid.exchange import Ticket
 from rapid.invocation import Outcome
 from rapid.streams import Stream
-from runtime.core.token_bucket import TokenBucket
 
 UNHANDLED = "Unhandled"
 _BROKEN_OFF = {
@@ -21,6 +21,14 @@ _BROKEN_OFF = {
     "Sandbox.Failure": "Sandbox.Failure",
 }
 #: Error type to error code, where a part of the response is with the client already.
+
+
+class Bucket(Protocol):
+    """What keeps a stream to a rate."""
+
+    def take(self, amount: float, now: float) -> float:
+        """The seconds to wait after so many bytes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class Streamed:
         *,
         executed_version: str,
         trace_id: str,
-        bucket: TokenBucket | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
         self.executed_version = executed_version
         self.trace_id = trace_id

@@ -8,8 +8,8 @@ import pytest
 from rapid.exchange import Ticket
 from rapid.invocation import Fault, Outcome, timed_out, too_large, truncated
 from rapid.records import Report
+from rapid.streamed import Ending, Streamed
 from rapid.streams import Stream
-from runtime.streamed import Ending, Streamed
 
 POSTED = Outcome(b'{"errorType":"E"}', function_error=True, error_type="Function.E")
 

@@ -1,0 +1,236 @@
+"""The emulator: one function in its own container, invoked over HTTP, as AWS's Runtime Interface Emulator has it.
+
+The same environments as the control plane's, but that their processes are this process's children
+(`rapid.local_processes`) and that their Runtime API is on the loopback interface. Here is only how the parts are put
+together, and what happens from the start to the end.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from asyncio import Transport
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rapid.agent import names_in
+from rapid.apis import Apis
+from rapid.crew import Crew, Overloaded
+from rapid.emulator_log import EmulatorFormat, log_to_stderr, write
+from rapid.emulator_options import BACKLOG, Options, cannot_listen, variables
+from rapid.environment import Environment
+from rapid.exchange import Function, Program, Ticket
+from rapid.extension_variables import extension_variables
+from rapid.invocation import Invocation
+from rapid.invoke_door import ACCOUNT, InvokeDoor, Refused
+from rapid.local_processes import LocalSupervisor, Reaper
+from rapid.memory import free_memory
+from rapid.platform_events import Identity
+from rapid.server import Door, Listener
+from rapid.settings import LONGEST, Settings
+from rapid.streams import Stream
+from rapid.subscriptions import HOSTS
+
+logger = logging.getLogger("rapid")
+_unheard = logging.getLogger("rapid.http")
+_unheard.setLevel(logging.CRITICAL)
+#: aiohttp writes a traceback for each malformed request.
+
+CONNECTIONS = 8192
+"""To the door, at a time."""
+KEEP_ALIVE = 300.0
+PER_PROCESSOR = 8
+"""Environments at a time for each processor, unless it is said how many."""
+SPARE = 64 << 20
+"""Bytes of memory that stay free when another environment is launched."""
+FIRST_GUESS = 64 << 20
+"""Bytes that an environment takes, as long as none has told."""
+OPT = "/opt"
+HOSTS_FILE = Path("/etc/hosts")
+
+
+class Emulator:
+    """From `open` to `close`."""
+
+    def __init__(self, options: Options, environ: Mapping[str, str]) -> None:
+        self._options = options
+        self._variables = variables(options, environ)
+        self._reaper = Reaper()
+        processors = len(os.sched_getaffinity(0))
+        most = options.most or max(2, PER_PROCESSOR * processors)
+        self._crew = Crew(self._launch, most=most, room=self._has_room, at_once=processors)
+        self._door = InvokeDoor(
+            self,
+            name=options.name,
+            version=options.version,
+            region=self._variables["AWS_REGION"],
+            cors=options.cors,
+        )
+        self._web = Door(
+            self._door.handle,
+            access_log=None,
+            logger=_unheard,
+            keepalive_timeout=KEEP_ALIVE,
+            auto_decompress=False,
+        )
+        self._web.admit = self._admit
+        self._server: asyncio.Server | None = None
+        self._host = options.api[0]
+        everywhere = self._host in ("0.0.0.0", "localhost")
+        self._peer_host = "127.0.0.1" if everywhere else self._host
+        #: Where the runtime finds its API, and comes from.
+        self._first = Listener(self._host, self._peer_host)
+        #: Has its port from the start on, so that nobody else takes it.
+        self._peak = 0
+        #: The most that one environment has taken.
+
+    async def open(self, door: socket.socket) -> None:
+        """Take invocations that come to a socket that listens. Raises `Misused`."""
+        loop = asyncio.get_running_loop()
+        self._reaper.open()
+        try:
+            await self._first.open(self._options.api[1])
+            self._server = await loop.create_server(self._web, sock=door, backlog=BACKLOG)
+        except OSError as error:
+            raise cannot_listen(self._options.api, error) from error
+        logger.debug("taking invocations at %s:%d", *door.getsockname()[:2])
+        command = " ".join(self._options.argv)
+        logger.info("exec '%s' (cwd=%s, handler=%s)", command, self._options.cwd, self._options.handler)
+
+    async def close(self) -> None:
+        """Take no more, and end what runs: extensions get the time that they have on Lambda."""
+        if self._server is not None:
+            self._server.close()
+        await self._door.close()
+        await self._crew.close()
+        await self._web.shutdown(0.1)
+        await self._first.close()
+        self._reaper.close()
+
+    async def run(self, invocation: Invocation, stream: Stream | None = None) -> Ticket:
+        try:
+            return await self._crew.run(invocation, self._options.timeout, stream)
+        except Overloaded:
+            raise Refused(429, "TooManyRequestsException", "Rate Exceeded.") from None
+
+    async def _launch(self, number: int) -> "Cabin":
+        listener = self._first
+        if number > 1:
+            listener = Listener(self._host, self._peer_host)
+            await listener.open()
+        cabin = Cabin(listener, kept=number == 1, gone=lambda: self._crew.ended(number))
+        supervisor = LocalSupervisor(self._reaper, f"{self._peer_host}:{listener.port}")
+        cabin.board(self._environment(number, supervisor, cabin), supervisor)
+        return cabin
+
+    def _environment(self, number: int, supervisor: LocalSupervisor, cabin: "Cabin") -> Environment:
+        options = self._options
+        own = {**self._variables, "AWS_LAMBDA_RUNTIME_API": supervisor.runtime_api}
+
+        def on_idle() -> None:
+            self._peak = max(self._peak, environment.memory_peak)
+            self._crew.idle(number)
+
+        identity = Identity(
+            function=options.name,
+            version=options.version,
+            instance=own["AWS_LAMBDA_LOG_STREAM_NAME"],
+            memory_size=options.memory_size,
+        )
+        environment = Environment(
+            # As with AWS's emulator an initialisation has no limit of its own.
+            settings=Settings(options.version, options.memory_size, "", "", init_limit=LONGEST),
+            program=Program(options.argv, own, options.cwd, OPT, extension_variables(own)),
+            function=Function(options.name, options.version, options.handler, ACCOUNT),
+            supervisor=supervisor,
+            log=write,
+            log_format=EmulatorFormat(identity, json=options.json_logs),
+            on_idle=on_idle,
+            on_ended=cabin.leave,
+            freeze=False,
+        )
+        return environment
+
+    def _has_room(self) -> bool:
+        return free_memory() > (self._peak or FIRST_GUESS) + SPARE
+
+    def _admit(self, _: Transport, others: int) -> bool:
+        return others < CONNECTIONS
+
+
+class Cabin:
+    """One environment with what belongs to it. The first one's listener is `kept` open for the next."""
+
+    def __init__(self, listener: Listener, *, kept: bool, gone: Callable[[], None]) -> None:
+        self._listener = listener
+        self._kept = kept
+        self._gone = gone
+        self._environment: Environment | None = None
+        self._supervisor: LocalSupervisor | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    def board(self, environment: Environment, supervisor: LocalSupervisor) -> None:
+        """Begin the environment's life."""
+        self._environment, self._supervisor = environment, supervisor
+        self._listener.api = Apis(environment)
+        environment.begin()
+
+    def invoke(self, invocation: Invocation, limit: float, stream: Stream | None) -> Ticket:
+        return self._aboard().invoke(invocation, limit, stream)
+
+    def shut_down(self) -> None:
+        if not self._aboard().is_over:
+            self._aboard().shut_down()
+
+    def leave(self) -> None:
+        """The environment has ended."""
+        self._leaving = asyncio.get_running_loop().create_task(self._leave())
+
+    async def _leave(self) -> None:
+        self._listener.api = None
+        await self._aboard().close()
+        if self._supervisor is not None:
+            self._supervisor.close()
+        if not self._kept:
+            await self._listener.close()
+        self._gone()
+
+    def _aboard(self) -> Environment:
+        if self._environment is None:
+            raise RuntimeError("there is no environment yet")
+        return self._environment
+
+
+def serve(options: Options, environ: Mapping[str, str], door: socket.socket) -> int:
+    """Run until told to stop; the exit status. Raises `Misused`."""
+    log_to_stderr(options.log_level)
+    asyncio.run(_serve(options, environ, door))
+    return 0
+
+
+async def _serve(options: Options, environ: Mapping[str, str], door: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    name_ourselves()
+    emulator = Emulator(options, environ)
+    try:
+        await emulator.open(door)
+        await stop.wait()
+        logger.info("Shutdown initiated: %s", "spindown")
+    finally:
+        await emulator.close()
+
+
+def name_ourselves(hosts: Path = HOSTS_FILE) -> None:
+    """Let listeners of telemetry know where they are, as far as we may: they listen on a name that only Lambda has."""
+    if not names_in(f"{OPT}/extensions"):
+        return
+    try:
+        if HOSTS[0] not in hosts.read_text():
+            with hosts.open("a") as file:
+                file.write("".join(f"127.0.0.1\t{name}\n" for name in HOSTS))
+    except OSError as error:
+        logger.debug("%s does not resolve for extensions: %s", HOSTS[0], error)

@@ -1,0 +1,25 @@
+"""Packages as deployments send them: the bytes themselves, or the name of an object in S3 that Berth reads. Pure."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """Either of them. `sha256` is what the API will tell of it; None where only Berth can know."""
+
+    members: Mapping[str, Any]
+    """As CreateFunction's `Code` and PublishLayerVersion's `Content` have them."""
+    sha256: str | None
+
+
+def zipped(data: bytes) -> Package:
+    return Package({"ZipFile": data}, base64.b64encode(sha256(data).digest()).decode())
+
+
+def stored(bucket: str, key: str, version: str | None) -> Package:
+    members = {"S3Bucket": bucket, "S3Key": key}
+    return Package(members | ({"S3ObjectVersion": version} if version else {}), None)

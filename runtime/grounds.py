@@ -1,0 +1,93 @@
+"""What a sandbox of a function version stands on: an image, and what is shown or copied into it.
+
+A package stands on the image of its runtime, which has an agent, and its trees are brought there. A container image has
+everything of the function, and the agent's bundle is brought there. It starts no sandbox.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from runtime.bundles import Bundles
+from runtime.errors import PreparationFailed
+from runtime.function_images import ImageMissing
+from runtime.image_facts import Image
+from runtime.model import FunctionVersion, ImageCode
+from runtime.spawners.base import Delivery, ForeignImage
+
+MOST_BYTES = 10 << 30
+"""Of a container image, uncompressed."""
+Progress = Callable[[str], None]
+
+
+class Images(Protocol):
+    """Where the image of a runtime comes from."""
+
+    async def ensure(self, runtime: str, progress: Progress) -> str:
+        """The reference of an image that the engine holds, built first if need be."""
+        ...
+
+
+class FunctionImages(Protocol):
+    """Where functions' own container images are."""
+
+    async def pinned(self, code: ImageCode) -> Image:
+        """The image that a record refers to. Raises `ImageMissing` where it is no more."""
+        ...
+
+
+class AgentBundle(Protocol):
+    """Where the agent comes from for images that have none."""
+
+    async def ensure(self, delivery: Delivery, progress: Progress) -> Path | str:
+        """Where the engine finds it: a directory, or a volume by its name. Made first if need be."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """An image and what comes into it: trees for the task root and for `/opt`, or an agent."""
+
+    image: str
+    trees: tuple[Path, Path] | None = None
+    own: Image | None = None
+    """The image, where it is the function's own."""
+    foreign: ForeignImage | None = None
+
+
+class Grounds:
+    """See the module's text."""
+
+    def __init__(
+        self, *, images: Images, function_images: FunctionImages, agent_bundle: AgentBundle, bundles: Bundles
+    ) -> None:
+        self._images = images
+        self._function_images = function_images
+        self._agent_bundle = agent_bundle
+        self._bundles = bundles
+
+    async def of(self, version: FunctionVersion, delivery: Delivery, progress: Progress) -> Ground:
+        """The version's, made first if need be. Raises `SpawnerError`."""
+        if isinstance(version.code, ImageCode):
+            own = await self._function_images.pinned(version.code)
+            agent = await self._agent_bundle.ensure(delivery, progress)
+            foreign = ForeignImage(agent=agent, variables=tuple(own.environment))
+            return Ground(own.identifier, own=own, foreign=foreign)
+        image = await self._images.ensure(version.config.runtime or "", progress)
+        layers = [layer.code for layer in version.config.layers]
+        trees = await self._bundles.task_root(version.code), await self._bundles.opt(layers)
+        return Ground(image, trees=trees)
+
+    async def check(self, version: FunctionVersion) -> None:
+        """Raise `PreparationFailed` for an image that Lambda would not take either."""
+        if not isinstance(version.code, ImageCode):
+            return
+        try:
+            image = await self._function_images.pinned(version.code)
+        except ImageMissing as error:
+            raise PreparationFailed("ImageDeleted", str(error)) from error
+        if image.size > MOST_BYTES:
+            raise PreparationFailed(
+                "InvalidImage", "SizeLimitExceeded: Uncompressed container image size exceeds 10 GiB limit"
+            )

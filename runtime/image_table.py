@@ -1,0 +1,76 @@
+"""What images there are and what each is made of: rows read from `images/`, from which `runtime.images` builds."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+BUNDLE = "rapid"
+"""The bundle's name among the images; those for single processors are `rapid-amd64` and `rapid-arm64`."""
+PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+"""What processors are called, by machines, by Lambda and by engines → by Debian and by engines."""
+STANDALONE = "standalone"
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A row of `images/runtimes.yaml`."""
+
+    identifier: str
+    context: str
+    suite: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+def image_sources() -> Path:
+    """`images/` of the repository, or its copy inside an installed package."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "_images"
+    return packaged if packaged.is_dir() else here.parent / "images"
+
+
+def read_table(sources: Path) -> dict[str, Runtime]:
+    """The runtimes by identifier."""
+    rows = yaml.safe_load((sources / "runtimes.yaml").read_text())
+    return {identifier: Runtime(identifier=identifier, **row) for identifier, row in rows.items()}
+
+
+def read_bundle(sources: Path) -> dict[str, Runtime]:
+    """The bundle's rows, one for each processor."""
+    row = yaml.safe_load((sources / "bundle" / "bundle.yaml").read_text())
+    return {
+        f"{BUNDLE}-{processor}": Runtime(
+            identifier=f"{BUNDLE}-{processor}",
+            context="bundle",
+            suite=row["suite"],
+            arguments={"PACKAGES": row["packages"], "ARCHITECTURE": processor},
+        )
+        for processor in sorted(set(PROCESSORS.values()))
+    }
+
+
+def standalone_row(runtime: Runtime, image: str, bundle: str) -> Runtime:
+    """What people's Dockerfiles start from: a runtime's image, with the bundle in it."""
+    node = re.fullmatch(r"nodejs(\d+)\.x", runtime.identifier)
+    paths = (f"/opt/nodejs/node{node[1]}/node_modules", "/opt/nodejs/node_modules") if node else ()
+    own = ("/var/runtime/node_modules", "/var/runtime", "/var/task") if node else ()
+    return Runtime(
+        identifier=f"{STANDALONE}-{runtime.identifier}",
+        context=STANDALONE,
+        suite=runtime.suite,
+        arguments={
+            "IMAGE": image,
+            "BUNDLE": bundle,
+            "FAMILY": runtime.context,
+            "TOOLS": runtime.arguments.get("TOOLS", ""),
+            "SEARCH": ":".join((*paths, *own)),
+        },
+    )
+
+
+def public_name(runtime: str) -> str:
+    """What AWS calls the base image of a runtime: `python:3.11`, `nodejs:22`, `provided:al2023`."""
+    family, version = re.fullmatch(r"([a-z]+)\.?(.*?)(?:\.x)?", runtime).groups()  # type: ignore[union-attr]
+    return f"{family}:{version}"
