@@ -7,7 +7,7 @@ and whom they serve is the fleet's business.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 COPY_LIMIT = 120.0
 """Seconds in which a function's files must have been copied into its sandbox."""
+ANSWER_LIMIT = 2.0
+"""Seconds in which the agent of a sandbox that stood by must answer: its link may have been silent for days."""
 MOST_LINKED = 8000
 """Files of a function up to which a standby serves it: with more, linking them takes longer than a new sandbox."""
 
@@ -273,7 +275,7 @@ class Launcher:
         stood = sandbox.order
         if stood.image != order.image:
             raise SpawnerError("the image has been made anew since it was started")
-        work = []
+        work: list[Coroutine[None, None, None]] = [_answers(sandbox.link)]
         if stood.memory_mb != order.memory_mb:
             work.append(self._sandboxes.resize(sandbox, order.memory_mb))
         if stood.task_root and stood.opt and order.task_root and order.opt:
@@ -340,3 +342,12 @@ class Launcher:
             ended=asyncio.get_running_loop().create_future(),
         )
         return hosted
+
+
+async def _answers(link: Link) -> None:
+    """Something on the way may have dropped a silent connection without telling either end."""
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT):
+            await link.settle()
+    except (TimeoutError, SupervisorLost) as error:
+        raise SpawnerError(f"its agent does not answer: {error or 'it is silent'}") from error
