@@ -71,8 +71,13 @@ class FunctionImages:
         self._changed.set()
 
     async def find(self, uri: str) -> Image:
-        """The image that has this name now. Raises `ImageMissing`."""
+        """The image that has this name now. Raises `ImageMissing`.
+
+        A digest is that of a manifest, or the image's own identifier: so what we resolve a URI to leads here again.
+        """
         found = await self._engine.image(uri)
+        if found is None and (digest := uri.partition("@")[2]):
+            found = await self._engine.image(digest)
         if found is None:
             raise ImageMissing(f"the engine at {self._engine.endpoint.url} holds no image {uri}")
         return read_image(found)

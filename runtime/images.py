@@ -234,16 +234,20 @@ class RuntimeImages:
         return StepFailed(f"{error}\n{advice}")
 
     async def _prune(self, runtime: str, current: str) -> None:
-        """Remove what the new image replaced. What a sandbox still runs on stays: the engine refuses."""
+        """Remove what the new image replaced. What a sandbox still runs on stays: the engine refuses.
+
+        Other people's images carry our label too, if they are built on ours: only our own names are taken away.
+        """
         oldest = time.time() - SPARED
         for image in await self._engine.images(f"{LABEL}={runtime}"):
             if int(image["Created"]) > oldest:
                 continue
             tags = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
-            if self._is_inherited(runtime) and not any(f"{REPOSITORY}/{runtime}:" in tag for tag in tags):
+            ours = [tag for tag in tags if _is_called(tag, runtime)]
+            if not ours and (tags or self._is_inherited(runtime)):
                 continue
             if not any(tag.endswith(current) for tag in tags):  # Podman puts localhost/ before it
-                for name in tags or [image["Id"]]:
+                for name in ours or [image["Id"]]:
                     await self._engine.remove_image(name)
         # The newest stage stays, as the builder's cache: with it a new agent is an image within two seconds.
         stages = await self._engine.images(f"{STAGE}={runtime}")
@@ -298,6 +302,10 @@ def content_address(files: Files, row: Runtime, base: str) -> str:
     parts = {name: (hashlib.sha256(data).hexdigest(), mode) for name, (data, mode) in sorted(files.items())}
     whole = [parts, row.identifier, row.suite, sorted(row.arguments.items()), base]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
+
+
+def _is_called(tag: str, runtime: str) -> bool:
+    return tag.removeprefix("localhost/").startswith(f"{REPOSITORY}/{runtime}:")
 
 
 def _unpack(tar: Path, directory: Path) -> None:

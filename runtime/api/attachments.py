@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from runtime.api.calls import Call, Operation, Services
-from runtime.api.paging import page
+from runtime.api.paging import PAGE_LIMIT, page
 from runtime.api.targets import Target, asked_target, exists
 from runtime.errors import LambdaError
 from runtime.model import Attachment, Scope
@@ -112,9 +112,11 @@ def pages(
     records: Iterable[A],
     key: Callable[[A], str],
     document: Callable[[Call, A], Mapping[str, Any] | str],
+    *,
+    most: int = PAGE_LIMIT,
 ) -> Mapping[str, Any]:
     """The page that the call asks for; `records` are in the order of `key`."""
-    found, marker = page(records, key, call.params.get("Marker"), call.params.get("MaxItems"))
+    found, marker = page(records, key, call.params.get("Marker"), call.params.get("MaxItems"), most)
     return {member: [document(call, record) for record in found], "NextMarker": marker}
 
 

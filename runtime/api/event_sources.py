@@ -142,9 +142,14 @@ async def delete_event_source_mapping(services: Services, call: Call) -> Mapping
 
 
 async def list_event_source_mappings(services: Services, call: Call) -> Mapping[str, Any]:
+    found = _matching(services, call)
     return pages(
-        call, "EventSourceMappings", _matching(services, call), lambda mapping: mapping.owner, _document
+        call, "EventSourceMappings", found, lambda mapping: mapping.owner, _document, most=_PAGE_LIMIT
     )
+
+
+_PAGE_LIMIT = 100
+"""As the model's documentation says of this list alone."""
 
 
 def _matching(services: Services, call: Call) -> Iterator[EventSourceMapping]:

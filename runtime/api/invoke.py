@@ -25,14 +25,13 @@ from runtime.api.protocol import Protocol
 from runtime.errors import LambdaError
 from runtime.invoker import InvokeRequest, InvokeResult
 from runtime.model import Scope
-from runtime.names import resolve_function
+from runtime.names import parse_function, resolve_function
 
 PREFIX = "/2015-03-31/functions/"
 CLIENT_CONTEXT_LIMIT = 3583
 _QUALIFIER = r"\$LATEST|[a-zA-Z0-9_-]{1,128}"
 _USUAL_NAME = re.compile(
-    r"(?:arn:aws:lambda:(?P<region>[a-z]{2}-[a-z]+-[0-9]):(?P<account>[0-9]{12}):function:)?"
-    rf"(?P<name>[a-zA-Z0-9_-]{{1,64}})(?::(?P<qualifier>{_QUALIFIER}))?"
+    rf"(arn:aws:lambda:[a-z]{{2}}-[a-z]+-[0-9]:[0-9]{{12}}:function:)?[a-zA-Z0-9_-]{{1,64}}(:({_QUALIFIER}))?"
 )
 _LONGEST_USUAL = 300
 """Characters of an encoded identifier; longer ones are not remembered."""
@@ -130,11 +129,12 @@ class RequestReader:
 @lru_cache(maxsize=1024)
 def _usual_name(encoded: str) -> tuple[Scope | None, str, str | None] | None:
     """An identifier of one of the usual forms: where it says that the function is, name and qualifier."""
-    parts = _USUAL_NAME.fullmatch(unquote(encoded))
-    if parts is None:
+    identifier = unquote(encoded)
+    found = parse_function(identifier) if _USUAL_NAME.fullmatch(identifier) else None
+    if found is None or (found.account is None) != (found.region is None):
         return None
-    account, region = parts["account"], parts["region"]
-    return Scope(account, region) if account else None, parts["name"], parts["qualifier"]
+    there = Scope(found.account, found.region) if found.account and found.region else None
+    return there, found.name, found.qualifier
 
 
 def _refuse_unimplemented(kind: str, headers: Mapping[str, str]) -> None:

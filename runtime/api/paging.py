@@ -11,19 +11,23 @@ from runtime.errors import invalid_parameter
 
 T = TypeVar("T")
 PAGE_LIMIT = 50
-"""AWS's largest page, whatever MaxItems asks for."""
+"""AWS's largest page of most lists, whatever MaxItems asks for."""
 _FORM = "after:"
 
 
 def page(
-    items: Iterable[T], key: Callable[[T], str], marker: str | None, max_items: int | None
+    items: Iterable[T],
+    key: Callable[[T], str],
+    marker: str | None,
+    max_items: int | None,
+    most: int = PAGE_LIMIT,
 ) -> tuple[list[T], str | None]:
     """The items after the marker, and the next marker if there are more. `items` are in the order of `key`.
 
     In a sequence the place is found by halving, so that a late page of a long list costs no more than the first.
     """
     after = None if marker is None else _read(marker)
-    size = min(max_items or PAGE_LIMIT, PAGE_LIMIT)
+    size = min(max_items or most, most)
     found = _after(items, key, after, size + 1)
     if len(found) <= size:
         return found, None

@@ -18,6 +18,7 @@ from runtime.deploy.deployer import Deployment
 from runtime.deploy.documents import Section, line_of, parse
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.globals import written_at
+from runtime.deploy.image_builder import ImageBuilder
 from runtime.deploy.plan import Plan, make_plan
 from runtime.deploy.report import Report
 from runtime.deploy.service import Service, ServiceError, Unreachable
@@ -46,6 +47,7 @@ class _Command:
     def __init__(self, arguments: argparse.Namespace) -> None:
         settings = load(flags_of(arguments)).settings
         self._template = Path(arguments.template)
+        self._docker_host = settings.docker_host
         self._stack = Stack(
             arguments.stack or _stack_of(self._template), settings.account_id, settings.region
         )
@@ -68,6 +70,7 @@ class _Command:
             Service(url, self._stack.account, self._stack.region),
             plan,
             self._template.parent,
+            ImageBuilder(self._docker_host),
             dry_run=self._arguments.dry_run,
             tell=lambda text: note(readable(text)),
         )

@@ -190,7 +190,7 @@ def _deploy(parser: Parser) -> None:
     )
     modes.add_argument("-n", "--dry-run", action="store_true", help="change nothing, say what would be done")
     _json(parser)
-    _client(parser, "account_id", "region")
+    _client(parser, "account_id", "region", "docker_host")
 
 
 def _logs(parser: Parser) -> None:

@@ -97,7 +97,9 @@ class Ledger:
         stage = Stage.WAITING if lease.stage is Stage.SPILLING else Stage.LAST
         lease.leave()
         lease.stage = stage
-        return self._judge(lease, now)
+        verdict = self._judge(lease, now)
+        self._tidy(lease)
+        return verdict
 
     def responded(self, lease: Lease) -> None:
         """Its client has the answer."""
@@ -151,12 +153,6 @@ class Ledger:
         for scope, region in self._regions.items():
             for name, function in region.functions.items():
                 yield scope, name, function.figures
-
-    def in_use(self, scope: Scope, key: Hashable) -> int:
-        """Environments of provisioned concurrency that run something."""
-        region = self._regions.get(scope)
-        slots = region.slots.get(key) if region else None
-        return slots.held if slots else 0
 
     # Decisions
 

@@ -236,22 +236,20 @@ class Lease:
         self.stage = Stage.RUNNING
         self.use = use
         self.slots = slots
-        self._count(1)
+        self.region.running += 1
+        self._count(1, 0)
         running = self.function.figures.running
         running[self.version] = running.get(self.version, 0) + 1
 
     def finish(self) -> None:
         """Its client has the answer."""
         self.stage = Stage.FINISHING
-        for counter in self._counters():
-            counter.finishing += 1
+        self._count(0, 1)
 
     def give_back(self) -> None:
         """It ends after having been held."""
-        if self.stage is Stage.FINISHING:
-            for counter in self._counters():
-                counter.finishing -= 1
-        self._count(-1)
+        self.region.running -= 1
+        self._count(-1, -1 if self.stage is Stage.FINISHING else 0)
         running = self.function.figures.running
         running[self.version] -= 1
         if not running[self.version]:
@@ -264,14 +262,12 @@ class Lease:
         self.stage = Stage.OVER
         self.function.users -= 1
 
-    def _count(self, sign: int) -> None:
-        self.region.running += sign
+    def _count(self, held: int, finishing: int) -> None:
+        counter = self.slots or self.function
+        counter.held += held
+        counter.finishing += finishing
         if self.slots is not None:
-            self.region.provisioned += sign
-        for counter in self._counters():
-            counter.held += sign
-
-    def _counters(self) -> tuple[Counter, ...]:
-        if self.slots is not None:
-            return (self.slots,)
-        return (self.function,) if self.function.is_reserved else (self.function, self.region.pool)
+            self.region.provisioned += held
+        elif not self.function.is_reserved:
+            self.region.pool.held += held
+            self.region.pool.finishing += finishing

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from runtime.deploy.errors import TemplateError
-from runtime.deploy.packages import Package, stored, zipped
+from runtime.deploy.packages import Package, imaged, stored, zipped
 from runtime.deploy.wanted import Source
 from runtime.zips import MAX_UNZIPPED
 
@@ -23,6 +23,8 @@ _CACHE = "__pycache__"
 
 def package(source: Source, folder: Path) -> Package:
     """What is to be sent of a source; paths are relative to the template's folder."""
+    if source.image:
+        return imaged(source.image)
     if source.object is not None:
         return stored(source.object.bucket, source.object.key, source.object.version)
     return zipped(zip_of(source, folder))

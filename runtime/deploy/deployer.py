@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from runtime.deploy.archives import package
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.journal import Journal
-from runtime.deploy.packages import Package
+from runtime.deploy.packages import Package, imaged
 from runtime.deploy.plan import Plan
 from runtime.deploy.report import Outcome, Report
 from runtime.deploy.service import Service, ServiceError, Unreachable
@@ -21,6 +22,7 @@ from runtime.deploy.steps import Steps
 from runtime.deploy.wanted import (
     STACK_TAG,
     AliasWanted,
+    Build,
     FunctionWanted,
     LayerWanted,
     Source,
@@ -30,13 +32,32 @@ from runtime.deploy.wanted import (
 )
 
 
+class Builder(Protocol):
+    """Builds container images."""
+
+    def build(self, wanted: Build, folder: Path) -> str:
+        """The URI of the image, which no other image ever has. Raises TemplateError."""
+        ...
+
+    def tidy(self) -> None:
+        """Everything is deployed: forget the images before those that were built."""
+        ...
+
+
 class Deployment:
     """One run of one plan. `folder` is the template's, `tell` hears what is being done."""
 
     def __init__(
-        self, service: Service, plan: Plan, folder: Path, *, dry_run: bool, tell: Callable[[str], None]
+        self,
+        service: Service,
+        plan: Plan,
+        folder: Path,
+        builder: Builder,
+        *,
+        dry_run: bool,
+        tell: Callable[[str], None],
     ) -> None:
-        self._service, self._plan, self._folder = service, plan, folder
+        self._service, self._plan, self._folder, self._builder = service, plan, folder, builder
         self._tell, self._dry_run = tell, dry_run
         self._report = Report(plan.stack.name, dry_run, warnings=list(plan.warnings))
         self._packages: dict[Source, Package] = {}
@@ -68,6 +89,10 @@ class Deployment:
                     delete()
             self._report.left.append({"name": name, "deleted": prune})
         self._report.outputs = self._plan.outputs(self._known)
+        try:
+            self._builder.tidy()
+        except TemplateError as error:
+            self._report.warnings.append(f"images of earlier deployments stay: {error}")
         return self._report
 
     def _progress(self, text: str) -> None:
@@ -98,10 +123,18 @@ class Deployment:
         key = replace(source, where=())
         if key not in self._packages:
             try:
-                self._packages[key] = package(source, self._folder)
+                self._packages[key] = self._made(source)
             except TemplateError as error:
                 raise TemplateError(error.text, source.where) from None
         return self._packages[key]
+
+    def _made(self, source: Source) -> Package:
+        if (build := source.build) is None:
+            return package(source, self._folder)
+        if self._dry_run:
+            return imaged(f"{build.repository}:{build.tag}", unbuilt=True)
+        self._tell(f"building the image {build.repository}:{build.tag}")
+        return imaged(self._builder.build(build, self._folder))
 
     def _left(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """What the stack has beside what its template says, and how each is deleted."""

@@ -33,7 +33,7 @@ def code_differs(wanted: FunctionWanted, sha256: str | None, told: Mapping[str, 
 
 def same_function(one: Mapping[str, Any], other: Mapping[str, Any], *, but: frozenset[str]) -> bool:
     """Whether two of the API's FunctionConfigurations run the same code in the same way."""
-    names = ({"CodeSha256", "Handler", "Role", "Runtime"} | DEFAULTS.keys()) - but
+    names = ({"CodeSha256", "Handler", "ImageConfig", "Role", "Runtime"} | DEFAULTS.keys()) - but
     return all(_told(name, one) == _told(name, other) for name in names)
 
 
@@ -57,6 +57,8 @@ def _shown(name: str, value: Any, function: str) -> Any:
 def _told(name: str, told: Mapping[str, Any]) -> Any:
     """A member as the API tells it, in the shape of a wanted one; what is not told has its default."""
     value = told.get(name, DEFAULTS.get(name))
+    if name == "ImageConfig":
+        return told.get("ImageConfigResponse", {}).get("ImageConfig", {})
     if name == "Layers":
         return [layer["Arn"] for layer in told.get(name, [])]
     if name == "SnapStart":

@@ -1,4 +1,4 @@
-"""Packages as deployments send them: the bytes themselves, or the name of an object in S3 that Berth reads. Pure."""
+"""Code as deployments send it: a package's bytes, the name of an object in S3 that Berth reads, or an image's. Pure."""
 
 import base64
 from collections.abc import Mapping
@@ -9,11 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """Either of them. `sha256` is what the API will tell of it; None where only Berth can know."""
+    """One of them. `sha256` is what the API will tell of it; None where only Berth can know."""
 
     members: Mapping[str, Any]
     """As CreateFunction's `Code` and PublishLayerVersion's `Content` have them."""
     sha256: str | None
+    is_unbuilt: bool = False
+    """Of an image that a dry run does not build: nobody knows what it will be."""
 
 
 def zipped(data: bytes) -> Package:
@@ -23,3 +25,7 @@ def zipped(data: bytes) -> Package:
 def stored(bucket: str, key: str, version: str | None) -> Package:
     members = {"S3Bucket": bucket, "S3Key": key}
     return Package(members | ({"S3ObjectVersion": version} if version else {}), None)
+
+
+def imaged(uri: str, *, unbuilt: bool = False) -> Package:
+    return Package({"ImageUri": uri}, None, unbuilt)

@@ -18,6 +18,7 @@ from runtime.deploy.properties import Properties
 from runtime.deploy.template import Stack, check, parameters, section
 from runtime.deploy.wanted import (
     KINDS,
+    METADATA,
     SILENT,
     FunctionWanted,
     LayerWanted,
@@ -221,7 +222,15 @@ class _Template:
         evaluator, written = self.evaluator(known), self.properties(logical_id)
         values = {name: evaluator.value(node, (*path, name)) for name, node in written.items()}
         given = {name: value for name, value in values.items() if value is not NO_VALUE}
-        return KINDS[self.kind(logical_id)].read(Reading(self.stack, logical_id, Properties(given, path)))
+        return KINDS[self.kind(logical_id)].read(
+            Reading(self.stack, logical_id, Properties(given, path), self.metadata(logical_id, evaluator))
+        )
+
+    def metadata(self, logical_id: str, evaluator: Evaluator) -> Properties:
+        path: Path = ("Resources", logical_id, "Metadata")
+        written = section(self.document, *path)
+        values = {name: evaluator.value(written[name], (*path, name)) for name in METADATA if name in written}
+        return Properties({name: value for name, value in values.items() if value is not NO_VALUE}, path)
 
     def outputs(self, known: Known) -> dict[str, str]:
         evaluator, found = self.evaluator(known), {}

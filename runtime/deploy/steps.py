@@ -111,7 +111,7 @@ class Steps:
         if not self.dry_run or package.sha256 is None:
             told = self.service.settled(wanted.name)
         changes: list[str] = []
-        if code_differs(wanted, self._sha256(wanted, package), told) or failure(told):
+        if package.is_unbuilt or code_differs(wanted, self._sha256(wanted, package), told) or failure(told):
             changes.append("Code")
             self.tell(f"updating the code of {wanted.name}")
             if not self.dry_run:
@@ -126,7 +126,7 @@ class Steps:
         return Outcome(wanted.name, UPDATED if changes else UNCHANGED, changes=tuple(changes))
 
     def _sha256(self, wanted: FunctionWanted, package: Package) -> str | None:
-        """Of the package; Berth reads one in S3 to say it."""
+        """Of the package; Berth looks at one in S3, or at an image, to say it."""
         if package.sha256 is not None:
             return package.sha256
         told = self.service.call(
@@ -149,14 +149,16 @@ class Steps:
         self._settle(wanted.name)
 
     def _put_back_code(self, found: Mapping[str, Any]) -> None:
-        """The package that the function had, by the link that was given then."""
-        told = found["Configuration"]
+        """The package that the function had, by the link that was given then; or its image, by its digest."""
+        told, code = found["Configuration"], found["Code"]
         self.service.settled(told["FunctionName"])
+        uri = code.get("ResolvedImageUri")
+        before = {"ImageUri": uri} if uri else {"ZipFile": self.service.download(code["Location"])}
         self.service.call(
             "update_function_code",
             FunctionName=told["FunctionName"],
-            ZipFile=self.service.download(found["Code"]["Location"]),
             Architectures=told["Architectures"],
+            **before,
         )
         self._settle(told["FunctionName"])
 

@@ -47,17 +47,34 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Build:
+    """How a container image is built. `dockerfile` is a path in the folder `context`."""
+
+    repository: str
+    tag: str
+    context: str
+    dockerfile: str
+    target: str
+    arguments: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Where a package comes from: a file or folder beside the template, the text of its one file, or S3."""
+    """Where a package comes from: a file or folder beside the template, the text of its one file, or S3; or which
+    container image stands in its place.
+    """
 
     where: Path
     """The property that says so."""
     path: str | None
-    """Of a file or folder."""
+    """Of a file or folder; of an image that is built, its context."""
     inline: str = ""
     file: str = ""
     """The name that the text gets in the package."""
     object: StoredObject | None = None
+    image: str = ""
+    """The URI of an image that is there."""
+    build: Build | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,16 @@ class Reading:
     stack: Stack
     logical_id: str
     properties: Properties
+    metadata: Properties
+    """What `sam build` is told beside them."""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a function is a container image."""
+        package_type = self.properties.text("PackageType", "Zip")
+        if package_type not in ("Zip", "Image"):
+            raise self.properties.wrong("PackageType", f"{package_type!r} is neither Zip nor Image")
+        return package_type == "Image"
 
     @property
     def default_name(self) -> str:
@@ -120,7 +147,9 @@ def _serverless_function(reading: Reading) -> FunctionWanted:
     mode = properties.text("Tracing", "PassThrough")
     if mode not in tracing:
         raise properties.wrong("Tracing", f"{mode!r} is not one of {', '.join(tracing)}")
-    if properties.get("InlineCode") is None:
+    if reading.is_image:
+        source = _image(reading, properties, "ImageUri")
+    elif properties.get("InlineCode") is None:
         source = _package(properties, "CodeUri", *_SAM_OBJECT)
     else:
         source = _inline(properties, "InlineCode", properties.text("InlineCode"))
@@ -138,7 +167,9 @@ def _serverless_function(reading: Reading) -> FunctionWanted:
 
 def _lambda_function(reading: Reading) -> FunctionWanted:
     properties = reading.properties
-    if isinstance(properties.get("Code"), Mapping) and "ZipFile" in properties.values["Code"]:
+    if reading.is_image:
+        source = _image(reading, properties.inner("Code"), "ImageUri")
+    elif isinstance(properties.get("Code"), Mapping) and "ZipFile" in properties.values["Code"]:
         source = _inline(properties, "Code", properties.inner("Code").text("ZipFile"))
     else:
         source = _package(properties, "Code", *_LAMBDA_OBJECT)
@@ -159,8 +190,6 @@ def _function(
 ) -> FunctionWanted:
     """What both kinds of functions have in common, and what the particular one has beside it."""
     properties, stack = reading.properties, reading.stack
-    if properties.text("PackageType", "Zip") != "Zip":
-        raise properties.wrong("PackageType", "functions from container images are not done here")
     name = properties.text("FunctionName") or reading.default_name
     if len(name) > _NAME_LIMIT:
         raise TemplateError(
@@ -175,19 +204,59 @@ def _function(
 def _configuration(reading: Reading) -> dict[str, Any]:
     properties = reading.properties
     return {
-        "Runtime": properties.required("Runtime"),
-        "Handler": properties.required("Handler"),
+        **(_of_images(properties) if reading.is_image else _of_packages(properties)),
         "Role": properties.text("Role") or role_arn(reading.stack, f"{reading.default_name}Role"),
         "Architectures": properties.texts("Architectures") or DEFAULTS["Architectures"],
         "Description": properties.text("Description"),
         "Environment": {"Variables": properties.inner("Environment").inner("Variables").pairs()},
         "EphemeralStorage": {"Size": properties.inner("EphemeralStorage").number("Size", 512)},
-        "Layers": properties.texts("Layers") or [],
         "LoggingConfig": {"LogFormat": "Text"} | properties.inner("LoggingConfig").pairs(),
         "MemorySize": properties.number("MemorySize", 128),
-        "SnapStart": {"ApplyOn": properties.inner("SnapStart").text("ApplyOn", "None")},
         "Timeout": properties.number("Timeout", 3),
     }
+
+
+def _of_packages(properties: Properties) -> dict[str, Any]:
+    return {
+        "Runtime": properties.required("Runtime"),
+        "Handler": properties.required("Handler"),
+        "Layers": properties.texts("Layers") or [],
+        "SnapStart": {"ApplyOn": properties.inner("SnapStart").text("ApplyOn", "None")},
+    }
+
+
+def _of_images(properties: Properties) -> dict[str, Any]:
+    """Runtime, Handler and Layers may come from `Globals`, where they are meant for other functions."""
+    inner = properties.inner("ImageConfig")
+    config = {
+        "EntryPoint": inner.texts("EntryPoint"),
+        "Command": inner.texts("Command"),
+        "WorkingDirectory": inner.text("WorkingDirectory"),
+    }
+    return {
+        "PackageType": "Image",
+        "ImageConfig": {name: value for name, value in config.items() if value},
+    }
+
+
+def _image(reading: Reading, properties: Properties, name: str) -> Source:
+    """An image that is named, or one that is built as the resource's metadata say."""
+    metadata = reading.metadata
+    if metadata.get("Dockerfile") is None and metadata.get("DockerContext") is None:
+        if not (uri := properties.text(name)):
+            text = f"{name} is missing, and there are no Metadata (Dockerfile, DockerContext) to build an image by"
+            raise TemplateError(text, properties.path)
+        return Source((*properties.path, name), None, image=uri)
+    context = metadata.text("DockerContext", ".")
+    build = Build(
+        repository=reading.default_name.lower(),
+        tag=metadata.text("DockerTag") or "latest",
+        context=context,
+        dockerfile=metadata.text("Dockerfile") or "Dockerfile",
+        target=metadata.text("DockerBuildTarget"),
+        arguments=tuple(sorted(metadata.inner("DockerBuildArgs").pairs().items())),
+    )
+    return Source(metadata.path, context, build=build)
 
 
 def _package(properties: Properties, name: str, bucket: str, key: str, version: str) -> Source:
@@ -294,10 +363,10 @@ class Kind:
 
 _OF_FUNCTIONS = {
     *("Architectures", "Description", "Environment", "EphemeralStorage", "FunctionName", "Handler"),
-    *("KmsKeyArn", "Layers", "LoggingConfig", "MemorySize", "PackageType", "Role", "Runtime", "SnapStart"),
-    *("Tags", "Timeout"),
+    *("ImageConfig", "KmsKeyArn", "Layers", "LoggingConfig", "MemorySize", "PackageType", "Role", "Runtime"),
+    *("SnapStart", "Tags", "Timeout"),
 }
-_OF_SERVERLESS = {"AutoPublishAlias", "CodeUri", "DeadLetterQueue", "InlineCode", "Tracing"}
+_OF_SERVERLESS = {"AutoPublishAlias", "CodeUri", "DeadLetterQueue", "ImageUri", "InlineCode", "Tracing"}
 _OF_LAYERS = {"CompatibleArchitectures", "CompatibleRuntimes", "Description", "LayerName", "LicenseInfo"}
 _OF_ALIASES = {"Description", "FunctionName", "FunctionVersion", "Name", "RoutingConfig"}
 KINDS = {
@@ -310,6 +379,8 @@ KINDS = {
     "AWS::Serverless::Function": Kind(_serverless_function, frozenset(_OF_FUNCTIONS | _OF_SERVERLESS)),
     "AWS::Serverless::LayerVersion": Kind(_serverless_layer, frozenset(_OF_LAYERS | {"ContentUri"})),
 }
+METADATA = ("DockerBuildArgs", "DockerBuildTarget", "DockerContext", "DockerTag", "Dockerfile")
+"""What is read of a resource's metadata: how `sam build` makes an image."""
 SILENT = {
     # What concerns permissions only, or asks for nothing that could be done otherwise here.
     *("AssumeRolePolicyDocument", "AutoPublishAliasAllProperties", "AutoPublishCodeSha256", "CodeSha256"),

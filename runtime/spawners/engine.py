@@ -238,6 +238,17 @@ class Engine:
         )  # fmt: skip
         await self._follow(steps, f"building {tag}", progress, TRANSFER_LIMIT)
 
+    async def build_folder(
+        self, folder: Path, dockerfile: str, tag: str, target: str, arguments: Mapping[str, str]
+    ) -> None:
+        """Build an image of a folder, without what its `.dockerignore` names; as with the command, bases are pulled."""
+        steps = functools.partial(
+            self._client.build,
+            path=str(folder), dockerfile=dockerfile, tag=tag, target=target, buildargs=dict(arguments), rm=True,
+            forcerm=True, decode=True,
+        )  # fmt: skip
+        await self._follow(steps, f"building {tag}", lambda _: None, TRANSFER_LIMIT)
+
     # Volumes
 
     async def has_volume(self, name: str) -> bool:

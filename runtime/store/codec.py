@@ -131,14 +131,20 @@ def _scalar(kind: type) -> _Reader:
 
 
 def _union(arguments: tuple[Any, ...]) -> _Reader:
-    """Of one type and None, or of records: those are told apart by their members, of which none may be missing."""
+    """Of one type and None, or of records, which are told apart by the members that they must and may have."""
     if types.NoneType in arguments:
         (wanted,) = (argument for argument in arguments if argument is not types.NoneType)
         inner = _reader(wanted)
         return lambda value: None if value is None else inner(value)
-    readers = {frozenset(member.name for member in fields(kind)): _reader(kind) for kind in arguments}
+    kinds = [(_required(kind), {member.name for member in fields(kind)}, _reader(kind)) for kind in arguments]
     check = _scalar(dict)
-    return lambda value: readers[frozenset(check(value))](value)
+
+    def read(value: Any) -> Any:
+        given = check(value).keys()
+        (inner,) = (reader for required, known, reader in kinds if required <= given <= known)
+        return inner(value)
+
+    return read
 
 
 def _sequence(inner: _Reader) -> _Reader:
@@ -151,10 +157,14 @@ def _mapping(inner: _Reader) -> _Reader:
     return lambda value: {key: inner(item) for key, item in check(value).items()}
 
 
+def _required(kind: Any) -> set[str]:
+    return {m.name for m in fields(kind) if m.default is MISSING and m.default_factory is MISSING}
+
+
 def _record(kind: Any) -> _Reader:
     hints = typing.get_type_hints(kind)
     readers = {member.name: _reader(hints[member.name]) for member in fields(kind)}
-    required = {m.name for m in fields(kind) if m.default is MISSING and m.default_factory is MISSING}
+    required = _required(kind)
     check = _scalar(dict)
 
     def read(value: Any) -> Any:

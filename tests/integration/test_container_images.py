@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.helpers.function_images import build, on_the_engine
+from tests.helpers.function_images import SOURCES, build, on_the_engine
 from tests.integration.conftest import BERTH, ROLE, Answer, Berth
 
 pytestmark = pytest.mark.docker
@@ -396,3 +397,40 @@ def test_local_processes_refuse_images(new_berth: Callable[..., Berth]) -> None:
     berth.start()
     with pytest.raises(ClientError, match="need a container engine"):
         deploy(berth, "f", "any:1")
+
+
+TEMPLATE = """
+Resources:
+  Greeter:
+    Type: AWS::Serverless::Function
+    Properties: {{PackageType: Image, FunctionName: {name}, AutoPublishAlias: live}}
+    Metadata: {{DockerContext: image, DockerTag: v1, DockerBuildArgs: {{BASE: "{base}"}}}}
+"""
+
+
+def test_a_template_with_a_dockerfile(berth: Berth, name: str, layout: str, tmp_path: Path) -> None:
+    """`berth deploy` builds the image, deploys it, and deploys it again only when its files have changed."""
+    image = tmp_path / "shop" / "image"
+    shutil.copytree(SOURCES / "aws", image)
+    (image / "app.py").write_text(LAYOUT)
+    (tmp_path / "shop" / "template.yaml").write_text(TEMPLATE.format(name=name, base=layout))
+
+    def run() -> str:
+        template = str(tmp_path / "shop" / "template.yaml")
+        done = berth.run("deploy", "--json", "--template", template, "--data-dir", str(berth.data_dir))
+        [resource] = json.loads(done.stdout)["resources"]
+        return str(resource["action"])
+
+    try:
+        assert run() == "created"
+        assert berth.invoke(name, Qualifier="live").payload[3] == "1"
+        assert run() == "unchanged"
+        (image / "app.py").write_text("def handler(event, context): return 'changed'")
+        assert run() == "updated"
+        assert berth.invoke(name, Qualifier="live").payload == "changed"
+        assert berth.invoke(name, Qualifier="1").payload[3] == "1"
+        assert len(docker("images", "--quiet", "shop-greeter").split()) == 2  # v1, and what is deployed
+    finally:
+        berth.client.delete_function(FunctionName=name)
+        for tag in docker("images", "--format", "{{.Repository}}:{{.Tag}}", "shop-greeter").split():
+            docker("rmi", "--force", tag)  # environments may still be ending

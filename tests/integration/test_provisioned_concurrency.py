@@ -145,6 +145,24 @@ def test_follows_its_alias(berth: Any, name: str) -> None:
     berth.until(lambda: not berth.environments(name))
 
 
+def test_moves_under_an_invocation(berth: Any, name: str) -> None:
+    """What runs in an environment of the version before is finished there; then the environment ends."""
+    publish(berth, name, PASSES_GATE, PASSES_GATE + "\n")
+    berth.client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    provision(berth, name, "live", 1)
+    await_status(berth, name, "live")
+    with gate(berth.function_host) as closed, ThreadPoolExecutor(1) as threads:
+        call = threads.submit(berth.invoke, f"{name}:live", {"gate": closed.url})
+        closed.await_arrivals(1)
+        berth.client.update_alias(FunctionName=name, Name="live", FunctionVersion="2")
+        await_status(berth, name, "live")
+        assert berth.invoke(f"{name}:live").payload["version"] == "2"
+        closed.open()
+        answer = call.result().payload
+    assert (answer["type"], answer["version"]) == (AHEAD, "1")
+    berth.until(lambda: versions(berth, name) == {"2": 1})
+
+
 def versions(berth: Any, name: str) -> Counter[str]:
     return Counter(each["version"] for each in berth.environments(name))
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import pytest
 
+from rapid.agent import address_of
 from rapid.wire import (
     MOST_NAMES,
     OUTPUT_HEADER,
@@ -535,6 +536,20 @@ def test_a_bare_name_that_is_nowhere(peer: Peer) -> None:
         peer.command("tool", env={"PATH": path})
         error = 'exec: "tool": executable file not found in $PATH'
         assert peer.told(Kind.NOT_STARTED) == {"process": 1, "stage": "exec", "error": error}
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("172.18.0.1", "172.18.0.1"),
+        ("fd00::1", "fd00::1"),
+        ("localhost", "127.0.0.1"),
+        ("no-such-name.invalid", "no-such-name.invalid"),
+    ],
+)
+def test_names_are_looked_up_in_the_table_of_hosts(host: str, address: str) -> None:
+    """The system's way would ask modules of the image."""
+    assert address_of(host) == address
 
 
 def test_a_place_that_is_to_be_open() -> None:

@@ -1,5 +1,6 @@
 """An engine that behaves, without containers: the Engine API on a Unix socket, with what is refused told beforehand."""
 
+import hashlib
 import itertools
 import json
 import queue
@@ -35,6 +36,8 @@ class FakeEngine:
     images: dict[str, Document] = field(default_factory=dict)
     volumes: dict[str, Document] = field(default_factory=dict)
     builds: list[Document] = field(default_factory=list)
+    built: dict[str, str] = field(default_factory=dict)
+    """Images by what they were built of."""
     build_steps: list[Document] = field(default_factory=lambda: [{"stream": "Step 1/1 : FROM x\n"}])
     pulls: list[str] = field(default_factory=list)
     registry: set[str] = field(default_factory=set)
@@ -166,7 +169,7 @@ class FakeEngine:
 
     def add_image(self, reference: str, labels: dict[str, str] | None = None, **members: Any) -> str:
         moment = next(self.counter)
-        identity = f"sha256:{moment:064x}"
+        identity = f"sha256:{hashlib.sha256(str(moment).encode()).hexdigest()}"
         self.images[reference] = {
             "Id": identity, "RepoTags": [reference], "Labels": labels or {}, "Created": moment,
             "Os": "linux", "Architecture": "amd64", **members,
@@ -227,8 +230,15 @@ class FakeEngine:
 
     def build(self, query: dict[str, str], body: Any) -> list[Document]:
         self.builds.append({**query, "buildargs": json.loads(query.get("buildargs", "{}")), "context": body})
+        """What is built of the same again is the same image, as long as that is there."""
         if not any("error" in step for step in self.build_steps):
-            self.add_image(query["t"], json.loads(query.get("labels", "{}")))
+            made_of = hashlib.sha256(body + query.get("buildargs", "").encode()).hexdigest()
+            before = self.built.get(made_of)
+            if before in {each["Id"] for each in self.images.values()}:
+                repository, _, tag = query["t"].rpartition(":")
+                self.tag_image({"repo": repository, "tag": tag}, None, str(before))
+            else:
+                self.built[made_of] = self.add_image(query["t"], json.loads(query.get("labels", "{}")))
         return self.build_steps
 
     def version(self, query: dict[str, str], body: Any) -> Document:

@@ -79,6 +79,14 @@ async def test_find(images: FunctionImages, fake_engine: FakeEngine) -> None:
     assert fake_engine.pulls == []
 
 
+async def test_find_by_digest(images: FunctionImages, fake_engine: FakeEngine) -> None:
+    """What a URI was resolved to can be used as a URI, also where the image was in no registry."""
+    code = (await images.find(added(fake_engine).uri)).pinned("app:1")
+    assert (await images.find(code.resolved_uri)).identifier == code.image
+    with pytest.raises(ImageMissing):
+        await images.find(f"app@sha256:{'0' * 64}")
+
+
 async def test_a_record_keeps_its_image(
     images: FunctionImages, fake_engine: FakeEngine, records: Records
 ) -> None:

@@ -127,6 +127,19 @@ async def test_what_a_build_replaces_is_removed(
     assert left == {reference, "berth/python3.9:old", "sha256:newer"}
 
 
+async def test_images_that_were_built_on_ours_stay(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """They carry our label, and are somebody's functions: under whatever names, that of a pin included."""
+    label = {"berth.image": "python3.11"}
+    fake_engine.add_image("team/app:1", label)
+    pinned = fake_engine.add_image("berth/python3.11:old", label)
+    fake_engine.tag_image({"repo": "berth-pin/me", "tag": "0"}, None, pinned)
+    await images.ensure("python3.11", lambda _: None)
+    assert {"team/app:1", "berth-pin/me:0"} <= fake_engine.images.keys()
+    assert "berth/python3.11:old" not in fake_engine.images
+
+
 async def test_an_older_image_in_use_stays(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
     """The engine refuses, and that is fine."""
     fake_engine.add_image("berth/python3.11:old", {"berth.image": "python3.11"})

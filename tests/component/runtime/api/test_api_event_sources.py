@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from runtime.model import EventSourceMapping, Scope
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
 INVALID, MISSING = "InvalidParameterValueException", "ResourceNotFoundException"
@@ -189,6 +192,22 @@ async def test_mappings_of_qualifiers(door: Any, qualifier: str) -> None:
     assert [each["UUID"] for each in listed["EventSourceMappings"]] == [made["UUID"]]
     moved = await door.refused("update_event_source_mapping", UUID=made["UUID"], FunctionName="f")
     assert moved[2].endswith(uuid)
+
+
+async def test_a_page_holds_a_hundred_mappings(door: Any) -> None:
+    """Whatever is asked for; of other lists it holds fifty."""
+    await door.created()
+    await create(door)
+    scope = Scope("123456789012", "us-east-1")
+    [first] = door.store.catalog.attachments(EventSourceMapping, scope)
+    for number in range(100):
+        other = replace(first, owner=f"{number:08d}-0000-0000-0000-000000000000", source=f"{QUEUE}{number}")
+        await door.store.attach(other)
+    for params in ({}, {"MaxItems": 10_000}):
+        page = await door.call("list_event_source_mappings", **params)
+        assert len(page["EventSourceMappings"]) == 100
+        rest = await door.call("list_event_source_mappings", Marker=page["NextMarker"])
+        assert (len(rest["EventSourceMappings"]), "NextMarker" in rest) == (1, False)
 
 
 async def test_lists_of_mappings(door: Any) -> None:

@@ -148,6 +148,15 @@ async def test_qualified_by_name_or_query(door: Any) -> None:
     assert (await door.refused("invoke", FunctionName=elsewhere))[:2] == (404, "ResourceNotFoundException")
 
 
+async def test_names_that_look_qualified(door: Any) -> None:
+    """`function:f` and `123456789012:f` are parts of an ARN."""
+    await door.created("f")
+    for name in ("function:f", "123456789012:f"):
+        await door.call("invoke", FunctionName=name)
+        assert (door.invoker.requests[-1].function, door.invoker.requests[-1].qualifier) == ("f", None)
+    assert (await door.refused("invoke", FunctionName="210987654321:f"))[0] == 403
+
+
 async def test_body_limit(door: Any) -> None:
     """6,291,456 bytes go through; one more does not, with and without a stated length."""
     await door.created()

@@ -309,16 +309,27 @@ class TestProvisioned:
         following, _ = talk.ask(provisioned="f:1")
         assert talk.allot("f:1", 2) == [(following, None)]
 
+    def test_last_one_dies_while_somebody_waits(self, talk: Talk) -> None:
+        """Whoever waits for it runs on demand, and nothing remembers it."""
+        talk.set(provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        lease = talk.finishing(provisioned="f:1")
+        following, _ = talk.ask(provisioned="f:1")
+        talk.allot("f:1", 0)
+        talk.end(lease)
+        assert talk.patience_over(following, SPILL_PATIENCE) is None
+        assert not following.is_provisioned
+
     def test_one_dies_in_use(self, talk: Talk) -> None:
         """It is counted until its lease ends; nobody gets it any more."""
         talk.set(provisioned={"f": 1})
         talk.allot("f:1", 1)
         lease = talk.run(provisioned="f:1")
         talk.allot("f:1", 0)
-        assert talk.ledger.in_use(SCOPE, "f:1") == 1
+        assert talk.ledger.account(SCOPE).provisioned == 1
         assert not talk.run(provisioned="f:1").is_provisioned
         talk.end(lease)
-        assert talk.ledger.in_use(SCOPE, "f:1") == 0
+        assert talk.ledger.account(SCOPE).provisioned == 0
 
 
 class TestRates:

@@ -13,6 +13,7 @@ from runtime.deploy.template import Stack
 from runtime.deploy.wanted import (
     DEFAULTS,
     AliasWanted,
+    Build,
     FunctionWanted,
     LayerWanted,
     Source,
@@ -383,7 +384,8 @@ def test_bad_templates_are_refused(template: str, words: str) -> None:
         ("Environment: {Variables: {A: }}", "Environment.Variables.A: a text is wanted"),
         ("Layers: a", "Layers: a list of texts"),
         ("Tracing: On", "'true' is not one of Active"),
-        ("PackageType: Image", "container images are not done"),
+        ("PackageType: Rpm", "'Rpm' is neither Zip nor Image"),
+        ("PackageType: Image", "ImageUri is missing, and there are no Metadata"),
         ("CodeUri: s3://b", "CodeUri: 's3://b' is not s3://BUCKET/KEY"),
         ("CodeUri: {Bucket: b}", "CodeUri: Key is missing"),
         ("CodeUri: ", "CodeUri is missing"),
@@ -454,3 +456,58 @@ def test_any_document_is_a_plan_or_an_error(document: dict[str, Any]) -> None:
     except TemplateError:
         return
     assert set(order) <= {"A", "B"}
+
+
+def test_an_image_that_is_built() -> None:
+    """Its metadata say how; what packages have is not looked at, wherever it was said."""
+    made = plan(
+        """
+Globals: {Function: {Runtime: python3.11, Handler: app.handler, Layers: [arn]}}
+Parameters: {Level: {Type: String, Default: low}}
+Resources:
+  Greeter:
+    Type: AWS::Serverless::Function
+    Properties:
+      PackageType: Image
+      ImageConfig: {EntryPoint: [/run], Command: [a, b], WorkingDirectory: /app}
+    Metadata:
+      DockerContext: ./greet
+      DockerBuildArgs: {LEVEL: !Ref Level, A: "1"}
+      DockerBuildTarget: final
+      BuildMethod: whatever
+"""
+    )
+    wanted = made.wanted("Greeter", {})
+    assert isinstance(wanted, FunctionWanted)
+    assert wanted.source.build == Build(
+        repository="demo-greeter",
+        tag="latest",
+        context="./greet",
+        dockerfile="Dockerfile",
+        target="final",
+        arguments=(("A", "1"), ("LEVEL", "low")),
+    )
+    assert wanted.source.path == "./greet"
+    assert wanted.configuration["PackageType"] == "Image"
+    config = {"EntryPoint": ["/run"], "Command": ["a", "b"], "WorkingDirectory": "/app"}
+    assert wanted.configuration["ImageConfig"] == config
+    assert not {"Runtime", "Handler", "Layers", "SnapStart"} & wanted.configuration.keys()
+
+
+def test_an_image_that_is_named() -> None:
+    """In either form of templates; empty parts of ImageConfig are left to the image."""
+    made = plan(
+        """
+Resources:
+  A:
+    Type: AWS::Serverless::Function
+    Properties: {PackageType: Image, ImageUri: !Sub "team/app:${AWS::Region}", ImageConfig: {Command: []}}
+    Metadata: {SamResourceId: A}
+  B: {Type: AWS::Lambda::Function, Properties: {PackageType: Image, Code: {ImageUri: "team/app:2"}}}
+"""
+    )
+    for logical_id, uri in (("A", "team/app:eu-central-1"), ("B", "team/app:2")):
+        wanted = made.wanted(logical_id, {})
+        assert isinstance(wanted, FunctionWanted)
+        assert (wanted.source.image, wanted.source.path, wanted.source.build) == (uri, None, None)
+        assert wanted.configuration["ImageConfig"] == {}

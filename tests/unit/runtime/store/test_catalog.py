@@ -5,10 +5,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LayerVersion, Scope
+from runtime.model import (
+    LATEST,
+    Alias,
+    Code,
+    FunctionConfig,
+    FunctionVersion,
+    LayerVersion,
+    ReservedConcurrency,
+    Scope,
+)
 from runtime.store.catalog import (
     AliasDeleted,
     AliasPut,
+    AttachmentDeleted,
+    AttachmentPut,
     Catalog,
     Change,
     FunctionDeleted,
@@ -181,6 +192,49 @@ def test_a_swap_shares_what_did_not_change() -> None:
     after = before.evolve([FunctionPut(function("a", revision="r2"))])
     assert after._shelves[THERE] is before._shelves[THERE]
     assert after._shelves[HERE].functions["b"] is before._shelves[HERE].functions["b"]
+
+
+def reserved(owner: str, executions: int = 1, *, scope: Scope = HERE) -> ReservedConcurrency:
+    return ReservedConcurrency(scope=scope, owner=owner, revision_id="r", executions=executions)
+
+
+def test_attachments_of_a_kind() -> None:
+    """By owner and qualifier in one scope, or all there are in any."""
+    catalog = Catalog().evolve(
+        [
+            AttachmentPut(reserved("b")),
+            AttachmentPut(reserved("a")),
+            AttachmentPut(reserved("a", scope=THERE)),
+        ]
+    )
+    assert catalog.owners(ReservedConcurrency, HERE) == {
+        "a": {"": reserved("a")},
+        "b": {"": reserved("b")},
+    }
+    assert catalog.owners(ReservedConcurrency, Scope("000000000000", "us-east-1")) == {}
+    everywhere = [(each.scope, each.owner) for each in catalog.all_attachments(ReservedConcurrency)]
+    assert everywhere == [(HERE, "a"), (HERE, "b"), (THERE, "a")]
+
+
+def test_owners_tell_of_changes() -> None:
+    """The mapping is another one exactly when something of the kind has changed in the scope, be it to nothing."""
+    catalog = Catalog()
+    seen = catalog.owners(ReservedConcurrency, HERE)
+    for change, changes in (
+        (FunctionPut(function("f")), False),
+        (AttachmentPut(reserved("f")), True),
+        (AttachmentPut(reserved("f", scope=THERE)), False),
+        (AliasPut(alias("live")), False),
+        (AttachmentPut(reserved("f", 2)), True),
+        (FunctionDeleted(HERE, "f"), True),
+        (AttachmentPut(reserved("g")), True),
+        (AttachmentDeleted(ReservedConcurrency, HERE, "g", ""), True),
+    ):
+        catalog = catalog.evolve([change])
+        found = catalog.owners(ReservedConcurrency, HERE)
+        assert (found is not seen) is changes, change
+        seen = found
+    assert seen == {}
 
 
 def test_repr_counts() -> None:

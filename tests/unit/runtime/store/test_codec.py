@@ -14,6 +14,8 @@ from runtime.model import (
     Code,
     FunctionConfig,
     FunctionVersion,
+    ImageCode,
+    ImageConfig,
     LayerReference,
     LayerVersion,
     LoggingConfig,
@@ -34,6 +36,8 @@ json_values = st.recursive(
 )
 scopes = st.builds(Scope, account=text, region=text)
 codes = st.builds(Code, digest=text, size=number, unzipped_size=number)
+images = st.builds(ImageCode, uri=text, digest=text, image=text)
+arguments = st.none() | st.lists(text, max_size=3).map(tuple)
 configs = st.builds(
     FunctionConfig,
     role=text,
@@ -47,6 +51,8 @@ configs = st.builds(
     layers=st.lists(st.builds(LayerReference, arn=text, code=codes), max_size=3).map(tuple),
     architecture=text,
     package_type=text,
+    image_config=st.none()
+    | st.builds(ImageConfig, entry_point=arguments, command=arguments, working_directory=maybe_text),
     tracing_mode=text,
     logging=st.builds(
         LoggingConfig,
@@ -63,7 +69,7 @@ functions = st.builds(
     name=text,
     version=text,
     config=configs,
-    code=codes,
+    code=codes | images,
     revision_id=text,
     last_modified=text,
     state=st.sampled_from(State),
@@ -245,6 +251,8 @@ def test_member_with_default_may_be_missing() -> None:
         pytest.param(lambda d: d["record"]["config"].update(timeout=True), id="boolean for number"),
         pytest.param(lambda d: d["record"].update(tags={"a": 1}), id="number among tags"),
         pytest.param(lambda d: d["record"].update(code=[]), id="list for record"),
+        pytest.param(lambda d: d["record"]["code"].update(uri="app"), id="members of two kinds of records"),
+        pytest.param(lambda d: d["record"]["code"].pop("size"), id="no kind of record"),
     ],
 )
 def test_strict(edit: Callable[[dict[str, Any]], object]) -> None:

@@ -1,0 +1,116 @@
+"""What sandboxes of packages and of container images stand on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from runtime.bundles import Bundles
+from runtime.errors import PreparationFailed
+from runtime.function_images import ImageMissing
+from runtime.grounds import MOST_BYTES, Ground, Grounds, Progress
+from runtime.image_facts import Image
+from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference, Scope
+from runtime.spawners.base import Delivery, ForeignImage
+
+CODE = Code("c" * 64, 1, 1)
+LAYER = LayerReference("arn", Code("l" * 64, 1, 1))
+PINNED = ImageCode("app:1", "d" * 64, "sha256:1")
+IMAGE = Image(
+    identifier="sha256:1",
+    system="linux",
+    architecture="x86_64",
+    size=MOST_BYTES,
+    environment={"PATH": "/bin", "LD_PRELOAD": "/x.so"},
+)
+
+
+def version(code: Code | ImageCode) -> FunctionVersion:
+    runtime, layers = ("python3.11", (LAYER,)) if isinstance(code, Code) else (None, ())
+    return FunctionVersion(
+        scope=Scope("123456789012", "us-east-1"),
+        name="f",
+        config=FunctionConfig(role="r", runtime=runtime, layers=layers),
+        code=code,
+        revision_id="r",
+        last_modified="",
+    )
+
+
+class Surroundings:
+    """Images, a bundle and trees, all of them there."""
+
+    def __init__(self, image: Image | None = IMAGE) -> None:
+        self.image = image
+        self.grounds = Grounds(
+            images=self, function_images=self, agent_bundle=_Bundle(), bundles=cast("Bundles", _Trees())
+        )
+
+    async def ensure(self, runtime: str, _progress: Progress) -> str:
+        return f"berth/{runtime}:0"
+
+    async def pinned(self, code: ImageCode) -> Image:
+        if self.image is None:
+            raise ImageMissing(f"{code.uri} is gone")
+        return self.image
+
+    async def of(self, code: Code | ImageCode) -> Ground:
+        return await self.grounds.of(version(code), Delivery.BIND, print)
+
+
+class _Bundle:
+    async def ensure(self, delivery: Delivery, _progress: Progress) -> Path | str:
+        return Path("/agent") if delivery is Delivery.BIND else "volume"
+
+
+class _Trees:
+    async def task_root(self, code: Code) -> Path:
+        return Path("/trees", code.digest)
+
+    async def opt(self, layers: Sequence[Code]) -> Path:
+        return Path("/merged", *(layer.digest for layer in layers))
+
+
+async def test_a_package() -> None:
+    """The image of its runtime, and its trees."""
+    trees = Path("/trees", "c" * 64), Path("/merged", "l" * 64)
+    assert await Surroundings().of(CODE) == Ground("berth/python3.11:0", trees=trees)
+
+
+async def test_a_container_image() -> None:
+    """The image itself, by an identifier that no tag can move, and an agent which sees nothing of its variables."""
+    foreign = ForeignImage(agent=Path("/agent"), variables=("PATH", "LD_PRELOAD"))
+    assert await Surroundings().of(PINNED) == Ground("sha256:1", own=IMAGE, foreign=foreign)
+
+
+async def test_an_agent_in_a_volume() -> None:
+    """Where the engine does not see our files."""
+    ground = await Surroundings().grounds.of(version(PINNED), Delivery.COPY, print)
+    assert ground.foreign is not None
+    assert ground.foreign.agent == "volume"
+
+
+@pytest.mark.parametrize("code", [CODE, PINNED])
+async def test_what_can_run(code: Code | ImageCode) -> None:
+    """Packages were checked when they came; an image may have 10 GiB."""
+    await Surroundings().grounds.check(version(code))
+
+
+@pytest.mark.parametrize(
+    ("image", "code", "reason"),
+    [
+        (
+            replace(IMAGE, size=MOST_BYTES + 1),
+            "InvalidImage",
+            "SizeLimitExceeded: Uncompressed container image size exceeds 10 GiB limit",
+        ),
+        (None, "ImageDeleted", "app:1 is gone"),
+    ],
+)
+async def test_what_can_never_run(image: Image | None, code: str, reason: str) -> None:
+    """Such a function ends in state Failed, with AWS's code for it."""
+    with pytest.raises(PreparationFailed) as failed:
+        await Surroundings(image).grounds.check(version(PINNED))
+    assert (failed.value.reason_code, failed.value.reason) == (code, reason)
