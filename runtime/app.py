@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeAlias
@@ -53,6 +54,9 @@ from runtime.store.garbage import live_images
 
 logger = logging.getLogger(__name__)
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread must let another one run: launches and unpacking work in threads, and each time that the
+event loop comes back from the kernel it would wait for them ten times as long (Python's default)."""
 PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
@@ -79,6 +83,7 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> in
 
     Raises `AlreadyRunning`, `StoreError`, `SpawnerError`, or OSError where the address cannot be bound.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, instance, ready))
     return 0

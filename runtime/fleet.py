@@ -9,24 +9,32 @@ import logging
 import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from enum import Enum
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar, cast
 
 from rapid.exchange import Ticket
-from rapid.invocation import Fault, Invocation, Outcome
+from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
 from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Refuse
 from runtime.core.groups import Place
 from runtime.core.pool import Pool
-from runtime.core.room import Bound, Bounds, share
+from runtime.core.room import Bounds, share
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
+from runtime.kept import Kept, KeptNews, Wishes, initialised
 from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
+from runtime.refusals import (
+    lost_again_and_again,
+    no_environment,
+    no_room,
+    shutting_down,
+    too_large,
+    too_long,
+)
+from runtime.snapshot import describe
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
@@ -45,28 +53,6 @@ MOST_RETURNS = 3
 """How many environments in a row may be lost before they begin an invocation."""
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for environments that have been idle too long."""
-
-
-class Kept(Enum):
-    """What can become of an environment that is kept."""
-
-    READY = "ready"
-    FAILED = "failed"
-    """Its launch or its initialisation failed; it is launched again, later and later."""
-    ENDED = "ended"
-    """It had been ready; another one is launched."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeptNews:
-    """Something has become of an environment that is kept."""
-
-    key: Key
-    what: Kept
-    reason: str = ""
-    """For people, of a failure and of an end."""
-    error_type: str | None = None
-    """Of an initialisation that failed, as in the log; None where the surroundings failed."""
 
 
 def _never(_: FunctionVersion) -> bool:
@@ -118,8 +104,11 @@ class Fleet:
         self._lives: dict[int, asyncio.Task[None]] = {}
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
-        self._wishes: dict[Key, asyncio.Task[None]] = {}
-        #: What is to be kept once its image and files are at hand.
+        self._wishes = Wishes(
+            make_ready=lambda key: launcher.make_ready(key.record, logger.info),
+            keeps=lambda key: bool(self._pool.kept(key)[0]),
+            keep=self._keep,
+        )
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self.stories = Stories()
@@ -144,20 +133,18 @@ class Fleet:
             logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
             await asyncio.wait(self._running, timeout=patience)
         for future in self._wanted.values():
-            _refuse(future, _shutting_down())
-        for wish in self._wishes.values():
-            wish.cancel()
+            _refuse(future, shutting_down())
+        self._wishes.cancel()
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(
             *self._chores,
-            *self._wishes.values(),
+            *self._wishes.tasks,
             *self._lives.values(),
             *self._reruns,
             return_exceptions=True,
         )
-        self._wishes.clear()
 
     # The invoker's side
 
@@ -202,7 +189,7 @@ class Fleet:
     async def _run_again(self, key: Key, invocation: Invocation, ticket: Ticket) -> None:
         try:
             if ticket.returns > MOST_RETURNS:
-                raise _lost_again_and_again()
+                raise lost_again_and_again()
             hosted = await self._claim(key)
         except LambdaError as error:
             ticket.fail(error)
@@ -221,7 +208,7 @@ class Fleet:
         ):  # an image that is built takes no launch from others, nor counts as a wait for room
             await self._prepare(key.record)
         if self._closing:
-            raise _shutting_down()
+            raise shutting_down()
         self._last_ticket = number = self._last_ticket + 1
         future: Future[Hosted] = self._loop.create_future()
         self._wanted[number] = future
@@ -244,7 +231,7 @@ class Fleet:
         except LambdaError:
             raise
         except Exception as error:  # noqa: BLE001  the caller is told
-            raise _no_environment(version, error) from None
+            raise no_environment(version, error) from None
 
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
@@ -263,22 +250,9 @@ class Fleet:
         What becomes of them is told to `on_kept`, by their key. Those of a version that is out of date go by themselves.
         """
         key = self._keys.of(version, provisioned=True)
-        if wish := self._wishes.pop(key, None):
-            wish.cancel()
-        if self._closing:
-            return key
-        if not count or self._pool.kept(key)[0]:
-            self._keep(key, count)
-        else:
-            self._wishes[key] = asyncio.create_task(self._keep_when_ready(key, count), name="keep")
+        if not self._closing:
+            self._wishes.wish(key, count)
         return key
-
-    async def _keep_when_ready(self, key: Key, count: int) -> None:
-        """An image that is being built holds up nobody else's launches."""
-        with suppress(SpawnerError, OSError):  # the launch will say what is wrong
-            await self._launcher.make_ready(key.record, logger.info)
-        del self._wishes[key]
-        self._keep(key, count)
 
     def _keep(self, key: Key, count: int) -> None:
         if self._keys.is_current(key):
@@ -286,6 +260,9 @@ class Fleet:
         elif count:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
+        if bound := self._pool.lacks(key):
+            reason = too_large(self._pool.bounds, bound).message
+            self._loop.call_soon(self.on_kept, KeptNews(key, Kept.FAILED, reason))
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
         """What provisioned environments of the version are known by."""
@@ -330,7 +307,7 @@ class Fleet:
     def snapshot(self) -> list[dict[str, Any]]:
         """The environments, for people and `berth ps`. Times in seconds, memory in bytes."""
         now, clock = time.time(), self._loop.time()
-        return [self._describe(hosted, now, clock) for hosted in self._hosted.values()]
+        return [describe(hosted, self._pool, now, clock) for hosted in self._hosted.values()]
 
     def census(self) -> list[Census]:
         """How many environments of each version are where in their use."""
@@ -339,30 +316,6 @@ class Fleet:
             Census(key.scope, key.name, key.version, place.value, count)
             for (key, place), count in counted.items()
         ]
-
-    def _describe(self, hosted: Hosted, now: float, clock: float) -> dict[str, Any]:
-        place = self._pool.place(hosted.number)
-        idle = clock - self._pool.since(hosted.number) if place is Place.IDLE else None
-        return {
-            "environment": hosted.handle.sandbox_id,
-            "function": hosted.version.name,
-            "version": hosted.version.version,
-            "account": hosted.version.scope.account,
-            "region": hosted.version.scope.region,
-            "tenant": self._key_of(hosted.number).tenant if place else None,
-            "runtime": hosted.version.config.runtime,
-            "state": place.value if place else "gone",
-            "purpose": self._pool.purpose(hosted.number).value if place else None,
-            "phase": hosted.environment.phase.value,
-            "spawner": hosted.handle.spawner,
-            "reference": hosted.handle.reference,
-            "age": now - hosted.launched,
-            "idle": idle,
-            "invocations": hosted.invocations,
-            "memory_size_mb": hosted.version.config.memory_size,
-            "memory_peak": hosted.environment.memory_peak,
-            "log_stream": hosted.log_stream,
-        }
 
     # Carrying out what the pool says
 
@@ -378,22 +331,11 @@ class Fleet:
                 case Destroy(number):
                     self._end(number)
                 case Refuse(ticket, bound, for_good):
-                    _refuse(self._wanted[ticket], self._no_room(bound, for_good=for_good))
+                    limits, seconds = self._pool.bounds, self._room_wait
+                    refusal = too_large(limits, bound) if for_good else no_room(limits, bound, seconds)
+                    _refuse(self._wanted[ticket], refusal)
                 case Fail():  # only from `failed`, whose caller knows the reason
                     raise AssertionError(action)
-
-    def _no_room(self, bound: Bound, *, for_good: bool) -> LambdaError:
-        bounds = self._pool.bounds
-        limit = f"{bounds.memory} MB" if bound is Bound.MEMORY else f"{bounds.environments} environments"
-        if for_good:
-            text = f"The function does not fit into what the host has for functions, {limit} less what is provisioned"
-        else:
-            text = f"No room for another execution environment within {self._room_wait:g} s: all of {limit} are in use"
-        return LambdaError(
-            "TooManyRequestsException",
-            f"{text} (setting {bound.value}).",
-            reason="ConcurrentInvocationLimitExceeded",
-        )
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
@@ -471,18 +413,10 @@ class Fleet:
         else:
             self._act(pool.spoiled(number, self._loop.time()))
         if is_kept:
-            self._tell(self._key_of(number), failure)
+            self.on_kept(initialised(self._key_of(number), failure))
 
     def _key_of(self, number: int) -> Key:
         return cast("Key", self._pool.key(number))
-
-    def _tell(self, key: Key, failure: Fault | None) -> None:
-        """What has become of the initialisation of a kept environment."""
-        if failure is None:
-            self.on_kept(KeptNews(key, Kept.READY))
-        else:
-            kind = failure.shown_type or failure.error_type
-            self.on_kept(KeptNews(key, Kept.FAILED, failure.message or kind, kind))
 
     def _ended(self, hosted: Hosted) -> None:
         number = hosted.number
@@ -497,7 +431,7 @@ class Fleet:
             self.on_kept(KeptNews(kept, Kept.ENDED, hosted.link.lost or "it was ended"))
 
     def _launch_failed(self, number: int, key: Key, error: Exception, *, chances: int = 0) -> None:
-        refusal = _no_environment(key.record, error)
+        refusal = no_environment(key.record, error)
         is_kept = self._pool.is_kept(number)
         for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
@@ -537,27 +471,7 @@ async def _in_time(awaited: Awaitable[T]) -> T:
         async with asyncio.timeout(WAIT_LIMIT):
             return await awaited
     except TimeoutError:
-        raise LambdaError(
-            "TooManyRequestsException",
-            f"No execution environment became free within {WAIT_LIMIT:.0f} s: see the server's log.",
-            reason="ConcurrentInvocationLimitExceeded",
-        ) from None
-
-
-def _no_environment(version: FunctionVersion, error: Exception) -> LambdaError:
-    """What whoever waits for an environment that could not be launched is told; the log has it too."""
-    known = isinstance(error, (SpawnerError, OSError))
-    logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
-    text = str(error) if known else "see the server's log"
-    return LambdaError("ServiceException", f"The execution environment could not be launched: {text}")
-
-
-def _lost_again_and_again() -> LambdaError:
-    return LambdaError("ServiceException", "The execution environment was lost before the function began.")
-
-
-def _shutting_down() -> LambdaError:
-    return LambdaError("ServiceException", "Berth is shutting down.")
+        raise too_long(WAIT_LIMIT) from None
 
 
 def _ignore(_: KeptNews) -> None:

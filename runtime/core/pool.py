@@ -23,7 +23,6 @@ nothing from anybody. Both come after the tickets, and leave one of the launches
 Every method returns what is to be done, in order. What there is, is in `runtime.core.books`.
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
@@ -32,8 +31,8 @@ from runtime.core.actions import Actions, Assign, Destroy, Fail, Hold, Launch, R
 from runtime.core.books import Books
 from runtime.core.estimate import Estimate, learn
 from runtime.core.groups import COMING, Group, Key, Member, Place, Purpose, Ticket
-from runtime.core.line import Line
-from runtime.core.room import Bounds
+from runtime.core.keeping import STEADY, Keeping
+from runtime.core.room import Bound, Bounds
 
 GRACE = 0.02
 """Seconds that a ticket waits at least for an environment that is about to finish."""
@@ -43,10 +42,6 @@ PATIENCE = 5.0
 """Seconds after which room is held for a ticket; half of what it waits for room where that is less."""
 RESPITE = 30.0
 """Seconds for which no room is held for a key for which there was none in the end."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-"""Seconds before what is kept is launched again after a failure; doubled from one failure to the next."""
-STEADY = 60.0
-"""Seconds after which the end of a kept environment is no sign of something wrong with it."""
 
 
 class Pool:
@@ -71,11 +66,7 @@ class Pool:
         self._patience = min(PATIENCE, room_wait / 2)
         self._launch_time: Estimate | None = None
         #: Of any key.
-        self._short: Line[Group] = Line()
-        #: Keys with fewer environments than are to be kept,
-        self._paused: list[tuple[float, int, Group]] = []
-        #: and those that wait for the end of a pause; a heap.
-        self._pauses = 0
+        self._keeping = Keeping()
         self._respites: dict[Key, float] = {}
         #: Until when no room is held for a key's tickets.
         self._looked = 0.0
@@ -202,7 +193,7 @@ class Pool:
                 member.surplus = True
                 if member.place is Place.IDLE:
                     actions += self._destroy(environment, now)
-        self._note(group, now)
+        self._keeping.note(group, now)
         self._books.forget(group)
         return actions + self._give_room(now)
 
@@ -211,6 +202,11 @@ class Pool:
         group = self._books.groups.get(key)
         return (group.kept, group.ready) if group else (0, 0)
 
+    def lacks(self, key: Key) -> Bound | None:
+        """What keeps the rest of what is to be kept from ever being launched, as long as nothing else is let go."""
+        group = self._books.groups.get(key)
+        return self._room.lacking(group.memory) if group is not None and group.is_short else None
+
     def is_kept(self, environment: int) -> bool:
         """Whether it is one of those that are kept."""
         member = self._books.members.get(environment)
@@ -218,10 +214,7 @@ class Pool:
 
     def relaunch(self, now: float) -> Actions:
         """Launch what is kept and whose pause after a failure is over."""
-        while self._paused and self._paused[0][0] <= now:
-            group = heapq.heappop(self._paused)[2]
-            group.paused = False
-            self._note(group, now)
+        self._keeping.resume(now)
         return self._give_room(now)
 
     def warm(self, key: Key, now: float) -> Actions:
@@ -237,28 +230,6 @@ class Pool:
         members = self._books.members
         live = [number for number in group.members if members[number].place is not Place.ENDING]
         return [*group.idle, *(number for number in live if number not in group.idle)]
-
-    def _note(self, group: Group, now: float) -> None:
-        """Have a group in the line of those that are short, or waiting for the end of a pause, or neither."""
-        is_due = group.is_short and now >= group.not_before
-        if is_due and not group.in_line:
-            self._short.join(group)
-        elif group.in_line and not is_due:
-            self._short.leave(group)
-        group.in_line = is_due
-        if group.is_short and not is_due and not group.paused:
-            self._pauses += 1
-            heapq.heappush(self._paused, (group.not_before, self._pauses, group))
-            group.paused = True
-
-    def _pause(self, group: Group, now: float) -> None:
-        """Something is wrong with what is kept: what fails together counts once, what comes long after anew."""
-        if now < group.not_before:
-            return
-        if now - group.not_before > STEADY:
-            group.failures = 0
-        group.not_before = now + min(LONGEST_PAUSE, FIRST_PAUSE * 2**group.failures)
-        group.failures += 1
 
     # Environments
 
@@ -295,9 +266,9 @@ class Pool:
         """It is launched, but its initialisation failed: only good for who waits and will be told why."""
         member = self._books.members.get(environment)
         if member is not None and member.pinned and member.place in COMING:
-            self._pause(member.group, now)
+            self._keeping.pause(member.group, now)
             self._books.unpin(environment, member)
-            self._note(member.group, now)
+            self._keeping.note(member.group, now)
             member.surplus = True
         return self.idle(environment, now)
 
@@ -324,9 +295,9 @@ class Pool:
             return []
         if member.place is not Place.ENDING:
             if member.pinned and (member.ready is None or now - member.ready < STEADY):
-                self._pause(member.group, now)
+                self._keeping.pause(member.group, now)
             self._books.move(environment, Place.ENDING, now)
-        self._note(member.group, now)
+        self._keeping.note(member.group, now)
         self._books.remove(environment)
         return self._give_room(now)
 
@@ -379,7 +350,7 @@ class Pool:
     def _give_room(self, now: float) -> Actions:
         """Begin what launches there is room for: for tickets, for what is kept, then ahead."""
         self._looked = now
-        if not (self._line or self._short or self._books.ahead) or self._is_over:
+        if not (self._line or self._keeping or self._books.ahead) or self._is_over:
             return []
         room, actions = self._room, Actions()
         while self._line and room.launches < room.bounds.launches:
@@ -394,9 +365,9 @@ class Pool:
     def _launch_ahead(self, now: float) -> Actions:
         room, books, actions = self._room, self._books, Actions()
         most = max(1, room.bounds.launches - 1)
-        while room.launches < most and (group := self._short.next(room.reach)):
+        while room.launches < most and (group := self._keeping.next(room.reach)):
             actions += self._launch(group, Purpose.PROVISIONED, now)
-            self._note(group, now)
+            self._keeping.note(group, now)
         while room.launches < most and books.ahead:
             _, group = books.ahead.popitem(last=False)
             if not group.members and room.is_ample(group.memory):
@@ -445,7 +416,7 @@ class Pool:
         while not self._room.fits(group.memory):
             actions += self._destroy(next(iter(self._books.idle_by_age)), now)
         environment = self._books.add(group, purpose, now)
-        self._note(group, now)
+        self._keeping.note(group, now)
         return [*actions, Launch(environment, group.key)]
 
     def _destroy(self, environment: int, now: float) -> Actions:
@@ -462,10 +433,10 @@ class Pool:
         self._books.check()
         room = self._room
         for group in self._books.groups.values():
-            assert group.in_line == (group in list(self._short))
-            assert self._is_over or group.in_line <= group.is_short <= (group.in_line or group.paused)
+            if not self._is_over:
+                self._keeping.check(group)
         if self._is_over or room.launches >= room.bounds.launches or self._claimant(self._looked):
             return
         assert self._line.next(room.reach) is None, "a ticket waits beside room"
         if room.launches < max(1, room.bounds.launches - 1):
-            assert self._short.next(room.reach) is None, "what is to be kept waits beside room"
+            assert self._keeping.next(room.reach) is None, "what is to be kept waits beside room"

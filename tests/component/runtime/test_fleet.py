@@ -34,7 +34,7 @@ from runtime.core.routing import as_run_by
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.files import StorageFull
-from runtime.fleet import Fleet, Kept
+from runtime.fleet import Fleet, Kept, KeptNews
 from runtime.function_images import NoFunctionImages
 from runtime.grounds import Grounds
 from runtime.launcher import Launcher
@@ -1434,6 +1434,18 @@ class TestKeep:
         assert [each[0] for each in news] == [Kept.FAILED, Kept.READY]
         world.fleet.keep(f, 0)
 
+    async def test_no_room(self, world: World) -> None:
+        """More than the host can ever hold is said to be so; what fits is made."""
+        await world.remake(memory=300)
+        news: list[KeptNews] = []
+        world.fleet.on_kept = news.append
+        f = world.put(function(memory_size=200))
+        world.fleet.keep(f, 2)
+        await world.until(lambda: len(news) == 2)
+        assert [each.what for each in news] == [Kept.FAILED, Kept.READY]
+        assert "300 MB" in news[0].reason
+        world.fleet.keep(f, 0)
+
     async def test_failed_launch(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
         """What the surroundings refuse is no error of the function's."""
         world.spawner.failures = [SpawnerError("no space left")]
@@ -1462,7 +1474,7 @@ class TestKeep:
         world.put(function(code="b"))
         await world.until(lambda: not world.spawner.sandboxes)
         world.fleet.keep(f, 1)
-        await world.until(lambda: not world.fleet._wishes)
+        await world.until(lambda: not world.fleet._wishes.tasks)
         assert world.fleet.kept(f) == (0, 0)
         assert len(world.spawner.launched) == 1
 
@@ -1470,7 +1482,7 @@ class TestKeep:
         """A wish that is withdrawn before anything could be launched leaves nothing; nor does one at the end."""
         world.fleet.keep(f, 1)
         world.fleet.keep(f, 0)
-        assert world.fleet._wishes == {}
+        assert world.fleet._wishes.tasks == []
         world.fleet.keep(f, 1)
         await world.fleet.close(0)
         world.fleet.keep(f, 1)

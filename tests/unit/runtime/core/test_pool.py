@@ -4,12 +4,11 @@ import pytest
 
 from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch
 from runtime.core.groups import Place
+from runtime.core.keeping import LONGEST_PAUSE, STEADY
 from runtime.core.pool import (
     GRACE,
     LONGEST_GRACE,
-    LONGEST_PAUSE,
     PATIENCE,
-    STEADY,
     Pool,
 )
 from runtime.core.room import Bounds

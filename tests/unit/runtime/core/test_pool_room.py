@@ -62,6 +62,17 @@ class TestMemory:
         talk.keep("k", 1)
         assert talk.ask(1, "a") == [Refuse(1, Bound.ENVIRONMENTS, for_good=True)]
 
+    def test_more_is_to_be_kept_than_fits(self) -> None:
+        """What can be had is launched; the rest comes when something else is let go."""
+        talk = Talk(memory=10)
+        assert talk.keep("k:4", 1) == [Launch(1, "k:4")]
+        assert talk.keep("l:4", 3) == [Launch(2, "l:4")]
+        assert (talk.pool.lacks("k:4"), talk.pool.lacks("l:4")) == (None, Bound.MEMORY)
+        assert talk.pool.lacks("m:4") is None
+        talk.idle(1)
+        assert talk.keep("k:4", 0) == [Destroy(1), Launch(3, "l:4")]
+        assert talk.pool.lacks("l:4") is Bound.MEMORY
+
     def test_a_smaller_budget(self) -> None:
         """It ends nothing by itself; what is idle goes before anything new comes."""
         talk = Talk(memory=10)

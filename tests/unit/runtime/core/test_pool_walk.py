@@ -1,5 +1,7 @@
 """Random walks over the pool: whatever happens in whatever order, nobody is forgotten and nothing leaks."""
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -144,6 +146,12 @@ class PoolWalk(RuleBasedStateMachine):
     @rule()
     def overdue(self) -> None:
         self.act(self.pool.overdue(self.now))
+
+    @rule()
+    def grow(self) -> None:
+        """A budget may turn out to be larger."""
+        self.bounds = replace(self.bounds, memory=self.bounds.memory + 1)
+        self.act(self.pool.resize(self.bounds.memory, self.now))
 
     @rule(key=KEYS)
     def warm(self, key: str) -> None:
