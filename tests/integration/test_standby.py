@@ -154,6 +154,31 @@ def test_networks_made_ahead(new_berth: Callable[..., Any], name: str) -> None:
     assert seen[0] == seen[1] == seen[2]
 
 
+@pytest.mark.docker
+def test_nothing_of_a_killed_control_plane_stays(berth: Any, name: str) -> None:
+    """
+    1. Something stands by, and networks are made ahead; the control plane is killed.
+    2. It starts again.
+    Result: what the earlier one had made ahead is gone, and others stand by.
+    """
+    berth.deploy(name, LOOK)
+    berth.until(lambda: stand_by(berth) and pauses(berth))
+    before = containers(berth)
+    assert {each["reference"] for each in stand_by(berth)} < before
+    berth.kill()
+    berth.start()
+    berth.until(lambda: stand_by(berth))
+    assert not before & containers(berth)
+    assert berth.invoke(name).error is None
+
+
+def containers(berth: Any) -> set[str]:
+    """All of its, in any state."""
+    return set(
+        docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label=berth={berth.instance}").split()
+    )
+
+
 def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
