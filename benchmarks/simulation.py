@@ -66,7 +66,8 @@ class Call:
     function: Function
     key: tuple[int, str]
     lease: Lease
-    is_cold: bool = False
+    outcome: str = "warm"
+    """Or `cold`, in a new environment, or `late`, for it waited and was served by an older one."""
 
 
 @dataclass(slots=True)
@@ -152,6 +153,8 @@ class Simulation:
         #: By ticket, while it waits.
         self._serving: dict[int, Call] = {}
         #: By environment.
+        self._new: set[int] = set()
+        #: Environments that have served nobody yet.
 
     def _function(self, number: int) -> Function:
         weights = {"2": 0.1} if number % 10 == 0 else {}
@@ -237,7 +240,8 @@ class Simulation:
         ticket = next(self._tickets)
         self._calls[ticket] = call
         self._act(self.costs.measure("pool: ask", lambda: self.pool.ask(ticket, call.key, self.now)))
-        call.is_cold = ticket in self._calls
+        if ticket in self._calls:
+            call.outcome = "late"
 
     def _act(self, actions: Actions) -> None:
         for action in actions:
@@ -245,6 +249,7 @@ class Simulation:
                 case Assign(ticket, environment):
                     self._serve(self._calls.pop(ticket), environment)
                 case Launch(environment, _):
+                    self._new.add(environment)
                     seconds = LAUNCH + self.draw.expovariate(10)
                     self.after(seconds, lambda environment=environment: self._launched(environment))  # type: ignore[misc]
                 case Destroy(environment):
@@ -260,6 +265,9 @@ class Simulation:
         assert environment not in self._serving, "two calls in one environment"
         assert self.pool.key(environment) == call.key, "an environment of another function"
         self._serving[environment] = call
+        if environment in self._new:
+            self._new.discard(environment)
+            call.outcome = "cold"
         self.after(self.draw.expovariate(1 / call.function.seconds), lambda: self._answered(environment))
 
     def _answered(self, environment: int) -> None:
@@ -269,7 +277,7 @@ class Simulation:
 
     def _finished(self, environment: int) -> None:
         call = self._serving.pop(environment)
-        self.outcomes["cold" if call.is_cold else "warm"] += 1
+        self.outcomes[call.outcome] += 1
         self._end_lease(call)
         self._act(self.costs.measure("pool: idle", lambda: self.pool.idle(environment, self.now)))
 
@@ -287,6 +295,7 @@ class Simulation:
         self._act(self.costs.measure("pool: grace over", lambda: self.pool.grace_over(ticket, self.now)))
 
     def _gone(self, environment: int) -> None:
+        self._new.discard(environment)
         self._act(self.costs.measure("pool: gone", lambda: self.pool.gone(environment, self.now)))
 
     def _recount(self) -> None:
@@ -317,7 +326,7 @@ def main() -> int:
 
 
 def _share(outcomes: Counter[str]) -> float:
-    served = outcomes["cold"] + outcomes["warm"]
+    served = outcomes["cold"] + outcomes["late"] + outcomes["warm"]
     return round(outcomes["cold"] / served, 4) if served else 0.0
 
 

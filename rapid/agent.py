@@ -38,9 +38,10 @@ TYPE_CHECKING = False  # `typing` itself would cost a cold start 3 ms
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from rapid.log_desk import LogDesk
     from rapid.tunnels import Tunnels
 
-FILES = ("__init__.py", "wire.py", "agent.py", "tunnels.py")
+FILES = ("__init__.py", "wire.py", "agent.py", "log_desk.py", "tunnels.py")
 """The modules of this package that a sandbox needs."""
 
 USER, GROUP = 993, 990
@@ -94,13 +95,14 @@ def address_of(host: str) -> str:
 class Process:
     """One process that the control plane asked for, and the pipes that carry its output."""
 
-    __slots__ = ("number", "pid", "pipes")
+    __slots__ = ("desk", "number", "pid", "pipes")
 
-    def __init__(self, number: int, pid: int, pipes: dict[int, int]) -> None:
+    def __init__(self, number: int, pid: int, pipes: dict[int, int], desk: LogDesk | None = None) -> None:
         self.number = number
         self.pid = pid
         self.pipes = pipes
-        """Read end of a pipe → stream (1 stdout, 2 stderr)."""
+        """Read end of a pipe → stream (1 stdout, 2 stderr, more from the desk)."""
+        self.desk = desk
 
 
 class Agent:
@@ -114,6 +116,8 @@ class Agent:
         """By pid; all and only those that have not been reaped."""
         self._readers: dict[int, Process] = {}
         """By read end; outlives the process while descendants hold the pipe."""
+        self._desks: dict[int, Process] = {}
+        """By listener: runtimes whose workers fetch streams of their own."""
         self._tunnels: Tunnels | None = None
         """Once the first has been dialled."""
         self._frozen = False
@@ -140,6 +144,8 @@ class Agent:
                     self._hear()
                 elif fd in self._readers:
                     self._relay(fd)
+                elif fd in self._desks:
+                    self._take_streams(fd)
                 elif self._tunnels is not None:
                     self._tunnels.ready(fd, events)
 
@@ -171,10 +177,16 @@ class Agent:
             select.select([self._wakeup], [], [], 0.05)
             _drain_signals(self._wakeup)
             signal_all(signal.SIGKILL)
+        for listener in self._desks:
+            self._take_streams(listener)
         for fd in list(self._readers):
             self._exhaust(fd)
             if fd in self._readers:
                 self._forget(fd)
+        for entry in self._desks.values():
+            if entry.desk is not None:
+                entry.desk.close()
+        self._desks.clear()
         self._frozen = False
 
     # The link
@@ -230,19 +242,38 @@ class Agent:
     # Processes
 
     def _start(
-        self, process: int, argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None
+        self,
+        process: int,
+        argv: list[str],
+        env: dict[str, str],
+        cwd: str,
+        log_fd: int | None = None,
+        *,
+        log_desk: bool = False,
     ) -> None:
+        desk = self._open_desk(process, env) if log_desk else None
         try:
             pid, pipes = spawn(argv, env, cwd, log_fd)
         except NotStarted as reason:
+            if desk is not None:
+                desk.close()
             self._send(message(Kind.NOT_STARTED, process=process, stage=reason.stage, error=reason.error))
             return
-        entry = Process(process, pid, pipes)
+        entry = Process(process, pid, pipes, desk)
         self._processes[pid] = entry
+        if desk is not None:
+            self._desks[desk.fileno()] = entry
         for fd in pipes:
             self._readers[fd] = entry
             self._poll.register(fd, select.EPOLLIN)
         self._send(message(Kind.STARTED, process=process, pid=pid))
+
+    def _open_desk(self, process: int, env: dict[str, str]) -> LogDesk:
+        from rapid.log_desk import VARIABLE, LogDesk  # noqa: PLC0415  only where a runtime has workers
+
+        desk = LogDesk(self._poll, process)
+        env[VARIABLE] = desk.path
+        return desk
 
     def _signal(self, process: int, number: int) -> None:
         for entry in self._processes.values():  # not reaped yet, so the group is there and nobody else's
@@ -270,6 +301,8 @@ class Agent:
         entry = self._processes.pop(pid, None)
         if entry is None:
             return
+        if entry.desk is not None:
+            self._take_streams(entry.desk.fileno())
         for fd in list(entry.pipes):
             self._exhaust(fd)
         code = os.waitstatus_to_exitcode(status)
@@ -282,6 +315,15 @@ class Agent:
 
     # Output
 
+    def _take_streams(self, listener: int) -> None:
+        """All that have been asked for by now."""
+        entry = self._desks[listener]
+        while taken := entry.desk and entry.desk.accept():
+            fd, stream = taken
+            entry.pipes[fd] = stream
+            self._readers[fd] = entry
+            self._poll.register(fd, select.EPOLLIN)
+
     def _relay(self, fd: int) -> bool:
         """Send what one read gives; False when nothing (more) is there."""
         entry = self._readers[fd]
@@ -289,6 +331,8 @@ class Agent:
             data = os.read(fd, CHUNK)
         except BlockingIOError:
             return False
+        except ConnectionResetError:  # of a stream from the desk
+            data = b""
         if not data:
             self._forget(fd)
             return False
@@ -303,11 +347,14 @@ class Agent:
 
     def _forget(self, fd: int) -> None:
         entry = self._readers.pop(fd)
-        del entry.pipes[fd]
+        if entry.pipes.pop(fd) > 2 and entry.desk is not None:
+            entry.desk.closed()
         self._poll.unregister(fd)
         os.close(fd)
 
     def _settle(self) -> None:
+        for listener in self._desks:
+            self._take_streams(listener)
         for fd in list(self._readers):
             self._exhaust(fd)
         self._measure()

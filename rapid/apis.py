@@ -6,6 +6,7 @@ from aiohttp import web
 
 from rapid import errors
 from rapid.bodies import BodyBroken, BodyTooLong
+from rapid.concurrent_lifecycle import TooLate, TooManyWaiting
 from rapid.environment import Environment
 from rapid.extensions import ExtensionRefused
 from rapid.extensions_api import PREFIX as EXTENSIONS
@@ -48,16 +49,24 @@ class Apis:
         return self._telemetry if path in TELEMETRY else self._runtime
 
     def _refusal(self, request: web.BaseRequest, error: Exception) -> errors.Refusal:
+        for kind, refusal in _REFUSALS:
+            if isinstance(error, kind):
+                return refusal
         match error:
             case ExtensionRefused():
                 return error.refusal
             case IllegalTransition():
                 return errors.illegal_transition(error.current, error.target)
-            case UnknownRequest():
-                return errors.INVALID_REQUEST_ID
             case BodyTooLong():
                 return errors.too_large(error.limit)
-            case BodyBroken():
-                return errors.TRUNCATED
         logger.error("%s %s of %r failed", request.method, request.path, self._environment, exc_info=error)
         return errors.INTERNAL
+
+
+_REFUSALS: tuple[tuple[type[Exception], errors.Refusal], ...] = (
+    (TooManyWaiting, errors.INTERNAL),
+    (TooLate, errors.TOO_LATE),
+    (UnknownRequest, errors.INVALID_REQUEST_ID),
+    (BodyBroken, errors.TRUNCATED),
+)
+"""Those that say the same whatever is refused; of two that apply, the first."""

@@ -28,10 +28,14 @@ class Overloaded(Exception):
     """More waits than may wait."""
 
 
+class Closed(Exception):
+    """There are no environments any more."""
+
+
 class Member(Protocol):
     """An environment."""
 
-    def invoke(self, invocation: Invocation, limit: float, stream: Stream | None) -> Ticket: ...
+    def invoke(self, invocation: Invocation, limit: float, stream: Stream | None, /) -> Ticket: ...
     def shut_down(self) -> None: ...
 
 
@@ -75,7 +79,9 @@ class Crew:
         return f"<Crew {members}, {len(self._waiting)} waiting>"
 
     async def run(self, invocation: Invocation, limit: float, stream: Stream | None = None) -> Ticket:
-        """Hand in an invocation, to an environment that is idle or as soon as one is. Raises `Overloaded`."""
+        """Hand in an invocation, to an environment that is idle or as soon as one is. Raises `Overloaded`, `Closed`."""
+        if self._closing:
+            raise Closed
         number = self._take() if self._idle and not self._waiting else await self._wait()
         member = self._members[number]
         if member is None:
@@ -105,10 +111,12 @@ class Crew:
         self._consider()
 
     async def close(self) -> None:
-        """End all environments; who waits for one is told by a cancellation."""
+        """End all environments; who waits for one gets `Closed`."""
         self._closing = True
         for future in self._waiting:
-            future.cancel()
+            if not future.done():
+                future.set_exception(Closed())
+        self._waiting.clear()
         for task in self._tasks:
             task.cancel()
         for member in tuple(self._members.values()):
@@ -149,6 +157,10 @@ class Crew:
             return
         if len(self._members) >= self._most or (self._members and not self._room()):
             return
+        self.launch()
+
+    def launch(self) -> None:
+        """Launch one, whether somebody waits for it or not."""
         number = next(number for number in range(1, self._most + 1) if number not in self._members)
         self._members[number] = None
         self._starting.add(number)

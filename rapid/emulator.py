@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rapid.agent import names_in
 from rapid.apis import Apis
-from rapid.crew import Crew, Overloaded
+from rapid.crew import Closed, Crew, Overloaded
 from rapid.emulator_log import EmulatorFormat, log_to_stderr, write
 from rapid.emulator_options import BACKLOG, Options, cannot_listen, variables
 from rapid.environment import Environment
@@ -46,6 +46,8 @@ SPARE = 64 << 20
 """Bytes of memory that stay free when another environment is launched."""
 FIRST_GUESS = 64 << 20
 """Bytes that an environment takes, as long as none has told."""
+SETTLE_LIMIT = 1.0
+"""Seconds that the end waits for invocations that have been answered to be over."""
 OPT = "/opt"
 HOSTS_FILE = Path("/etc/hosts")
 
@@ -82,6 +84,7 @@ class Emulator:
         #: Where the runtime finds its API, and comes from.
         self._first = Listener(self._host, self._peer_host)
         #: Has its port from the start on, so that nobody else takes it.
+        self._running: set[Ticket] = set()
         self._peak = 0
         #: The most that one environment has taken.
 
@@ -103,6 +106,8 @@ class Emulator:
         if self._server is not None:
             self._server.close()
         await self._door.close()
+        if answered := [ticket.completed for ticket in self._running if ticket.outcome.done()]:
+            await asyncio.wait(answered, timeout=SETTLE_LIMIT)  # their log is not whole yet
         await self._crew.close()
         await self._web.shutdown(0.1)
         await self._first.close()
@@ -110,9 +115,14 @@ class Emulator:
 
     async def run(self, invocation: Invocation, stream: Stream | None = None) -> Ticket:
         try:
-            return await self._crew.run(invocation, self._options.timeout, stream)
+            ticket = await self._crew.run(invocation, self._options.timeout, stream)
         except Overloaded:
             raise Refused(429, "TooManyRequestsException", "Rate Exceeded.") from None
+        except Closed:
+            raise Refused(503, "ServiceUnavailableException", "The emulator is about to end.") from None
+        self._running.add(ticket)
+        ticket.completed.add_done_callback(lambda _: self._running.discard(ticket))
+        return ticket
 
     async def _launch(self, number: int) -> "Cabin":
         listener = self._first

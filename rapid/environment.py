@@ -21,6 +21,7 @@ from rapid.events import (
     Arm,
     Began,
     Cleared,
+    CodeChanged,
     Complete,
     Deliver,
     Do,
@@ -121,7 +122,7 @@ class Environment:
         credentials: FetchedCredentials | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._core = Lifecycle(settings)
+        self._core = self._new_core(settings)
         self.has_snapshots = settings.initialization_type == SNAP_START
         #: Whether the runtime may ask for a snapshot of its environment.
         self.credentials = credentials
@@ -149,6 +150,10 @@ class Environment:
         #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
         self.memory_peak = 0
         supervisor.observer = self
+
+    @staticmethod
+    def _new_core(settings: Settings) -> Lifecycle:
+        return Lifecycle(settings)
 
     def __repr__(self) -> str:
         return f"<Environment {self._core!r}{' frozen' if self._processes.is_frozen else ''}>"
@@ -197,6 +202,13 @@ class Environment:
         self._journal.tail = ticket.tail
         self._handle(InvokeArrived(time.monotonic(), invocation, timeout))
         return ticket
+
+    def renew(self, *, ahead: bool) -> None:
+        """Its code has changed: end what has loaded it, and initialise again, at once or when it is invoked.
+
+        Not during an invocation. `on_idle` tells the end of it.
+        """
+        self._handle(CodeChanged(time.monotonic(), ahead))
 
     def shut_down(self) -> None:
         """Kill everything; `on_ended` tells the end of it."""
@@ -386,8 +398,10 @@ class Environment:
     def _give_back(self, invocation: Invocation) -> None:
         ticket, self._ticket = self._ticket, None
         self._journal.tail = None
-        if ticket is None:
-            return
+        if ticket is not None:
+            self._hand_back(invocation, ticket)
+
+    def _hand_back(self, invocation: Invocation, ticket: Ticket) -> None:
         if self._on_given_back is None:
             ticket.fail(SupervisorLost("the execution environment was lost before it began the invocation"))
         else:

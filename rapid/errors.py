@@ -36,6 +36,7 @@ def too_large(limit: int) -> Refusal:
     return Refusal(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
 
 
+TOO_LATE = Refusal(410, "InvokeTimeout", "Invoke timeout")
 INVALID_REQUEST_ID = Refusal(400, "InvalidRequestID", "Invalid request ID")
 TRUNCATED = Refusal(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 INVALID_MODE = Refusal(400, "InvalidFunctionResponseMode", "Invalid function response mode")

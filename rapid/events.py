@@ -184,6 +184,30 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class NextGone:
+    """Of many pending `next`, one is not waited for any more: a worker of the runtime has ended."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimitPassed:
+    """The time that `Limit` set for one of many invocations is over."""
+
+    now: float
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationSettled:
+    """Everything that had been written when `SettleInvocation` was performed has arrived."""
+
+    now: float
+    request_id: str
+    memory_peak: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """Everything that the processes had written when `Settle` was performed has arrived; `memory_peak` in bytes."""
 
@@ -198,6 +222,15 @@ class Cleared:
 
     now: float
     memory_peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodeChanged:
+    """What the processes have loaded is out of date; told between invocations."""
+
+    now: float
+    ahead: bool
+    """Whether to initialise again at once, or inside the next invocation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +267,12 @@ Event = (
     | ExtensionExited
     | TelemetrySubscribed
     | TimerFired
+    | NextGone
+    | LimitPassed
+    | InvocationSettled
     | Settled
     | Cleared
+    | CodeChanged
     | ShutdownAsked
     | SandboxLost
 )
@@ -344,6 +381,43 @@ class Settle:
     drain: Drain
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer for the client of one of many invocations is known."""
+
+    request_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Hand in `LimitPassed` for one of many invocations at `at`."""
+
+    request_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unlimit:
+    """Do not."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettleInvocation:
+    """Drain the output of the processes on behalf of one of many invocations; `InvocationSettled` answers it."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The environment can take so many invocations more, or fewer, than it said before."""
+
+    change: int
+
+
 class Do(Enum):
     """Effects without a parameter."""
 
@@ -376,6 +450,11 @@ Effect = (
     | Write
     | Arm
     | Settle
+    | Answer
+    | Limit
+    | Unlimit
+    | SettleInvocation
+    | Room
     | Do
 )
 Effects = list[Effect]

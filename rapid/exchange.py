@@ -31,6 +31,8 @@ class Program:
     extension_env: Mapping[str, str] = field(default_factory=dict)
     log_fd: int | None = None
     """The descriptor of the runtime for log events in frames, if it writes any."""
+    log_desk: bool = False
+    """Whether the runtime has workers, which write to streams of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,9 @@ class Journal:
         self._output: dict[tuple[int, int], tuple[str, LogEvents]] = {}
         #: By process and stream: whose it is, and what has not made an event yet.
         self.tail: Tail | None = None
-        #: Of the running invocation.
+        #: Of the running invocation, if there can be only one.
+        self.tails: dict[bytes, Tail] = {}
+        #: Of many, by request id; each gets the lines that name it.
 
     def output(self, process: int, stream: int, data: bytes, *, is_extension: bool, framed: bool) -> None:
         """A process wrote; `framed` says whether log events come in frames among it."""
@@ -66,3 +68,6 @@ class Journal:
         self._log(line)
         if self.tail is not None:
             self.tail.add(line)
+        for request_id, tail in self.tails.items():
+            if request_id in line:
+                tail.add(line)

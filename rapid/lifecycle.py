@@ -35,18 +35,20 @@ then usually has been answered when the runtime arrives, and SETTLING lasts no t
 A fault ends all processes, not the sandbox: extensions, and at a normal end the runtime, get time to say goodbye
 (STOPPING, see `rapid.farewell`), what is left is killed (CLEARING), `/tmp` and identity stay, and the next invocation
 starts a new runtime inside its own time. That one mechanism serves failed initialisations, crashes and timeouts alike.
-A shutdown walks the same way and ends in ENDED.
+A change of the code walks the same way between invocations; a new runtime may then start at once. So does a shutdown,
+and ends in ENDED.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from rapid import errors
 from rapid.events import (
     Arm,
     Began,
     Cleared,
+    CodeChanged,
     Complete,
     Deliver,
     Do,
@@ -118,6 +120,9 @@ class UnknownRequest(Exception):
 class Lifecycle:
     """One environment. See the module's text."""
 
+    _handlers: ClassVar[Mapping[type, Callable[[Any, Any], Effects]]]
+    #: What each kind of event leads to.
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.phase = Phase.COLD
@@ -139,6 +144,8 @@ class Lifecycle:
         #: While STOPPING.
         self._is_ending = False
         #: A shutdown was asked for: what is being cleared is cleared for good.
+        self._begins_again = False
+        #: What is being cleared has old code: to be initialised when it is gone.
         self._failed: list[Record] = []
         #: About an initialisation that failed, until its output has arrived.
         self._memory_peak = 0
@@ -165,7 +172,7 @@ class Lifecycle:
         then as before.
         """
         try:
-            effects = _HANDLERS[type(event)](self, event)
+            effects = self._handlers[type(event)](self, event)
         except (IllegalTransition, UnknownRequest, ExtensionRefused) as refusal:
             self.story.add(event, self.phase, self.runtime, str(refusal) or "unknown request")
             raise
@@ -560,9 +567,27 @@ class Lifecycle:
             return [*completed, Do.ENDED]
         self._turn(Turn.CLEARED)
         waiting, self._waiting = self._waiting, None
+        again, self._begins_again = self._begins_again, False
         if waiting is not None:
             return [*completed, *self._invoke_arrived(replace(waiting, now=event.now))]
+        if again:
+            return [*completed, *self._began(Began(event.now))]
         return [*completed, Do.IDLE]
+
+    def _code_changed(self, event: CodeChanged) -> Effects:
+        """What has loaded the old code ends as at a shutdown, and the sandbox goes on as after a fault.
+
+        An initialisation is given up; nothing is written of it any more. An invocation is not disturbed.
+        """
+        if self.is_over or self._current is not None or self._waiting is not None:
+            return []
+        if self.phase is Phase.COLD:
+            return self._began(Began(event.now)) if event.ahead else []
+        self._begins_again = event.ahead
+        if not self._allows(Turn.OUTDATED):  # it is ending anyway, after a fault or an earlier change
+            return []
+        self._init = self._prepared = None
+        return [Do.DISARM, *self._end_parties(event.now, SPINDOWN, Turn.OUTDATED)]
 
     def _forget_parties(self) -> None:
         self.runtime = RuntimeState.ABSENT
@@ -659,7 +684,7 @@ _ARMED_IN = {
     Timer.STOP: Phase.STOPPING,
 }
 
-_HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
+HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     Began: Lifecycle._began,
     InvokeArrived: Lifecycle._invoke_arrived,
     NextCalled: Lifecycle._next_called,
@@ -681,6 +706,8 @@ _HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     TimerFired: Lifecycle._timer_fired,
     Settled: Lifecycle._settled,
     Cleared: Lifecycle._cleared,
+    CodeChanged: Lifecycle._code_changed,
     ShutdownAsked: Lifecycle._shutdown_asked,
     SandboxLost: Lifecycle._sandbox_lost,
 }
+Lifecycle._handlers = HANDLERS

@@ -108,6 +108,7 @@ class LocalSupervisor:
         cwd: str,
         *,
         log_fd: int | None = None,
+        log_desk: bool = False,  # noqa: ARG002  for runtimes with workers, which nobody runs here
     ) -> Future[None]:
         """Start it as the user that we are."""
         future: Future[None] = self._loop.create_future()
@@ -136,10 +137,17 @@ class LocalSupervisor:
         return self._loop.create_task(_connect(port))
 
     def settle(self) -> Future[int]:
+        """A turn later: whoever is answered meanwhile need not wait for it."""
+        future: Future[int] = self._loop.create_future()
+        self._loop.call_soon(self._settle, future)
+        return future
+
+    def _settle(self, future: Future[int]) -> None:
         for fd in tuple(self._readers):
             self._exhaust(fd)
         self._measure(self._family())
-        return self._done(self._peak)
+        if not future.done():
+            future.set_result(self._peak)
 
     def clear(self) -> Future[int]:
         task = self._loop.create_task(self._clear())

@@ -61,7 +61,12 @@ class Processes:
 
         program = self._program
         started = self._supervisor.start(
-            self.runtime(generation), program.argv, program.env, program.cwd, log_fd=program.log_fd
+            self.runtime(generation),
+            program.argv,
+            program.env,
+            program.cwd,
+            log_fd=program.log_fd,
+            log_desk=program.log_desk,
         )
         started.add_done_callback(done)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rapid.invocation import Fault
 
 ON_DEMAND, PROVISIONED, SNAP_START = "on-demand", "provisioned-concurrency", "snap-start"
+MANAGED = "lambda-managed-instances"
 """Initialization types."""
 
 SUCCESS, FAILURE, ERROR, TIMEOUT = "success", "failure", "error", "timeout"

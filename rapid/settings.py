@@ -22,6 +22,8 @@ class Settings:
     runtime_version_arn: str
     init_limit: float = INIT_LIMIT
     initialization_type: str = ON_DEMAND
+    max_concurrency: int = 1
+    """Invocations that it may serve at once."""
     timeouts: bool = True
     """Whether initialisations and invocations may time out. Off for debuggers; deadlines are told all the same."""
 

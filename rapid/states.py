@@ -181,6 +181,8 @@ class Phase(StrEnum):
     IDLE = "idle"
     INVOKE = "invoke"
     SETTLING = "settling"
+    SERVING = "serving"
+    """Of an environment of many invocations at once: from its initialisation to its end."""
     STOPPING = "stopping"
     CLEARING = "clearing"
     ENDED = "ended"
@@ -194,7 +196,9 @@ class Turn(StrEnum):
     SNAPSHOT = "every party ready for a snapshot"
     PARTIES_READY = "every party at next"
     DRAINED = "output drained"
+    OPENED = "output drained, many at once"
     FAILED = "fault"
+    OUTDATED = "code changed"
     END_ASKED = "shutdown asked"
     FAREWELL_OVER = "farewell over"
     CLEARED = "cleared"
@@ -204,14 +208,16 @@ class Turn(StrEnum):
 
 _ENDABLE: Mapping[Turn, Phase] = {Turn.END_ASKED: Phase.STOPPING, Turn.LOST: Phase.ENDED}
 _FALLIBLE: Mapping[Turn, Phase] = {Turn.FAILED: Phase.STOPPING, **_ENDABLE}
+_AGEING: Mapping[Turn, Phase] = {Turn.OUTDATED: Phase.STOPPING}
 
 TURNS: Mapping[Phase, Mapping[Turn, Phase]] = {
     Phase.COLD: {Turn.BEGAN: Phase.INIT, Turn.INVOKED: Phase.INVOKE, **_ENDABLE},
-    Phase.INIT: {Turn.PARTIES_READY: Phase.SETTLING, Turn.SNAPSHOT: Phase.RESTORE, **_FALLIBLE},
-    Phase.RESTORE: {Turn.PARTIES_READY: Phase.SETTLING, **_FALLIBLE},
-    Phase.IDLE: {Turn.INVOKED: Phase.INVOKE, **_FALLIBLE},
+    Phase.INIT: {Turn.PARTIES_READY: Phase.SETTLING, Turn.SNAPSHOT: Phase.RESTORE, **_FALLIBLE, **_AGEING},
+    Phase.RESTORE: {Turn.PARTIES_READY: Phase.SETTLING, **_FALLIBLE, **_AGEING},
+    Phase.IDLE: {Turn.INVOKED: Phase.INVOKE, **_FALLIBLE, **_AGEING},
     Phase.INVOKE: {Turn.PARTIES_READY: Phase.SETTLING, **_FALLIBLE},
-    Phase.SETTLING: {Turn.DRAINED: Phase.IDLE, **_FALLIBLE},
+    Phase.SETTLING: {Turn.DRAINED: Phase.IDLE, Turn.OPENED: Phase.SERVING, **_FALLIBLE, **_AGEING},
+    Phase.SERVING: _FALLIBLE,
     Phase.STOPPING: {Turn.FAREWELL_OVER: Phase.CLEARING, **_ENDABLE},
     Phase.CLEARING: {
         Turn.CLEARED: Phase.COLD,

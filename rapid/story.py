@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rapid.events import (
+    CodeChanged,
     Event,
     ExtensionErrorPosted,
     ExtensionExited,
@@ -17,7 +18,9 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     InitErrorPosted,
+    InvocationSettled,
     InvokeArrived,
+    LimitPassed,
     ResponseBegan,
     ResponseBroke,
     ResponseEnded,
@@ -56,6 +59,9 @@ _DETAILS: Mapping[type, Callable[[Any], str]] = {
     TelemetrySubscribed: lambda event: f"{event.identifier} {','.join(event.types)}",
     TimerFired: lambda event: event.timer.value,
     Settled: lambda event: event.drain.value,
+    LimitPassed: lambda event: event.request_id,
+    InvocationSettled: lambda event: event.request_id,
+    CodeChanged: lambda event: "" if event.ahead else "initialises with the next invocation",
     SandboxLost: lambda event: event.reason,
 }
 

@@ -8,6 +8,8 @@
     GET /_berth/alias?function=F&name=N                   an alias with its variables, which Lambda's API lacks
                                                           [&account=A&region=R]
     GET /_berth/metrics                                   counts of invocations and environments, for Prometheus
+    GET /_berth/guest?function=F[&qualifier=Q][&port=P]   lets a process here be the function's runtime until the answer is
+                                                          hung up on; its first line says how [&account=A&region=R]
     GET /_berth/story?environment=E                       what an environment has been through; E its identifier,
                                                           or as much of it as no other one begins with
 
@@ -17,22 +19,25 @@ Handlers are for aiohttp's low-level server. Errors are `LambdaError`, which the
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
 
+from rapid.responses import is_waiting
 from runtime import __version__
 from runtime.api.documents import alias_configuration
 from runtime.errors import LambdaError
 from runtime.exposition import Census
+from runtime.guests import Guests
 from runtime.logs import LogEvent, LogStore
 from runtime.metrics import CONTENT_TYPE, Metrics
 from runtime.model import LATEST, Alias, FunctionVersion, Scope
-from runtime.names import FunctionName, function_arn, parse_function
+from runtime.names import FunctionName, function_arn, function_missing, parse_function
 from runtime.settings import Settings, as_text
 from runtime.stories import Stories, Story
 from runtime.variables import log_group
@@ -43,6 +48,8 @@ DEFAULT_LIMIT = 100
 MOST_EVENTS = 10_000
 NAMED = 10
 """Environments that a refusal names."""
+LOOK = 0.1
+"""Seconds between two looks whether the client of a guest is there: until it is missed, invocations go to the guest."""
 HEARTBEAT = 10.0
 """Seconds between the empty lines by which each side of a followed log notices that the other one is gone."""
 
@@ -74,6 +81,7 @@ def handlers(
     logs: LogStore,
     stories: Stories,
     metrics: Metrics,
+    guests: Guests,
     standbys: Callable[[], list[dict[str, Any]]] = list,
     about: Callable[[], Mapping[str, str]] = dict,
 ) -> Mapping[str, Handler]:
@@ -105,6 +113,7 @@ def handlers(
     return {
         "/health": _only_get(health),
         "/_berth/alias": _only_get(alias),
+        "/_berth/guest": _only_get(_GuestBook(default, catalog, guests).handle),
         "/_berth/settings": _only_get(show_settings),
         "/_berth/ps": _only_get(ps),
         "/_berth/logs": _only_get(reader.handle),
@@ -228,6 +237,43 @@ class _LogReader:
         return response
 
 
+class _GuestBook:
+    """`/_berth/guest`. The answer lasts as long as the guest is welcome."""
+
+    def __init__(self, default: Scope, catalog: Callable[[], Catalog], guests: Guests) -> None:
+        self._default = default
+        self._catalog = catalog
+        self._guests = guests
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        port = request.query.get("port", "0")
+        if not (port.isascii() and port.isdigit() and int(port) < 65536):
+            raise LambdaError("InvalidParameterValueException", "port: give a number from 0 to 65535")
+        response = web.StreamResponse(headers={"Content-Type": NDJSON})
+        async with self._guests.attach(self._version(request.query), int(port)) as invitation:
+            version = invitation.version
+            document = {
+                "function": version.name,
+                "version": version.version,
+                "variables": dict(invitation.variables),
+            }
+            await response.prepare(request)
+            with suppress(ConnectionError):
+                await response.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+                await _until_left(request, response)
+        return response
+
+    def _version(self, query: Mapping[str, str]) -> FunctionVersion:
+        scope, function = _function(query, self._default)
+        qualifier = query.get("qualifier") or LATEST
+        catalog = self._catalog()
+        alias = catalog.alias(scope, function, qualifier)
+        found = catalog.function(scope, function, alias.version if alias else qualifier)
+        if found is None:
+            raise function_missing(scope, function, query.get("qualifier"))
+        return found
+
+
 async def _send(response: web.StreamResponse, events: AsyncIterator[LogEvent]) -> None:
     """Events until they end or the reader has left."""
     try:
@@ -238,6 +284,17 @@ async def _send(response: web.StreamResponse, events: AsyncIterator[LogEvent]) -
             heart.cancel()
     except* ConnectionError:
         pass
+
+
+async def _until_left(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Wait for the client to hang up. That is looked for, since nothing tells: while it is there it writes nothing."""
+    waits = is_waiting(request)
+    beaten = time.monotonic()
+    while waits():
+        await asyncio.sleep(LOOK)
+        if time.monotonic() - beaten > HEARTBEAT:
+            beaten = time.monotonic()
+            await response.write(b"\n")
 
 
 async def _beat(response: web.StreamResponse) -> None:

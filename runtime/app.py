@@ -7,6 +7,7 @@ let go of the engine, write out logs, close the store; each step has a limit.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -20,15 +21,18 @@ from runtime.admin import handlers
 from runtime.admission import Admission
 from runtime.agent_bundle import EngineBundle, NoBundle
 from runtime.api.function_door import FunctionDoor
+from runtime.api.live_code import LiveCode
 from runtime.api.server import IMPLEMENTED, INVOCATIONS, Api, build_api
 from runtime.bundles import Bundles
 from runtime.core.admission import Ledger
 from runtime.core.limits import LimitsReader
 from runtime.core.room import Bounds, share
 from runtime.core.scaling import Scaling
+from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
 from runtime.grounds import AgentBundle, Grounds
+from runtime.guests import Guests
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
 from runtime.invoker import Invoker
@@ -57,6 +61,8 @@ logger = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread must let another one run: launches and unpacking work in threads, and each time that the
 event loop comes back from the kernel it would wait for them ten times as long (Python's default)."""
+DESCRIPTORS = 65_536
+"""Open files that are enough for as many environments as there may be."""
 PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
@@ -84,9 +90,18 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> in
     Raises `AlreadyRunning`, `StoreError`, `SpawnerError`, or OSError where the address cannot be bound.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    _allow_descriptors()
     with acquire(settings.data_dir) as instance, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, instance, ready))
     return 0
+
+
+def _allow_descriptors() -> None:
+    """An environment takes four of them, and the usual limit is one for interactive use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(settings: Settings, instance: Instance, ready: Callable[[str], None] | None) -> None:
@@ -120,7 +135,8 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     parts.push_async_callback(store.close)
     logs = LogStore(settings.data_dir)
     parts.push_async_callback(logs.close)
-    bundles = Bundles(settings.data_dir, store.blobs)
+    directories = Directories(settings.hot_reload or ())
+    bundles = Bundles(settings.data_dir, store.blobs, directories)
     parts.push_async_callback(bundles.close)
     courtesy = Courtesy()
     spawner, images, function_images, agent_bundle = await parts.enter_async_context(
@@ -166,6 +182,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         room_wait=settings.room_wait,
         idle_timeout=settings.idle_timeout,
         may_warm=lambda version: settings.warm_ahead and _may_warm(store.catalog, version),
+        directories=directories,
     )
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
@@ -188,11 +205,17 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
 
     endpoints = settings.aws_endpoint_url
     objects = Objects(endpoints.of("s3") if endpoints else None, settings.region)
-    metrics = Metrics(lambda: store.catalog)
+    metrics = Metrics(lambda: store.catalog, lambda record: provisioner.progress(record).ready)
+    guests = Guests(logs)
     api = build_api(
         store=store,
         invoker=Invoker(
-            lambda: store.catalog, fleet, admission, settings.response_stream_rate, metrics=metrics
+            lambda: store.catalog,
+            fleet,
+            admission,
+            settings.response_stream_rate,
+            metrics=metrics,
+            guests=guests,
         ),
         readiness=fleet,
         retired=changed,
@@ -210,11 +233,13 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             logs=logs,
             stories=fleet.stories,
             metrics=metrics,
+            guests=guests,
             about=launcher.about,
         ),
         sessions=sessions,
         objects=objects,
         images=function_images,
+        live=LiveCode(directories, settings.hot_reload_bucket),
     )
     calls.api = api.for_functions(IMPLEMENTED if settings.functions_may_call == "all" else INVOCATIONS)
     parts.push_async_callback(api.close)

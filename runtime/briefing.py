@@ -12,10 +12,11 @@ from rapid.exchange import FetchedCredentials, Program
 from rapid.extension_variables import extension_variables
 from rapid.log_format import Level, LogFormat
 from rapid.platform_events import Identity
-from rapid.records import ON_DEMAND, SNAP_START
+from rapid.records import MANAGED, ON_DEMAND, SNAP_START
 from rapid.settings import Settings, init_limit
 from rapid.wire import first_of
 from runtime.image_facts import Image
+from runtime.managed import concurrency
 from runtime.model import LATEST, FunctionVersion, ImageConfig
 from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import Layout
@@ -38,6 +39,8 @@ class Outside:
 
 def initialization_type(version: FunctionVersion) -> str:
     """How environments of the version come to be, unless they are provisioned. Snapshots are of published versions only, as on AWS."""
+    if version.config.managed is not None:
+        return MANAGED
     return SNAP_START if version.config.snap_starts and version.version != LATEST else ON_DEMAND
 
 
@@ -51,6 +54,7 @@ def lifecycle_settings(version: FunctionVersion, kind: str, *, timeouts: bool) -
         runtime_version_arn=runtime_version_arn(version.scope.region, runtime) if runtime else "",
         init_limit=init_limit(kind, version.config.timeout),
         initialization_type=kind,
+        max_concurrency=concurrency(version.config),
         timeouts=timeouts,
     )
 
@@ -92,6 +96,7 @@ def program(
         opt=layout.opt,
         extension_env=extension_variables(variables),
         log_fd=log_fd(version),
+        log_desk=version.config.managed is not None,
     )
 
 

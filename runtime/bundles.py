@@ -2,14 +2,19 @@
 
 Trees are made on demand, off the event loop, once: whoever asks for one that is being made waits for the same work, and
 that work goes on when who asked for it first leaves. Knows nothing of functions, sandboxes or HTTP.
+
+Code that is a directory of the host is that directory, once it is watched. Where it cannot be shown as it is (among
+other layers, or where files are copied), what it holds at the time is copied, for one sandbox.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from runtime.directories import Directories, NoDirectory
 from runtime.model import Code
 from runtime.store.blobs import BlobStore
 from runtime.trees import Trees
@@ -21,11 +26,17 @@ T = TypeVar("T")
 __all__ = ["BadZip", "Bundles", "ZipFacts", "inspect_zip"]
 
 
+def is_composed(layers: Sequence[Code]) -> bool:
+    """Whether a directory of the host is one of several layers, so that none of it can be shown as it is."""
+    return len(layers) > 1 and any(code.directory is not None for code in layers)
+
+
 class Bundles:
     """Trees by content. Whoever gets one may read it and mount it read-only, and must not follow links in it."""
 
-    def __init__(self, data_dir: Path, blobs: BlobStore) -> None:
+    def __init__(self, data_dir: Path, blobs: BlobStore, directories: Directories | None = None) -> None:
         self._trees = Trees(data_dir)
+        self._directories = directories
         self._blobs = blobs
         self._making: dict[Path, asyncio.Task[Path]] = {}
         self._workers = asyncio.Semaphore(os.cpu_count() or 1)
@@ -34,21 +45,60 @@ class Bundles:
         self._counts: dict[Path, int] = {}
 
     async def task_root(self, code: Code) -> Path:
-        """The tree of one zip."""
+        """The tree of one zip, or the directory of the host that it stands for. Raises `NoDirectory`."""
+        if code.directory is not None:
+            return await self._live(code.directory)
         return await self._once(self._trees.code(code.digest), lambda: self._unpack(code.digest))
 
     async def opt(self, layers: Sequence[Code]) -> Path:
-        """The trees of several zips merged in their order, later ones winning; an empty tree for none."""
+        """The trees of several zips merged in their order, later ones winning; an empty tree for none.
+
+        Not with directories among several: see `composed`.
+        """
         if len(layers) == 1:
             return await self.task_root(layers[0])
         digests = [code.digest for code in layers]
         return await self._once(self._trees.merged(digests), lambda: self._merge(layers))
+
+    async def ready(self, code: Code, layers: Sequence[Code]) -> None:
+        """Have at hand what does not depend on what directories hold later on."""
+        await self.task_root(code)
+        if is_composed(layers):
+            for layer in layers:
+                await self.task_root(layer)
+        else:
+            await self.opt(layers)
+
+    @asynccontextmanager
+    async def composed(self, layers: Sequence[Code]) -> AsyncIterator[Path]:
+        """As `opt`, with directories as they are now; gone when the context ends."""
+        if not is_composed(layers):
+            yield await self.opt(layers)
+            return
+        trees = [await self.task_root(code) for code in layers]
+        made = await self._in_thread(lambda: self._trees.compose(trees))
+        try:
+            yield made
+        finally:
+            await asyncio.to_thread(self._trees.discard, made)
 
     async def archive(self, tree: Path) -> Path:
         """A tree from here as an uncompressed tar with root as owner."""
         return await self._once(
             self._trees.tar(tree), lambda: self._in_thread(lambda: self._trees.archive(tree))
         )
+
+    @asynccontextmanager
+    async def archived(self, tree: Path) -> AsyncIterator[Path]:
+        """The same, of a directory of the host as it is now too; for as long as the context lasts."""
+        if self._trees.has(tree):
+            yield await self.archive(tree)
+            return
+        made = await self._in_thread(lambda: self._trees.archive_aside(tree))
+        try:
+            yield made
+        finally:
+            await asyncio.to_thread(self._trees.discard, made)
 
     async def make_place(self, sandbox_id: str) -> tuple[Path, Path]:
         """Empty directories that a sandbox shows at its task root and at `/opt`, to be filled later."""
@@ -65,6 +115,10 @@ class Bundles:
 
     async def remove_place(self, sandbox_id: str) -> None:
         await self._for_place(sandbox_id, lambda: self._trees.remove_place(sandbox_id))
+
+    def has(self, tree: Path) -> bool:
+        """Whether a tree is from here, and so never changes."""
+        return self._trees.has(tree)
 
     async def count(self, tree: Path) -> int:
         """How many files a tree holds; counted once."""
@@ -95,6 +149,12 @@ class Bundles:
             del self._placing[sandbox_id]
         if not done.cancelled():
             done.exception()  # seen, even if who asked has left
+
+    async def _live(self, directory: str) -> Path:
+        if self._directories is None:
+            raise NoDirectory(f"{directory}: directories of the host are not used here")
+        await self._directories.watch(directory)
+        return Path(directory)
 
     async def _unpack(self, digest: str) -> Path:
         return await self._in_thread(lambda: self._trees.unpack(digest, self._blobs.path(digest)))

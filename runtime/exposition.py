@@ -84,12 +84,29 @@ class Census:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Utilization:
+    """How much of a provisioned concurrency is in use, 0 to 1."""
+
+    scope: Scope
+    function: str
+    qualifier: str
+    share: float
+
+
 class Exposition(Collector):
     """Everything that is shown, as of one moment."""
 
-    def __init__(self, tallies: Sequence[Tally], census: Sequence[Census], catalog: Catalog) -> None:
+    def __init__(
+        self,
+        tallies: Sequence[Tally],
+        census: Sequence[Census],
+        utilizations: Sequence[Utilization],
+        catalog: Catalog,
+    ) -> None:
         self._tallies = tallies
         self._census = census
+        self._utilizations = utilizations
         self._catalog = catalog
 
     def collect(self) -> Iterator[Metric]:
@@ -129,8 +146,20 @@ class Exposition(Collector):
         for tally in self._tallies:
             concurrent.add_metric(_labels(tally), tally.concurrent)
             provisioned.add_metric(_labels(tally), tally.provisioned)
-        yield from (concurrent, provisioned)
+        yield from (concurrent, provisioned, self._utilization())
         yield from self._account()
+
+    def _utilization(self) -> Metric:
+        family = GaugeMetricFamily(
+            "berth_provisioned_concurrency_utilization",
+            "Share of the environments of provisioned concurrency that are in use, 0 to 1. "
+            "CloudWatch: ProvisionedConcurrencyUtilization.",
+            labels=(*_REGION, "function", "resource"),
+        )
+        for each in self._utilizations:
+            resource = f"{each.function}:{each.qualifier}"
+            family.add_metric((each.scope.account, each.scope.region, each.function, resource), each.share)
+        return family
 
     def _account(self) -> Iterator[Metric]:
         unreserved = GaugeMetricFamily(

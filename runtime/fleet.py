@@ -20,20 +20,25 @@ from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Re
 from runtime.core.groups import Place
 from runtime.core.pool import Pool
 from runtime.core.room import Bounds, share
+from runtime.directories import Directories, NoDirectory
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.kept import Kept, KeptNews, Wishes, initialised
 from runtime.keys import Key, Keys
 from runtime.launcher import Hosted, Launcher
 from runtime.model import FunctionVersion, Scope
+from runtime.preparations import Preparations
 from runtime.refusals import (
+    InitialisationFailed,
     lost_again_and_again,
+    never_run,
     no_environment,
     no_room,
     shutting_down,
     too_large,
     too_long,
 )
+from runtime.renewal import Renewals
 from runtime.snapshot import describe
 from runtime.spawners.base import Spawner, SpawnerError
 from runtime.store.catalog import Catalog
@@ -71,6 +76,7 @@ class Fleet:
         bounds: Bounds,
         room_wait: float,
         idle_timeout: float,
+        directories: Directories | None = None,
         measures_memory: bool = False,
         may_warm: Callable[[FunctionVersion], bool] = _never,
     ) -> None:
@@ -80,7 +86,9 @@ class Fleet:
         """
         self._launcher = launcher
         self._spawner = spawner
-        self._keys = Keys(catalog)
+        self._catalog = catalog
+        self._directories = directories or Directories()
+        self._keys = Keys(catalog, self._directories, launcher.copies)
         self._room_wait = room_wait
         self._idle_timeout = idle_timeout
         self._measures_memory = measures_memory
@@ -89,6 +97,7 @@ class Fleet:
             bounds,
             weigh=lambda key: cast("Key", key).memory,
             family=lambda key: cast("Key", key).function,
+            slots=lambda key: cast("Key", key).slots,
             room_wait=room_wait,
         )
         self._hosted: dict[int, Hosted] = {}
@@ -98,6 +107,7 @@ class Fleet:
         #: By ticket: the end of its grace.
         self._running: set[Future[Report]] = set()
         #: The ends of the invocations under way.
+        self._preparations = Preparations(launcher)
         self._reruns: set[asyncio.Task[None]] = set()
         #: Invocations that environments gave back.
         self._last_ticket = 0
@@ -105,12 +115,19 @@ class Fleet:
         #: The task that owns each environment.
         self._chores: list[asyncio.Task[None]] = []
         self._wishes = Wishes(
-            make_ready=lambda key: launcher.make_ready(key.record, logger.info),
+            make_ready=lambda key: self._preparations.of(key, WAIT_LIMIT),
             keeps=lambda key: bool(self._pool.kept(key)[0]),
             keep=self._keep,
         )
         self._closing = False
         self._loop = asyncio.get_running_loop()
+        self._renewals = Renewals(
+            self._directories,
+            self._pool,
+            warm=bounds.launches,
+            is_current=self._keys.is_current,
+            outdated=lambda key: self.retired(*key.function),
+        )
         self.stories = Stories()
         self.on_kept: Callable[[KeptNews], None] = _ignore
         #: Hears of environments that are kept; by then the counts of `kept` are up to date.
@@ -129,18 +146,21 @@ class Fleet:
     async def close(self, patience: float) -> None:
         """End every environment and take no more work; invocations under way get `patience` seconds to finish."""
         self._closing = True
+        self._renewals.close()
         if self._running and patience:
             logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
             await asyncio.wait(self._running, timeout=patience)
         for future in self._wanted.values():
             _refuse(future, shutting_down())
         self._wishes.cancel()
+        self._preparations.cancel()
         self._act(self._pool.end_all(self._loop.time()))
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(
             *self._chores,
             *self._wishes.tasks,
+            *self._preparations.tasks,
             *self._lives.values(),
             *self._reruns,
             return_exceptions=True,
@@ -161,7 +181,11 @@ class Fleet:
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
         key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
-        ticket = self._begin(await self._claim(key), invocation, stream)
+        try:
+            hosted = await self._claim(key)
+        except InitialisationFailed as failed:
+            return never_run(invocation, failed.fault, version.config.memory_size, Ticket(stream))
+        ticket = self._begin(hosted, invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
         return ticket
@@ -173,10 +197,15 @@ class Fleet:
         stream: Stream | None = None,
         given_back: Ticket | None = None,
     ) -> Ticket:
+        self._renewals.invoke(hosted)
         hosted.invocations += 1
         timeout, number = hosted.version.config.timeout, hosted.number
         ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
+        if hosted.version.config.managed is not None:
+            ticket.completed.add_done_callback(
+                lambda _: self._act(self._pool.done(number, self._loop.time()))
+            )
         return ticket
 
     def _given_back(self, hosted: Hosted, invocation: Invocation, ticket: Ticket) -> None:
@@ -193,20 +222,25 @@ class Fleet:
             hosted = await self._claim(key)
         except LambdaError as error:
             ticket.fail(error)
+        except InitialisationFailed as failed:
+            never_run(invocation, failed.fault, key.memory, ticket)
+        except Exception as error:  # noqa: BLE001  whoever waits for the answer is told
+            ticket.fail(no_environment(key.record, error))
         else:
             self._begin(hosted, invocation, given_back=ticket)
 
     async def _claim(self, key: Key) -> Hosted:
+        if key.directories:
+            self._directories.refresh(key.directories)
+            key = self._keys.as_of_now(key)
         hosted = await self._claim_one(key)
         while hosted.environment.is_over:  # between the claim and now
             hosted = await self._claim_one(key)
         return hosted
 
     async def _claim_one(self, key: Key) -> Hosted:
-        if not self._pool.knows(
-            key
-        ):  # an image that is built takes no launch from others, nor counts as a wait for room
-            await self._prepare(key.record)
+        if not self._pool.knows(key):  # what is built takes no launch from others, nor is it a wait for room
+            await self._preparations.of(key, WAIT_LIMIT)
         if self._closing:
             raise shutting_down()
         self._last_ticket = number = self._last_ticket + 1
@@ -214,29 +248,24 @@ class Fleet:
         self._wanted[number] = future
         hosted: Hosted | None = None
         try:
+            if key.directories:
+                self._renewals.ask(number, key)
             self._act(self._pool.ask(number, key, self._loop.time()))
             hosted = future.result() if future.done() else await _in_time(future)
             return hosted
         finally:
             del self._wanted[number]
             self._pool.withdraw(number)
+            self._renewals.withdraw(number)
             if grace := self._graces.pop(number, None):
                 grace.cancel()
             if hosted is None:
                 self._give_back(future)
 
-    async def _prepare(self, version: FunctionVersion) -> None:
-        try:
-            await _in_time(self._launcher.make_ready(version, logger.info))
-        except LambdaError:
-            raise
-        except Exception as error:  # noqa: BLE001  the caller is told
-            raise no_environment(version, error) from None
-
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._idle(future.result())
+            self._unused(future.result())
 
     def _responded(self, number: int, outcome: Future[Outcome]) -> None:
         if not outcome.cancelled():  # that is a client that left: the function still works
@@ -283,11 +312,14 @@ class Fleet:
         try:
             await self._launcher.check(version)
             await self._launcher.make_ready(version, logger.info)
-        except SpawnerError as error:
+        except (SpawnerError, NoDirectory) as error:
             raise PreparationFailed("InternalError", str(error)) from error
 
     def retired(self, scope: Scope, name: str) -> None:
         """The function, a version or an alias of it has been changed or deleted: environments of what was drain."""
+        self._directories.retain(
+            lambda: {path for each in self._catalog().all_functions() for path in each.directories}
+        )
         for key in cast("list[Key]", self._pool.keys_of((scope, name))):
             if self._keys.is_current(key):
                 self._pool.restore(key)
@@ -339,7 +371,7 @@ class Fleet:
 
     def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
         if future.done():  # cancelled in this moment
-            self._idle(hosted)
+            self._unused(hosted)
         else:
             future.set_result(hosted)
 
@@ -374,17 +406,18 @@ class Fleet:
                     key.record,
                     key.initialization,
                     on_idle=self._idle,
+                    on_room=self._room,
                     on_ended=self._ended,
                     on_given_back=self._given_back,
                 )
                 hosted = await held.enter_async_context(launched)
-                await self._host(hosted)
+                await self._host(hosted, key)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
             self._launch_failed(number, key, error)
         finally:
             self._act(self._pool.gone(number, self._loop.time()))
 
-    async def _host(self, hosted: Hosted) -> None:
+    async def _host(self, hosted: Hosted, key: Key) -> None:
         self._hosted[hosted.number] = hosted
         self.stories.begin(
             Story(
@@ -396,14 +429,19 @@ class Fleet:
         )
         try:
             self._act(self._pool.launched(hosted.number, self._loop.time()))
+            if key.directories:
+                self._renewals.begin(hosted, key)
             hosted.environment.begin()
             await hosted.ended
         finally:
+            self._renewals.end(hosted)
             self.stories.end(hosted.handle.sandbox_id)
             del self._hosted[hosted.number]
 
     def _idle(self, hosted: Hosted) -> None:
         number, pool = hosted.number, self._pool
+        if self._renewals.holds(hosted):
+            return
         if pool.place(number) is not Place.INITIALISING:
             self._act(pool.idle(number, self._loop.time()))
             return
@@ -415,6 +453,14 @@ class Fleet:
         if is_kept:
             self.on_kept(initialised(self._key_of(number), failure))
 
+    def _room(self, hosted: Hosted, change: int) -> None:
+        """An environment of many invocations at once can take more of them, or fewer."""
+        self._act(self._pool.slots_changed(hosted.number, change, self._loop.time()))
+
+    def _unused(self, hosted: Hosted) -> None:
+        """Whoever got it has left."""
+        self._act(self._pool.unused(hosted.number, self._loop.time()))
+
     def _key_of(self, number: int) -> Key:
         return cast("Key", self._pool.key(number))
 
@@ -423,8 +469,11 @@ class Fleet:
         if not hosted.ended.done():
             hosted.ended.set_result(None)
         if self._pool.place(number) is Place.INITIALISING:  # launching another could go on for ever
-            error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
-            self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
+            if (failure := hosted.environment.init_failure) is not None:  # the function's own matter
+                self._refuse_launch(number, InitialisationFailed(failure), chances=0)
+            else:
+                error = SpawnerError(f"the sandbox ended while it initialised: {hosted.link.lost}")
+                self._launch_failed(number, self._key_of(number), error, chances=MOST_RETURNS)
         kept = self._key_of(number) if self._pool.is_kept(number) else None
         self._act(self._pool.gone(number, self._loop.time()))
         if kept is not None:
@@ -433,13 +482,16 @@ class Fleet:
     def _launch_failed(self, number: int, key: Key, error: Exception, *, chances: int = 0) -> None:
         refusal = no_environment(key.record, error)
         is_kept = self._pool.is_kept(number)
+        self._refuse_launch(number, refusal, chances)
+        if is_kept:
+            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
+
+    def _refuse_launch(self, number: int, refusal: Exception, chances: int) -> None:
         for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
                 _refuse(self._wanted[action.ticket], refusal)
             else:
                 self._act([action])
-        if is_kept:
-            self.on_kept(KeptNews(key, Kept.FAILED, refusal.message))
 
     # Chores
 
@@ -478,6 +530,6 @@ def _ignore(_: KeptNews) -> None:
     """Nobody keeps anything."""
 
 
-def _refuse(future: Future[Hosted], error: LambdaError) -> None:
+def _refuse(future: Future[Hosted], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runtime.bundles import Bundles
+from runtime.bundles import Bundles, is_composed
 from runtime.errors import PreparationFailed
 from runtime.function_images import ImageMissing
 from runtime.image_facts import Image
@@ -75,7 +75,8 @@ class Grounds:
             foreign = ForeignImage(agent=agent, variables=tuple(own.environment))
             return Ground(own.identifier, own=own, foreign=foreign)
         image = await self._images.ensure(version.config.runtime or "", progress)
-        layers = [layer.code for layer in version.config.layers]
+        await self._bundles.ready(version.code, version.layers)
+        layers = () if is_composed(version.layers) else version.layers  # those are composed for each sandbox
         trees = await self._bundles.task_root(version.code), await self._bundles.opt(layers)
         return Ground(image, trees=trees)
 

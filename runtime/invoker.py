@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
@@ -59,6 +60,28 @@ class InvokeResult:
     trace_id: str
 
 
+class Guests(Protocol):
+    """Processes outside of sandboxes that serve versions."""
+
+    def serve(self, version: FunctionVersion) -> bool: ...
+
+    async def run(
+        self, version: FunctionVersion, invocation: Invocation, stream: Stream | None
+    ) -> Ticket | None:
+        """None where the version has no guest any more."""
+        ...
+
+
+class NoGuests:
+    """Nobody."""
+
+    def serve(self, version: FunctionVersion) -> bool:  # noqa: ARG002
+        return False
+
+    async def run(self, version: FunctionVersion, invocation: Invocation, stream: Stream | None) -> None:
+        """Not asked: nobody serves."""
+
+
 class Invoker:
     """See the module's text."""
 
@@ -70,6 +93,7 @@ class Invoker:
         stream_rate: int = 0,
         *,
         metrics: Metrics | None = None,
+        guests: Guests | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._catalog = catalog
@@ -78,6 +102,7 @@ class Invoker:
         self._stream_rate = stream_rate
         #: Bytes a second of one streamed response, 0 for no limit.
         self._metrics = metrics or Metrics(catalog)
+        self._guests = guests or NoGuests()
         self._draw = draw
         #: Decides for weighted aliases: a number from 0 up to 1, anew for each invocation.
 
@@ -150,7 +175,11 @@ class Invoker:
         lease = await self._lease(version, request)
         tally = self._metrics.admitted(version, request.qualifier)
         try:
-            ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
+            ticket = None
+            if self._guests.serve(version):
+                ticket = await self._guests.run(version, invocation, stream)
+            if ticket is None:
+                ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
         except BaseException as reason:
             self._admission.end(lease)
             refused(tally, reason)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from rapid.invocation import Fault
+from runtime.errors import LambdaError
 from runtime.keys import Key
-from runtime.spawners.base import SpawnerError
 
 
 class Kept(Enum):
@@ -76,7 +76,7 @@ class Wishes:
             task.cancel()
 
     async def _fulfil(self, key: Key, count: int) -> None:
-        with suppress(SpawnerError, OSError):  # the launch will say what is wrong
+        with suppress(LambdaError):  # the launch will say what is wrong
             await self._make_ready(key)
         del self._pending[key]
         self._keep(key, count)

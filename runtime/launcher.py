@@ -9,12 +9,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from rapid.apis import Apis
+from rapid.concurrent_environment import ConcurrentEnvironment
 from rapid.environment import Environment
 from rapid.exchange import Function, Ticket
 from rapid.invocation import Invocation
@@ -28,7 +30,7 @@ from runtime.briefing import (
     log_stream,
     program,
 )
-from runtime.bundles import Bundles
+from runtime.bundles import Bundles, is_composed
 from runtime.files import StorageFull
 from runtime.grounds import Ground, Grounds
 from runtime.image_facts import Image
@@ -167,12 +169,20 @@ class Launcher:
         facts = await self.prepare()
         ground = await self._grounds.of(version, facts.delivery, progress)
         self._standbys.image_is_there(version.config.runtime or "")
-        for tree in ground.trees or () if facts.delivery is Delivery.COPY else ():
-            await self._bundles.archive(tree)
+        if facts.delivery is Delivery.COPY:
+            for tree in filter(self._bundles.has, ground.trees or ()):
+                await self._bundles.archive(tree)
 
     async def check(self, version: FunctionVersion) -> None:
         """Raise `PreparationFailed` where the version's code can never run."""
         await self._grounds.check(version)
+
+    def copies(self, version: FunctionVersion) -> bool:
+        """Whether its sandboxes have copies of directories of the host, and not the directories themselves."""
+        prepared = self._prepared
+        if prepared is not None and prepared.done() and not prepared.cancelled() and not prepared.exception():
+            return prepared.result().delivery is Delivery.COPY or is_composed(version.layers)
+        return is_composed(version.layers)
 
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
@@ -186,6 +196,7 @@ class Launcher:
         kind: str,
         *,
         on_idle: Callable[[Hosted], None],
+        on_room: Callable[[Hosted, int], None],
         on_ended: Callable[[Hosted], None],
         on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> AsyncIterator[Hosted]:
@@ -203,6 +214,7 @@ class Launcher:
                 kind,
                 stage,
                 on_idle=on_idle,
+                on_room=on_room,
                 on_ended=on_ended,
                 on_given_back=on_given_back,
             )
@@ -213,11 +225,14 @@ class Launcher:
     async def _stage(self, version: FunctionVersion, held: AsyncExitStack) -> _Stage:
         facts = await self.prepare()
         ground = await self._grounds.of(version, facts.delivery, logger.info)
+        if ground.trees is not None and is_composed(version.layers):
+            opt = await held.enter_async_context(self._bundles.composed(version.layers))
+            ground = replace(ground, trees=(ground.trees[0], opt))
         sandbox = await self._sandbox(version, ground, held)
         link = sandbox.link
         if facts.delivery is Delivery.COPY and ground.trees is not None:
-            task_root, opt = ground.trees
-            await self._copy(sandbox, task_root, opt if version.config.layers else None)
+            task_root, layers = ground.trees
+            await self._copy(sandbox, task_root, layers if version.config.layers else None)
         listener = Listener(facts.link_host, link.peer)
         await listener.open()
         held.push_async_callback(listener.close)
@@ -250,7 +265,7 @@ class Launcher:
 
     async def _claimed(self, order: Order) -> Sandbox | None:
         """A sandbox that stood by and has become what is ordered; None where none does."""
-        if order.foreign is not None or await self._files(order) > MOST_LINKED:
+        if order.foreign is not None or not await self._can_be_linked(order):
             return None
         standby = self._standbys.claim(order.runtime, order.memory_mb)
         if standby is None:
@@ -266,9 +281,12 @@ class Launcher:
             return None
         return sandbox
 
-    async def _files(self, order: Order) -> int:
+    async def _can_be_linked(self, order: Order) -> bool:
+        """Not a directory of the host's, which is shown as it is, nor very many files."""
         trees = [tree for tree in (order.task_root, order.opt) if tree is not None]
-        return sum([await self._bundles.count(tree) for tree in trees])
+        if not all(self._bundles.has(tree) for tree in trees):
+            return False
+        return sum([await self._bundles.count(tree) for tree in trees]) <= MOST_LINKED
 
     async def _fit(self, sandbox: Sandbox, order: Order) -> None:
         """Make of a sandbox that stood by what is ordered. Raises what makes it useless."""
@@ -292,9 +310,11 @@ class Launcher:
         link, layout = sandbox.link, sandbox.handle.layout
         try:
             async with asyncio.timeout(COPY_LIMIT):
-                await link.deliver(layout.task_root, await self._bundles.archive(task_root))
+                async with self._bundles.archived(task_root) as archive:
+                    await link.deliver(layout.task_root, archive)
                 if opt is not None:
-                    await link.deliver(layout.opt, await self._bundles.archive(opt))
+                    async with self._bundles.archived(opt) as archive:
+                        await link.deliver(layout.opt, archive)
         except SupervisorLost as error:
             raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
         except TimeoutError:
@@ -310,6 +330,7 @@ class Launcher:
         stage: _Stage,
         *,
         on_idle: Callable[[Hosted], None],
+        on_room: Callable[[Hosted, int], None],
         on_ended: Callable[[Hosted], None],
         on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> Hosted:
@@ -317,7 +338,10 @@ class Launcher:
         stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
-        environment = Environment(
+        make: Callable[..., Environment] = Environment
+        if version.config.managed is not None:
+            make = partial(ConcurrentEnvironment, on_room=lambda change: on_room(hosted, change))
+        environment = make(
             settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
             program=program(version, handle.layout, stream, outside, kind, image=stage.image),
             function=Function(
@@ -332,7 +356,7 @@ class Launcher:
             freeze=self._freeze,
             credentials=fetched_credentials(version, outside.credentials),
         )
-        hosted = Hosted(
+        hosted: Hosted = Hosted(
             number=number,
             version=version,
             handle=handle,

@@ -281,12 +281,15 @@ class Link(asyncio.Protocol):
         cwd: str,
         *,
         log_fd: int | None = None,
+        log_desk: bool = False,
     ) -> Future[None]:
         future: Future[None] = self._loop.create_future()
         if self._refused(future):
             return future
         self._starts[process] = future
         program = {"argv": list(argv), "env": dict(env), "cwd": cwd, "log_fd": log_fd}
+        if log_desk:
+            program["log_desk"] = True
         self._send(message(Kind.START, process=process, **program))
         return future
 

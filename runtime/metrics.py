@@ -6,7 +6,8 @@ and none any more when the function, the qualifier or the version is gone: calle
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -14,8 +15,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from rapid.exchange import Ticket
 from runtime.core.tallies import Tally, Use
 from runtime.errors import LambdaError
-from runtime.exposition import Census, Exposition
-from runtime.model import FunctionVersion
+from runtime.exposition import Census, Exposition, Utilization
+from runtime.model import FunctionVersion, ProvisionedConcurrency, Scope
 from runtime.names import names_alias
 from runtime.store.catalog import Catalog
 
@@ -36,8 +37,12 @@ class Fleet(Protocol):
 class Metrics:
     """See the module's text."""
 
-    def __init__(self, catalog: Callable[[], Catalog]) -> None:
+    def __init__(
+        self, catalog: Callable[[], Catalog], ready: Callable[[ProvisionedConcurrency], int] = lambda _: 0
+    ) -> None:
         self._catalog = catalog
+        self._ready = ready
+        #: How many environments of a provisioned concurrency there are by now.
         self._tallies: dict[_Key, Tally] = {}
         self._most = SLACK
         #: Series after which those of what is gone are dropped, though nobody asks.
@@ -76,11 +81,27 @@ class Metrics:
         """All of it, in Prometheus's text format."""
         async with self._rendering:  # however many ask: one at a time, in a thread, beside the invocations
             self._prune()
-            exposition = Exposition(self.tallies(), tuple(fleet.census()), self._catalog())
+            exposition = Exposition(
+                self.tallies(), tuple(fleet.census()), tuple(self._utilizations()), self._catalog()
+            )
             return await asyncio.to_thread(lambda: generate_latest(_registry(exposition)))
 
     def tallies(self) -> tuple[Tally, ...]:
         return tuple(self._tallies.values())
+
+    def _utilizations(self) -> Iterator[Utilization]:
+        """Of every provisioned concurrency that has environments."""
+        used: Counter[tuple[Scope, str, str]] = Counter()
+        for tally in self._tallies.values():
+            used[tally.scope, tally.function, tally.version] += tally.provisioned
+        catalog = self._catalog()
+        for record in catalog.all_attachments(ProvisionedConcurrency):
+            if ready := self._ready(record):
+                alias = catalog.alias(record.scope, record.owner, record.qualifier)
+                versions = alias.versions if alias else (record.qualifier,)
+                busy = sum(used[record.scope, record.owner, version] for version in versions)
+                share = min(1.0, busy / ready)  # aliases that share a version share what is used of it
+                yield Utilization(record.scope, record.owner, record.qualifier, share)
 
     def _prune(self) -> None:
         """Drop what nobody can invoke any more and nothing runs of."""

@@ -54,6 +54,11 @@ class Code:
     digest: str
     size: int
     unzipped_size: int
+    directory: str | None = None
+    """An absolute path of the host whose files, as they are at any time, are run instead (Berth's own: hot reload).
+
+    The zip then holds what was there when the code was set.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,18 @@ class LoggingConfig:
     """None: `/aws/lambda/<function name>`."""
 
 
+@dataclass(frozen=True, slots=True)
+class ManagedInstances:
+    """How a function runs on a capacity provider; None: AWS's default."""
+
+    capacity_provider: str
+    """Its ARN."""
+    max_concurrency: int | None = None
+    """Invocations that an environment serves at once."""
+    memory_per_vcpu: float | None = None
+    """In GiB."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionConfig:
     """What the caller configures; a published version copies it whole.
@@ -133,6 +150,8 @@ class FunctionConfig:
     logging: LoggingConfig = LoggingConfig()
     tenant_isolation: str | None = None
     """`PER_TENANT`, or None; never changes in a function's life."""
+    managed: ManagedInstances | None = None
+    """On a capacity provider; else environments serve one invocation at a time."""
     declared: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -175,6 +194,22 @@ class FunctionVersion:
     def arn(self) -> str:
         """The unqualified ARN."""
         return self.scope.arn("function", self.name)
+
+    @property
+    def layers(self) -> tuple[Code, ...]:
+        """The packages of its layers, in their order."""
+        return tuple(layer.code for layer in self.config.layers)
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """Those of the host whose files are run as they are: of its code, of its layers."""
+        found = (self.directory, *(layer.directory for layer in self.layers))
+        return tuple(directory for directory in found if directory is not None)
+
+    @property
+    def directory(self) -> str | None:
+        """That of its code."""
+        return self.code.directory if isinstance(self.code, Code) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,6 +331,31 @@ class ProvisionedConcurrency(Attachment):
     executions: int
     last_modified: str
     """`YYYY-MM-DDThh:mm:ss.SSS+0000`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityProvider(Attachment):
+    """Where functions of many invocations at once run. Its owner is its own name."""
+
+    held_by = Holder.ACCOUNT
+    settings: Mapping[str, Any]
+    """Under AWS's own names, defaults filled in."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    last_modified: str
+    """`YYYY-MM-DDThh:mm:ss.SSS+0000`."""
+
+    @property
+    def arn(self) -> str:
+        return self.scope.arn("capacity-provider", self.owner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionScaling(Attachment):
+    """How many environments of a version on a capacity provider there are to be."""
+
+    held_by = Holder.FUNCTION
+    minimum: int | None = None
+    maximum: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

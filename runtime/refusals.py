@@ -1,7 +1,10 @@
-"""What whoever waits for an environment is told where there will be none: errors of the Lambda API."""
+"""What whoever waits for an environment is told where there will be none: errors of the Lambda API, or the function's own."""
 
 import logging
 
+from rapid.exchange import Ticket
+from rapid.invocation import Fault, Invocation
+from rapid.records import Report, ending
 from runtime.core.room import Bound, Bounds
 from runtime.errors import LambdaError
 from runtime.model import FunctionVersion
@@ -34,7 +37,7 @@ def too_long(seconds: float) -> LambdaError:
     return _throttled(f"No execution environment became free within {seconds:.0f} s: see the server's log.")
 
 
-def no_environment(version: FunctionVersion, error: Exception) -> LambdaError:
+def no_environment(version: FunctionVersion, error: BaseException) -> LambdaError:
     """It could not be launched; the log has why, too."""
     known = isinstance(error, (SpawnerError, OSError))
     logger.error("no environment for %s: %s", version.arn, error, exc_info=None if known else error)
@@ -58,3 +61,19 @@ def _throttled(text: str) -> LambdaError:
 
 def _amount(bounds: Bounds, bound: Bound) -> str:
     return f"{bounds.memory} MB" if bound is Bound.MEMORY else f"{bounds.environments} environments"
+
+
+class InitialisationFailed(Exception):
+    """An environment of many invocations at once ended before it could take one: its initialisation failed."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+def never_run(invocation: Invocation, fault: Fault, memory_size: int, ticket: Ticket) -> Ticket:
+    """The end of an invocation that got no environment, for a reason that is the function's own."""
+    ticket.respond(fault.outcome(invocation.request_id))
+    status, error_type = ending(fault)
+    ticket.complete(Report(invocation.request_id, 0.0, None, memory_size, 0, status, error_type))
+    return ticket

@@ -71,6 +71,19 @@ def _path(text: str) -> Path:
         raise ValueError from None
 
 
+class Paths(tuple[Path, ...]):
+    """Several paths, written with colons between."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return os.pathsep.join(map(str, self))
+
+
+def _paths(text: str) -> Paths:
+    return Paths(_path(part) for part in text.split(os.pathsep) if part)
+
+
 def _file(text: str) -> Path:
     path = _path(text)
     if not path.is_file():
@@ -109,6 +122,7 @@ _TEXT = Kind(_matching(r"\S+"), "a value without spaces", "VALUE")
 _ACCOUNT = Kind(_matching(r"[0-9]{12}"), "an account (12 digits)", "ACCOUNT")
 _REGION = Kind(_matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "a region such as us-east-1", "REGION")
 _PATH = Kind(_path, "a path", "PATH")
+_PATHS = Kind(_paths, "a list of paths with colons between", "PATHS")
 _FILE = Kind(_file, "an existing file", "FILE")
 _SWITCH = Kind(_flag, "true or false", "true|false")
 _ENDPOINTS = Kind(
@@ -156,6 +170,15 @@ class Settings:
     port: int = _row(_PORT, "3001", "Port of the REST API; 0 picks a free one.")
     data_dir: Path = _row(  # noqa: RUF009 -- `_row` makes a field
         _PATH, "~/.berth", "Where functions, code, logs and the settings file are kept."
+    )
+    hot_reload: Paths | None = _row(  # noqa: RUF009
+        _PATHS,
+        None,
+        "Directories below which functions' code may be used as it lies there, with colons between: S3Bucket "
+        "`hot-reload`, S3Key the directory. Whoever reaches the API can read what is in them. Unset: none.",
+    )
+    hot_reload_bucket: str = _row(
+        _TEXT, "hot-reload", "The bucket that means a directory of this machine, its key being the path."
     )
     key_file: Path | None = _row(  # noqa: RUF009
         _FILE,

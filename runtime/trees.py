@@ -5,7 +5,7 @@ Each is made once, aside, and appears whole under the name of its content:
     trees/code/<digest of the zip>            one zip, unpacked
     trees/opt/<digest of the list of layers>  several, merged; files are hard links into the trees above
     trees/…/<name>.tar                        the same tree for delivery by copy
-    trees/tmp                                 what is being made
+    trees/tmp                                 what is being made, and what is made for one sandbox alone
     trees/trash                               what is being removed
     sandboxes/<name>/{task,opt}               what one sandbox shows that was started before its function was known:
                                               hard links into the trees above, made when it is
@@ -30,6 +30,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from runtime.directories import is_no_code
 from runtime.files import TRAVERSABLE, make_directory, naming_full_disk
 from runtime.overlay import Folder, Leaf, overlay, read_folder
 from runtime.zip_entries import EPOCH, Entry, Kind
@@ -56,9 +57,13 @@ class Trees:
         """Where the tree of a list of layers is, once it is merged."""
         return self._root / "opt" / sha256("\n".join(digests).encode()).hexdigest()
 
+    def has(self, tree: Path) -> bool:
+        """Whether the tree is one of these, and so never changes."""
+        return tree.parent.parent == self._root
+
     def tar(self, tree: Path) -> Path:
         """Where the archive of a tree is, once it is made."""
-        if tree.parent.parent != self._root:
+        if not self.has(tree):
             raise ValueError(f"Not a tree of this store: {tree}")
         return tree.with_name(f"{tree.name}.tar")
 
@@ -84,8 +89,7 @@ class Trees:
         """A tar of one of these trees; the same bytes whenever and wherever it is made."""
 
         def fill(target: Path) -> None:
-            with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-                _add_folder(tar, read_folder(tree), "")
+            _write_tar(target, read_folder(tree))
 
         return self._build(self.tar(tree), fill, directory=False)
 
@@ -110,6 +114,33 @@ class Trees:
     def count(self, tree: Path) -> int:
         """How many files and links a tree holds."""
         return sum(len(files) for _, _, files in os.walk(tree))
+
+    def compose(self, trees: Sequence[Path]) -> Path:
+        """Merge trees of which some may be anything's, as they are now; to be discarded."""
+        merged = Folder(EPOCH)
+        for tree in trees:
+            merged = overlay(merged, read_folder(tree) if self.has(tree) else _plain(read_folder(tree)))
+        return self._aside("opt", lambda target: _copy_folder(merged, target))
+
+    def archive_aside(self, tree: Path) -> Path:
+        """A tar of any directory as it is now; to be discarded."""
+        return self._aside("tree.tar", lambda target: _write_tar(target, _plain(read_folder(tree))))
+
+    def discard(self, made: Path) -> None:
+        """Remove what was made aside."""
+        shutil.rmtree(made.parent, ignore_errors=True)  # else it goes with the next sweep
+
+    def _aside(self, name: str, fill: Callable[[Path], object]) -> Path:
+        self._prepare()
+        with naming_full_disk("a copy of code"):
+            aside = Path(tempfile.mkdtemp(dir=self._root / "tmp"))
+            aside.chmod(0o755)
+            try:
+                fill(aside / name)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+        return aside / name
 
     def sweep(self, digests: Collection[str], layer_lists: Collection[Sequence[str]]) -> None:
         """Put aside what is unfinished, outdated or no longer named. Only while nobody uses trees."""
@@ -209,6 +240,33 @@ def _write_folder(folder: Folder, target: Path) -> None:
     _finish_folder(target, folder.mtime)
 
 
+def _plain(folder: Folder) -> Folder:
+    """Without what is neither file, folder nor link, and without what is no code."""
+    children = {
+        name: _plain(child) if isinstance(child, Folder) else child
+        for name, child in folder.children.items()
+        if not is_no_code(name) and (isinstance(child, Folder) or _is_plain(child))
+    }
+    return Folder(folder.mtime, children)
+
+
+def _is_plain(leaf: Leaf) -> bool:
+    mode = os.lstat(leaf.path).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def _copy_folder(folder: Folder, target: Path) -> None:
+    """Without a hard link: what is somebody else's may be written to."""
+    target.mkdir()
+    for name, child in folder.children.items():
+        place = target / name
+        if isinstance(child, Folder):
+            _copy_folder(child, place)
+        else:
+            shutil.copy2(child.path, place, follow_symlinks=False)
+    _finish_folder(target, folder.mtime)
+
+
 def _share(leaf: Leaf, place: Path) -> None:
     """A hard link, of a symbolic link too; a copy where the file system has no more links to give."""
     try:
@@ -222,6 +280,11 @@ def _share(leaf: Leaf, place: Path) -> None:
 def _finish_folder(path: Path, mtime: int) -> None:
     path.chmod(0o755)
     os.utime(path, (mtime, mtime))
+
+
+def _write_tar(target: Path, folder: Folder) -> None:
+    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
+        _add_folder(tar, folder, "")
 
 
 def _add_folder(tar: tarfile.TarFile, folder: Folder, prefix: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runtime.managed import concurrency
 from runtime.model import FunctionVersion
 from runtime.spawners.base import Layout
 
@@ -44,7 +45,12 @@ def log_group(version: FunctionVersion) -> str:
 
 
 def log_fd(version: FunctionVersion) -> int | None:
-    """The descriptor for log events in frames; None where the runtime does not know of it. That of an image may."""
+    """The descriptor for log events in frames, of which a runtime in an image may know.
+
+    None where the runtime does not know of it, or has many workers.
+    """
+    if version.config.managed is not None:
+        return None
     runtime = version.config.runtime
     return LOG_FD if runtime is None or runtime.startswith(("python", "nodejs")) else None
 
@@ -145,6 +151,8 @@ def _reserved(
         "LAMBDA_RUNTIME_DIR": layout.runtime_dir,
         "PWD": layout.task_root,
     }
+    if version.config.managed is not None:
+        variables["AWS_LAMBDA_MAX_CONCURRENCY"] = str(concurrency(version.config))
     runtime = version.config.runtime or ""
     if version.config.handler is not None:  # an image's handler is its command
         variables["_HANDLER"] = version.config.handler

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from runtime.api.code_links import CodeLinks
 from runtime.api.image_uris import Images
+from runtime.api.live_code import LiveCode
 from runtime.api.workshop import Workshop
 from runtime.core.limits import Limits
 from runtime.core.provisioning import Progress
@@ -36,6 +37,8 @@ class Services:
     links: CodeLinks
     objects: Objects
     """Where packages in S3 are read."""
+    live: LiveCode
+    """Which directories of the host may be code."""
     images: Images
     """Where container images are."""
     retired: Callable[[Scope, str], None]

@@ -12,7 +12,15 @@ import orjson
 
 from runtime.api.calls import not_implemented
 from runtime.errors import invalid_parameter
-from runtime.model import ZIP, FunctionConfig, ImageConfig, LayerReference, LoggingConfig
+from runtime.managed import DEFAULT_MEMORY_MB, check_managed
+from runtime.model import (
+    ZIP,
+    FunctionConfig,
+    ImageConfig,
+    LayerReference,
+    LoggingConfig,
+    ManagedInstances,
+)
 from runtime.tenancy import check_features
 
 ENVIRONMENT_LIMIT = 4096
@@ -66,7 +74,6 @@ BLOCKED_RUNTIMES = frozenset(
 _REFUSED = {
     # Members that would change what a function does: accepting them silently would mislead.
     "AcceleratorConfig": "accelerators (AcceleratorConfig)",
-    "CapacityProviderConfig": "managed instances (CapacityProviderConfig)",
     "DurableConfig": "durable functions (DurableConfig)",
     "PublishTo": "versions of managed instances (PublishTo)",
     "RuntimeConfig": "custom runtimes by ARN (RuntimeConfig)",
@@ -118,9 +125,25 @@ def changed_configuration(
     changes = {field: read(members[member]) for member, (field, read) in _FIELDS.items() if member in members}
     declared = dict(config.declared) | {name: members[name] for name in _DECLARED if name in members}
     kept = {name: value for name, value in declared.items() if value != _EMPTY.get(name)}
-    changed = replace(config, **changes, declared=kept)
+    changed = _on_capacity(replace(config, **changes, declared=kept), members)
     check_features(changed)
+    check_managed(changed)
     return changed
+
+
+def _on_capacity(config: FunctionConfig, members: Mapping[str, Any]) -> FunctionConfig:
+    """Functions on a capacity provider log in JSON, for their lines have to be told apart by request."""
+    if config.managed is None:
+        return config
+    memory = config.memory_size if "MemorySize" in members or not _is_new(members) else DEFAULT_MEMORY_MB
+    logging = config.logging
+    if logging.log_format != "JSON":
+        logging = _logging({"LogFormat": "JSON", "LogGroup": logging.log_group})
+    return replace(config, memory_size=memory, logging=logging)
+
+
+def _is_new(members: Mapping[str, Any]) -> bool:
+    return "Code" in members
 
 
 def _refuse_other_kind(package_type: str, members: Mapping[str, Any]) -> None:
@@ -188,6 +211,15 @@ def _logging(member: Mapping[str, Any]) -> LoggingConfig:
     )
 
 
+def _managed(member: Mapping[str, Any]) -> ManagedInstances:
+    config = member["LambdaManagedInstancesCapacityProviderConfig"]
+    return ManagedInstances(
+        config["CapacityProviderArn"],
+        config.get("PerExecutionEnvironmentMaxConcurrency"),
+        config.get("ExecutionEnvironmentMemoryGiBPerVCpu"),
+    )
+
+
 def _image_config(member: Mapping[str, Any]) -> ImageConfig | None:
     """What is empty leaves it to the image."""
     config = ImageConfig(
@@ -216,5 +248,6 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "ImageConfig": ("image_config", _image_config),
     "TracingConfig": ("tracing_mode", lambda member: member.get("Mode", "PassThrough")),
     "LoggingConfig": ("logging", _logging),
+    "CapacityProviderConfig": ("managed", _managed),
 }
 """Request member → field of FunctionConfig and how its value is read."""

@@ -15,6 +15,7 @@ from runtime.model import (
     ImageCode,
     ImageConfig,
     LoggingConfig,
+    ManagedInstances,
     State,
 )
 from runtime.names import function_arn, runtime_version_arn
@@ -63,6 +64,7 @@ def listed_configuration(record: FunctionVersion, qualifier: str | None = None) 
         "Layers": _layers(record),
         "VpcConfig": _vpc(config.declared),
         "TenancyConfig": _tenancy(config.tenant_isolation),
+        "CapacityProviderConfig": _managed(config.managed),
     } | {name: config.declared.get(name) for name in _ECHOED}
 
 
@@ -107,6 +109,18 @@ def _snap_start(record: FunctionVersion) -> dict[str, Any]:
 
 def _tenancy(mode: str | None) -> dict[str, Any] | None:
     return {"TenantIsolationMode": mode} if mode else None
+
+
+def _managed(managed: ManagedInstances | None) -> dict[str, Any] | None:
+    if managed is None:
+        return None
+    return {
+        "LambdaManagedInstancesCapacityProviderConfig": {
+            "CapacityProviderArn": managed.capacity_provider,
+            "PerExecutionEnvironmentMaxConcurrency": managed.max_concurrency,
+            "ExecutionEnvironmentMemoryGiBPerVCpu": managed.memory_per_vcpu,
+        }
+    }
 
 
 def _logging(logging: LoggingConfig, function: str) -> dict[str, Any]:

@@ -11,11 +11,13 @@ from runtime.api.configuration import architecture, changed_configuration, refus
 from runtime.api.documents import function_configuration
 from runtime.api.function_lookup import find_writable, update_in_progress
 from runtime.api.layer_references import resolve_layers
-from runtime.api.packages import check_kind, check_total_size, taken_code
+from runtime.api.managed_functions import on_provider
+from runtime.api.packages import check_kind, check_total_size, frozen, taken_code
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
 from runtime.api.versions import pending_version
 from runtime.api.workshop import is_unsettled, updating
+from runtime.errors import invalid_parameter
 from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference
 from runtime.store.errors import RevisionMismatch
 
@@ -35,6 +37,8 @@ async def update_function_code(services: Services, call: Call) -> Mapping[str, A
 async def update_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:
     record = find_writable(services, call)
     refuse_unimplemented(call.params)
+    if "CapacityProviderConfig" in call.params and record.config.managed is None:
+        raise invalid_parameter("CapacityProviderConfig can be given only when a function is created.")
     layers = _layers(services, call, record)
     config = changed_configuration(record.config, call.params, runtime_identifiers())
     if isinstance(record.code, Code):
@@ -62,7 +66,8 @@ async def _store_update(
         while True:
             changed = _updated(services, record, config, code)
             try:
-                published = await _write(services, call, changed, record.revision_id)
+                async with on_provider(services, call.scope, config):
+                    published = await _write(services, call, changed, record.revision_id)
                 break
             except RevisionMismatch:
                 record = _same_otherwise(services, call, record)
@@ -107,7 +112,7 @@ async def _write(
     if not call.params.get("Publish"):
         await services.store.put_function(changed, expected_revision=expected)
         return None
-    draft = pending_version(changed, services.now())
+    draft = pending_version(await frozen(services, changed), services.now())
     return await services.store.put_and_publish(changed, draft, expected_revision=expected)
 
 

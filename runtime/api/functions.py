@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.code_signing import config_for_new, use
@@ -9,7 +10,8 @@ from runtime.api.configuration import new_configuration, refuse_unimplemented
 from runtime.api.documents import function_configuration, listed_configuration
 from runtime.api.function_lookup import UNQUALIFIED_ONLY, asked_name, find_version
 from runtime.api.layer_references import resolve_layers
-from runtime.api.packages import check_kind, taken_code
+from runtime.api.managed_functions import on_provider
+from runtime.api.packages import check_kind, frozen, taken_code
 from runtime.api.paging import page
 from runtime.api.protocol import runtime_identifiers
 from runtime.api.stamps import new_revision, timestamp
@@ -52,7 +54,8 @@ async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
             )
         )
         try:
-            published = await _create(services, call, record)
+            async with on_provider(services, call.scope, config):
+                published = await _create(services, call, record)
         except RecordExists:
             raise conflict(f"Function already exist: {name}") from None
     if signing is not None:
@@ -69,7 +72,7 @@ async def _create(services: Services, call: Call, record: FunctionVersion) -> Fu
     if not call.params.get("Publish"):
         await services.store.put_function(record, expected_revision=None)
         return None
-    draft = pending_version(record, services.now())
+    draft = pending_version(await frozen(services, record), services.now())
     return await services.store.put_and_publish(record, draft, expected_revision=None)
 
 
@@ -107,9 +110,13 @@ async def get_function(services: Services, call: Call) -> Mapping[str, Any]:
 
 
 def _location(services: Services, call: Call, code: Code | ImageCode) -> Mapping[str, Any]:
+    """Where the code is to be had; of a directory of the host, what was in it when it was set, and its path behind that."""
     if isinstance(code, ImageCode):
         return {"RepositoryType": "ECR", "ImageUri": code.uri, "ResolvedImageUri": code.resolved_uri}
-    return {"RepositoryType": "S3", "Location": services.links.url(call.base_url, code.digest)}
+    link = services.links.url(call.base_url, code.digest)
+    if code.directory is None:
+        return {"RepositoryType": "S3", "Location": link}
+    return {"RepositoryType": services.live.bucket, "Location": f"{link}#{quote(code.directory)}"}
 
 
 async def get_function_configuration(services: Services, call: Call) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ them is unusual, to say what. How a function runs is the Invoker's matter.
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol as Interface
 from urllib.parse import unquote
@@ -63,7 +63,9 @@ def name_between(prefix: str, rest: str, method: str, path: str) -> str | None:
 class InvokeDoor:
     def __init__(self, invoker: Invoker, protocol: Protocol) -> None:
         self._invoker = invoker
-        self._reader = RequestReader(protocol, "Invoke", ("RequestResponse", "DryRun", "Event"))
+        self._reader = RequestReader(
+            protocol, "Invoke", ("RequestResponse", "DryRun", "Event"), invoker.check
+        )
 
     async def handle(
         self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
@@ -76,9 +78,16 @@ class InvokeDoor:
 
 
 class RequestReader:
-    """Reads requests of one operation that invokes; `kinds` are its invocation types."""
+    """Reads requests of one operation that invokes; `kinds` are its invocation types, `check` is the invoker's."""
 
-    def __init__(self, protocol: Protocol, operation: str, kinds: Sequence[str]) -> None:
+    def __init__(
+        self,
+        protocol: Protocol,
+        operation: str,
+        kinds: Sequence[str],
+        check: Callable[[InvokeRequest], object],
+    ) -> None:
+        self._check = check
         self._protocol = protocol
         self._operation: OperationModel = protocol.service.operation_model(operation)
         self._kinds = kinds
@@ -97,18 +106,36 @@ class RequestReader:
         )
         function, qualifier = self._target(name, query, headers, scope, usual=usual)
         _refuse_unimplemented(kind, headers)
+        try:
+            payload = _payload(await read_body(request, INVOKE_LIMIT, "InvokeFunction"))
+            client_context = _client_context(headers.get("X-Amz-Client-Context"))
+        except LambdaError:
+            self._refuse_missing(scope, function, qualifier, request_id)
+            raise
         return kind, InvokeRequest(
             scope=scope,
             function=function,
             qualifier=qualifier,
-            payload=_payload(await read_body(request, INVOKE_LIMIT, "InvokeFunction")),
+            payload=payload,
             request_id=request_id,
             content_type=_plain(headers.get("Content-Type")),
-            client_context=_client_context(headers.get("X-Amz-Client-Context")),
+            client_context=client_context,
             trace_id=_plain(headers.get("X-Amzn-Trace-Id")),
             tail=log_type == "Tail",
             tenant_id=tenant,
         )
+
+    def _refuse_missing(self, scope: Scope, function: str, qualifier: str | None, request_id: str) -> None:
+        """Whether there is such a function comes before what is wrong with the event; all else about it comes after."""
+        try:
+            self._check(
+                InvokeRequest(
+                    scope=scope, function=function, qualifier=qualifier, payload=b"", request_id=request_id
+                )
+            )
+        except LambdaError as error:
+            if error.code == "ResourceNotFoundException":
+                raise error from None
 
     def _target(
         self, encoded: str, query: MultiMapping[str], headers: Mapping[str, str], scope: Scope, *, usual: bool

@@ -45,7 +45,9 @@ def streamed_name(method: str, path: str) -> str | None:
 class StreamDoor:
     def __init__(self, invoker: StreamingInvoker, protocol: Protocol) -> None:
         self._invoker = invoker
-        self._reader = RequestReader(protocol, "InvokeWithResponseStream", ("RequestResponse", "DryRun"))
+        self._reader = RequestReader(
+            protocol, "InvokeWithResponseStream", ("RequestResponse", "DryRun"), invoker.check
+        )
 
     async def handle(
         self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str

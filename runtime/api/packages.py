@@ -8,13 +8,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime.api.calls import Services
 from runtime.api.image_uris import taken_image
 from runtime.bundles import BadZip, inspect_zip
 from runtime.errors import LambdaError, invalid_parameter
-from runtime.model import IMAGE, ZIP, Code, FunctionConfig, ImageCode
+from runtime.model import IMAGE, ZIP, Code, FunctionConfig, FunctionVersion, ImageCode
 from runtime.objects import ObjectName, ObjectRefused, Objects, ObjectTooLarge, ObjectUnreachable
 from runtime.store import Store
 from runtime.zips import MAX_UNZIPPED, TOO_LARGE
@@ -26,9 +27,19 @@ _MOST_SAID = 500
 """Characters of what S3 says that are passed on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A zip that has been checked against every limit."""
+
+    data: bytes
+    unzipped_size: int
+    directory: str | None = None
+    """Of the host, which it is a snapshot of."""
+
+
 async def take_package(services: Services, members: Mapping[str, Any]) -> Code:
     """Store the package that `members` (of FunctionCode, UpdateFunctionCode or layer content) describe."""
-    return await store_package(services.store, *await inspect_package(services.objects, members))
+    return await store_package(services.store, await inspect_package(services, members))
 
 
 def check_kind(package_type: str, members: Mapping[str, Any], doing: str) -> None:
@@ -57,25 +68,50 @@ async def taken_code(
         async with taken_image(services.images, members["ImageUri"], config.architecture) as image:
             yield image
     else:
-        data, unzipped_size = await inspect_package(services.objects, members)
-        check_total_size(unzipped_size, (layer.code for layer in config.layers))
-        yield await store_package(services.store, data, unzipped_size)
+        package = await inspect_package(services, members)
+        check_total_size(package.unzipped_size, (layer.code for layer in config.layers))
+        yield await store_package(services.store, package)
 
 
-async def inspect_package(objects: Objects, members: Mapping[str, Any]) -> tuple[bytes, int]:
-    """The zip's bytes and its unzipped size, checked against every limit; nothing is stored."""
+async def inspect_package(services: Services, members: Mapping[str, Any]) -> Package:
+    """The package; nothing is stored."""
     name = _object_name(members)
-    data = _zip_member(members) if name is None else await _fetched(objects, name)
+    if name is None:
+        return await _checked(_zip_member(members))
+    directory = await services.live.directory(members)
+    if directory is not None:
+        return await _checked(await services.live.snapshot(directory), directory)
+    return await _checked(await _fetched(services.objects, name))
+
+
+async def _checked(data: bytes, directory: str | None = None) -> Package:
     try:
         facts = await asyncio.to_thread(inspect_zip, data)
     except BadZip as error:
         _log.info("A package was refused: %s", error.detail)
         raise invalid_parameter(str(error)) from None
-    return data, facts.unzipped_size
+    return Package(data, facts.unzipped_size, directory)
 
 
-async def store_package(store: Store, data: bytes, unzipped_size: int) -> Code:
-    return Code(await store.blobs.put(data), len(data), unzipped_size)
+async def store_package(store: Store, package: Package) -> Code:
+    digest = await store.blobs.put(package.data)
+    return Code(digest, len(package.data), package.unzipped_size, package.directory)
+
+
+async def frozen(services: Services, record: FunctionVersion) -> FunctionVersion:
+    """The function with what directories of the host hold now in their place: what is published never changes."""
+    if not record.directories:
+        return record
+    layers = [replace(layer, code=await _frozen_code(services, layer.code)) for layer in record.config.layers]
+    code = record.code if isinstance(record.code, ImageCode) else await _frozen_code(services, record.code)
+    return replace(record, code=code, config=replace(record.config, layers=tuple(layers)))
+
+
+async def _frozen_code(services: Services, code: Code) -> Code:
+    if code.directory is None:
+        return code
+    package = await _checked(await services.live.snapshot(code.directory))
+    return await store_package(services.store, package)
 
 
 def _zip_member(members: Mapping[str, Any]) -> bytes:

@@ -34,6 +34,10 @@ async def put_provisioned_concurrency_config(services: Services, call: Call) -> 
     if asked_target(call).qualifier == LATEST:
         raise invalid_parameter(_UNPUBLISHED)
     target = shared_target(services, call, "Provisioned Concurrency")
+    if (latest := services.store.catalog.function(target.scope, target.name)) and latest.config.managed:
+        raise invalid_parameter(
+            "Provisioned Concurrency is not supported for functions with CapacityProviderConfig."
+        )
     executions: int = call.params["ProvisionedConcurrentExecutions"]
     async with services.deciding:
         _refuse_overlap(services.store.catalog, target)

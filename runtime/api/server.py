@@ -10,6 +10,7 @@ import time
 import uuid
 from asyncio import Transport
 from collections.abc import Awaitable, Callable, Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from rapid.server import Door
 from runtime.api import (
     account,
     aliases,
+    capacity_providers,
     code_signing,
     concurrency,
     durable,
@@ -48,6 +50,7 @@ from runtime.api.identity import Identifier, Identities, Identity, SessionIdenti
 from runtime.api.image_uris import Images
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
+from runtime.api.live_code import LiveCode
 from runtime.api.other_services import OURS, refuse_other
 from runtime.api.parsing import RawRequest
 from runtime.api.protocol import Protocol
@@ -67,6 +70,7 @@ _log = logging.getLogger(__name__)
 OPERATIONS: dict[str, Operation] = {
     **account.OPERATIONS,
     **aliases.OPERATIONS,
+    **capacity_providers.OPERATIONS,
     **code_signing.OPERATIONS,
     **concurrency.OPERATIONS,
     **durable.OPERATIONS,
@@ -125,7 +129,7 @@ class Api:
     def for_functions(self, allowed: Container[str] = IMPLEMENTED) -> "Api":
         """The same for callers inside sandboxes, who may do less: only Lambda's operations, and of them the allowed."""
         return Api(
-            self._services,
+            replace(self._services, live=replace(self._services.live, for_functions=True)),
             self._invoker,
             identities=SessionIdentities(self._sessions),
             base_url=lambda: None,
@@ -257,6 +261,7 @@ def build_api(
     sessions: Sessions | None = None,
     objects: Objects | None = None,
     images: Images | None = None,
+    live: LiveCode | None = None,
 ) -> Api:
     """The REST door with its collaborators. `extra` are further handlers by exact path, `sessions` those of functions."""
     sessions = sessions or Sessions()
@@ -266,6 +271,7 @@ def build_api(
         links=CodeLinks(store.blobs),
         objects=objects or Objects(None, region),
         images=images or NoFunctionImages(),
+        live=live or LiveCode(),
         retired=retired,
         limits=limits,
         provisioning=provisioning,

@@ -1,6 +1,7 @@
 """Operations on tags, and the rules for tags that every taggable resource shares.
 
-Functions keep their tags in their `$LATEST`; event source mappings and code signing configurations in their records.
+Functions keep their tags in their `$LATEST`; event source mappings, code signing configurations and capacity providers in
+their records.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from runtime.api.attachments import Place, change
 from runtime.api.calls import Call, Operation, Services
 from runtime.api.stamps import new_revision
 from runtime.errors import LambdaError, invalid_parameter, not_found
-from runtime.model import CodeSigningConfig, EventSourceMapping, FunctionVersion, Scope
+from runtime.model import CapacityProvider, CodeSigningConfig, EventSourceMapping, FunctionVersion, Scope
 from runtime.names import function_missing, resolve_function
 from runtime.store.errors import RevisionMismatch
 
@@ -25,7 +26,7 @@ Edit = Callable[[Tags], Tags]
 class _Kind:
     """A taggable resource that is a record of its own."""
 
-    record: type[EventSourceMapping | CodeSigningConfig]
+    record: type[EventSourceMapping | CodeSigningConfig | CapacityProvider]
     missing: str
 
     def absent(self, arn: str) -> LambdaError:
@@ -33,6 +34,7 @@ class _Kind:
 
 
 _KINDS = {
+    "capacity-provider": _Kind(CapacityProvider, "Capacity provider not found: {arn}"),
     "event-source-mapping": _Kind(EventSourceMapping, "The resource you requested does not exist."),
     "code-signing-config": _Kind(
         CodeSigningConfig, "The Lambda code signing configuration {arn} can not be found."
@@ -105,8 +107,8 @@ async def _change(services: Services, call: Call, edit: Edit) -> None:
 
 
 def _edited(
-    found: EventSourceMapping | CodeSigningConfig | None, edit: Edit, missing: LambdaError
-) -> EventSourceMapping | CodeSigningConfig:
+    found: EventSourceMapping | CodeSigningConfig | CapacityProvider | None, edit: Edit, missing: LambdaError
+) -> EventSourceMapping | CodeSigningConfig | CapacityProvider:
     if found is None:
         raise missing
     return replace(found, tags=edit(found.tags), revision_id=new_revision())

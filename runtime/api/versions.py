@@ -12,6 +12,8 @@ from runtime.api.calls import Call, Operation, Services
 from runtime.api.configuration import refuse_unimplemented
 from runtime.api.documents import code_sha256, function_configuration, listed_configuration
 from runtime.api.function_lookup import asked_name, find_writable
+from runtime.api.managed_functions import on_provider
+from runtime.api.packages import frozen
 from runtime.api.paging import page
 from runtime.api.stamps import new_revision, timestamp
 from runtime.api.workshop import creating, is_unsettled
@@ -25,10 +27,14 @@ async def publish_version(services: Services, call: Call) -> Mapping[str, Any]:
     refuse_unimplemented(call.params)
     while True:
         latest = find_writable(services, call)
-        _check_publishable(latest, call.params.get("CodeSha256"))
+        if latest.state is not State.ACTIVE:
+            raise unfit_state(latest.state)
+        latest = await frozen(services, latest)
+        _check_code(latest, call.params.get("CodeSha256"))
         draft = _active_version(latest, services.now(), call.params.get("Description"))
         try:
-            published = await services.store.publish_version(draft, latest_revision=latest.revision_id)
+            async with on_provider(services, call.scope, draft.config):
+                published = await services.store.publish_version(draft, latest_revision=latest.revision_id)
         except RevisionMismatch:
             continue  # somebody else's write came between: what is there now decides
         if is_unsettled(published):
@@ -38,9 +44,7 @@ async def publish_version(services: Services, call: Call) -> Mapping[str, Any]:
         return function_configuration(published, published.version)
 
 
-def _check_publishable(latest: FunctionVersion, expected_sha256: str | None) -> None:
-    if latest.state is not State.ACTIVE:
-        raise unfit_state(latest.state)
+def _check_code(latest: FunctionVersion, expected_sha256: str | None) -> None:
     current = code_sha256(latest.code)
     if expected_sha256 and expected_sha256 != current:
         raise invalid_parameter(

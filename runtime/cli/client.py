@@ -7,7 +7,7 @@ into a line for people. It knows paths and bodies only as what commands hand ove
 import argparse
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -66,7 +66,7 @@ class Client:
         with self._exchange(method, path, body, headers or {}, patient=patient) as response:
             return Answer(response.status, dict(response.getheaders()), response.read())
 
-    def lines(self, path: str) -> Iterator[bytes]:
+    def lines(self, path: str) -> Generator[bytes, None, None]:
         """The lines of an answer as they come, empty ones left out."""
         with self._exchange("GET", path, None, {}) as response:
             if response.status != 200:

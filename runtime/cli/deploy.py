@@ -11,19 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from runtime.cli.client import connect
+from runtime.cli.client import Client, connect
 from runtime.cli.terminal import CliError, note, say, say_json, table
 from runtime.deploy.deployer import Deployment
 from runtime.deploy.documents import Section, line_of, parse
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.globals import written_at
 from runtime.deploy.image_builder import ImageBuilder
+from runtime.deploy.live import LiveFolders
 from runtime.deploy.plan import Plan, make_plan
 from runtime.deploy.report import Report
 from runtime.deploy.service import Service, ServiceError, Unreachable
 from runtime.deploy.template import Stack
 from runtime.deploy.watching import Sight, look, next_change
+from runtime.neighbours import is_loopback
 from runtime.readable import readable
 from runtime.settings import flags_of, load
 
@@ -61,11 +64,14 @@ class _Command:
         self._document = Section()
         self._seen: Sight = {}
         """How the watched files were before they were read."""
+        self._advice: str | None = None
+        """As given last."""
 
     def deploy(self) -> None:
         """Once, from the template to the report."""
         plan = self._plan()
-        url = connect(self._arguments).url
+        client = connect(self._arguments)
+        url, live = client.url, self._live_folders(client)
         deployment = Deployment(
             Service(url, self._stack.account, self._stack.region),
             plan,
@@ -73,9 +79,33 @@ class _Command:
             ImageBuilder(self._docker_host),
             dry_run=self._arguments.dry_run,
             tell=lambda text: note(readable(text)),
+            live=live,
         )
         with self._explained(url):
             self._show(deployment.run(prune=self._arguments.prune, roll_back=self._arguments.roll_back))
+        if live is not None:
+            self._leave_to_berth(live)
+
+    def _live_folders(self, client: Client) -> LiveFolders | None:
+        """While somebody works on them, folders are run as they are, by a Berth on this machine that may."""
+        wanted = self._arguments.watch and self._arguments.hot_reload
+        if not wanted or not is_loopback(urlsplit(client.url).hostname or ""):
+            return None
+        return LiveFolders(client.get_json("/_berth/settings"))
+
+    def _leave_to_berth(self, live: LiveFolders) -> None:
+        """What is run as it is need not be watched here, unless something else is made of it too."""
+        advice = live.advice()
+        if advice is not None and advice != self._advice:
+            note(advice)
+        self._advice = advice
+        left = live.given - live.packaged
+        self._watched = tuple(each for each in self._watched if each not in left)
+        self._seen = {
+            path: status
+            for path, status in self._seen.items()
+            if any(path == each or path.is_relative_to(each) for each in self._watched)
+        }
 
     def watch(self, pause: Callable[[float], None]) -> None:
         """Again and again, whenever template or code changes; until interrupted."""

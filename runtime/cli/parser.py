@@ -134,6 +134,21 @@ def _run(parser: Parser) -> None:
     )
 
 
+def _attach(parser: Parser) -> None:
+    parser.add_argument("-q", "--qualifier", metavar="Q", help="version or alias (default: $LATEST)")
+    parser.add_argument(
+        "--port", type=_port, default=0, metavar="PORT", help="of the Runtime API (default: a free one)"
+    )
+    _client(parser, "account_id", "region")
+    parser.add_argument("function", metavar="FUNCTION", help="name or ARN")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="COMMAND",
+        help="what to run with the variables, behind --; without one they are shown",
+    )
+
+
 def _alias(parser: Parser) -> None:
     parser.add_argument("function", metavar="FUNCTION", help="name or ARN")
     parser.add_argument("alias", metavar="ALIAS", help="name of the alias")
@@ -187,6 +202,12 @@ def _deploy(parser: Parser) -> None:
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
         "-w", "--watch", action="store_true", help="deploy again whenever template or code changes"
+    )
+    parser.add_argument(
+        "--hot-reload",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with --watch: have functions run folders as they are, where Berth's setting hot_reload allows it",
     )
     modes.add_argument("-n", "--dry-run", action="store_true", help="change nothing, say what would be done")
     _json(parser)
@@ -260,6 +281,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+    return int(text)
+
+
 def _pair(text: str) -> str:
     if not text.partition("=")[0] or "=" not in text:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -310,6 +337,14 @@ COMMANDS: tuple[Command, ...] = (
         "berth run my-image --event event.json\n"
         "berth run my-image --event one.json --event two.json --json --env STAGE=test\n"
         "berth run --timeout 10 --memory 512 my-image other.handler",
+    ),
+    Command(
+        "attach",
+        "Let a process on this machine be a function's runtime, e.g. in a debugger; invocations go there meanwhile.",
+        _attach,
+        "berth attach hello\n"
+        "berth attach hello -- python -m awslambdaric app.handler\n"
+        "berth attach hello --port 9001 -- node --inspect-brk node_modules/.bin/aws-lambda-ric index.handler",
     ),
     Command(
         "alias",

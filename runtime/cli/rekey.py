@@ -18,9 +18,9 @@ from runtime.store.vault import KEY_NAME, make_next_key, next_key
 def run(arguments: argparse.Namespace) -> int:
     settings = load(flags_of(arguments)).settings
     key = settings.key_file or settings.data_dir / "store" / KEY_NAME
-    if not key.exists():
-        raise CliError(f"there is no key at {key}: one is made when Berth first starts")
     try:
+        if not key.exists():
+            raise CliError(f"there is no key at {key}: one is made when Berth first starts")
         make_next_key(key)
     except (StoreError, OSError) as error:
         raise CliError(f"no next key can be laid at {next_key(key)}: {error}") from None

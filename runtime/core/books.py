@@ -12,13 +12,21 @@ from runtime.core.room import Bounds, Room
 
 
 class Books:
-    """See the module's text. `weigh` gives the MB of a key's environments, `family` what keys are found by."""
+    """See the module's text.
+
+    `weigh` gives the MB of a key's environments, `family` what keys are found by, `slots` how many they have each.
+    """
 
     def __init__(
-        self, bounds: Bounds, weigh: Callable[[Key], int], family: Callable[[Key], Hashable]
+        self,
+        bounds: Bounds,
+        weigh: Callable[[Key], int],
+        family: Callable[[Key], Hashable],
+        slots: Callable[[Key], int],
     ) -> None:
         self._weigh = weigh
         self._family = family
+        self._slots = slots
         self.room = Room(bounds)
         self.groups: dict[Key, Group] = {}
         self.families: dict[Hashable, dict[Key, None]] = {}
@@ -40,7 +48,7 @@ class Books:
         group = self.groups.get(key)
         if group is None:
             family = self._family(key)
-            group = self.groups[key] = Group(key, self._weigh(key), family)
+            group = self.groups[key] = Group(key, self._weigh(key), family, self._slots(key))
             self.families.setdefault(family, {})[key] = None
         return group
 
@@ -78,7 +86,7 @@ class Books:
             self.room.count(group.memory, -1)
             self.unpin(environment, member)
         if before is Place.IDLE:
-            del group.idle[environment]
+            group.idle.pop(environment, None)
             self._keep_spare(environment, member, spare=False)
         elif before is Place.LAUNCHING:
             self.room.launches -= 1
@@ -87,8 +95,15 @@ class Books:
         member.place = place
         member.since = now
         if place is Place.IDLE:
-            group.idle[environment] = None
+            if group.slots == 1:
+                group.idle[environment] = None
             self._keep_spare(environment, member, spare=not member.pinned)
+        if group.slots > 1:
+            if place is Place.ENDING:
+                member.free = 0
+                self.finishing(member, -member.finishing)
+                self.opening(member, -member.opening)
+            self.offer(environment, member)
         if before in COMING and place not in COMING:
             if place is not Place.ENDING:
                 member.ready = now
@@ -128,6 +143,24 @@ class Books:
             else:
                 del self.idle_by_age[environment]
 
+    # Slots
+
+    def offer(self, environment: int, member: Member) -> None:
+        """Whether one of several slots can take an invocation; what has changed last is the last."""
+        member.group.idle.pop(environment, None)
+        if member.free > 0:
+            member.group.idle[environment] = None
+
+    def finishing(self, member: Member, change: int) -> None:
+        """So many more of its invocations are about to leave a slot to others."""
+        member.finishing += change
+        member.group.finishing += change
+
+    def opening(self, member: Member, change: int) -> None:
+        """So many more of its slots are about to open."""
+        member.opening += change
+        member.group.opening += change
+
     # Tickets
 
     def enter(self, ticket: Ticket, *, held: bool) -> None:
@@ -145,6 +178,11 @@ class Books:
         self.line.join(ticket)
         self.balance(ticket.group)
 
+    def hold(self, ticket: Ticket) -> None:
+        """It has been waiting for a launch that is over: for what it brings it waits in a grace. `balance` follows."""
+        del ticket.group.covered[ticket.number]
+        ticket.group.held.add(ticket.number)
+
     def leave(self, number: int) -> None:
         """It waits no more."""
         ticket = self.tickets.pop(number)
@@ -159,12 +197,13 @@ class Books:
         self.forget(group)
 
     def balance(self, group: Group) -> None:
-        """As many tickets are out of line as launches are under way: the oldest, or who was there before."""
-        while group.starved and len(group.covered) < group.coming:
+        """As many tickets are out of line as the launches under way are for: the oldest, or who was there before."""
+        most = group.coming * group.slots
+        while group.starved and len(group.covered) < most:
             number, ticket = group.starved.popitem(last=False)
             self.line.leave(ticket)
             group.covered[number] = ticket
-        while len(group.covered) > group.coming:
+        while len(group.covered) > most:
             number, ticket = group.covered.popitem()
             group.starved[number] = ticket
             group.starved.move_to_end(number, last=False)
@@ -198,17 +237,31 @@ class Books:
         assert known, "a group of nothing"
         assert group.key in self.families[group.family]
         assert all(self.members[environment].group is group for environment in group.members)
-        assert sorted(group.idle) == sorted(self._in(Place.IDLE, group.members))
-        assert group.finishing == len(self._in(Place.FINISHING, group.members))
+        idle, members = self._in(Place.IDLE, group.members), [self.members[each] for each in group.members]
+        if group.slots == 1:
+            assert sorted(group.idle) == sorted(idle)
+            assert group.finishing == len(self._in(Place.FINISHING, group.members))
+        else:
+            self._check_slots(group, members)
         assert group.coming == sum(len(self._in(place, group.members)) for place in COMING)
         assert sorted(group.waiting) == sorted([*group.held, *group.covered, *group.starved])
-        assert len(group.covered) == min(group.coming, len(group.covered) + len(group.starved))
+        most = group.coming * group.slots
+        assert len(group.covered) == min(most, len(group.covered) + len(group.starved))
         assert not (group.waiting and group.idle), "a ticket waits beside an idle environment"
-        assert not (group.retired and group.idle), "an idle environment is out of date"
+        assert not (group.retired and idle), "an idle environment is out of date"
         pinned = [self.members[each] for each in group.members if self.members[each].pinned]
         assert group.pinned == len(pinned) <= group.kept
         assert group.ready == sum(1 for each in pinned if each.place not in COMING)
         assert all(each.place is not Place.ENDING for each in pinned)
+
+    def _check_slots(self, group: Group, members: list[Member]) -> None:
+        assert set(group.idle) == {each for each in group.members if self.members[each].free > 0}
+        assert group.finishing == sum(each.finishing for each in members)
+        assert group.opening == sum(each.opening for each in members)
+        for each in members:
+            assert 0 <= each.finishing <= each.running
+            assert each.running or each.place is not Place.BUSY
+            assert not each.running or each.place in (Place.BUSY, Place.ENDING)
 
     def _in(self, place: Place, environments: Iterable[int]) -> list[int]:
         return [number for number in environments if self.members[number].place is place]

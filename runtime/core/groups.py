@@ -43,9 +43,11 @@ class Group:
     memory: int
     #: MB of each environment.
     family: Hashable
+    slots: int = 1
+    #: Of each environment, at the most.
     members: set[int] = field(default_factory=set)
     idle: OrderedDict[int, None] = field(default_factory=OrderedDict)
-    #: Most recently used last.
+    #: Those that can take an invocation, most recently used last.
     waiting: OrderedDict[int, "Ticket"] = field(default_factory=OrderedDict)
     #: Tickets in order of arrival. Each is in one of the following three:
     held: set[int] = field(default_factory=set)
@@ -56,6 +58,8 @@ class Group:
     #: in line for one.
     coming: int = 0
     finishing: int = 0
+    opening: int = 0
+    #: Slots that have not been seen yet.
     retired: bool = False
     kept: int = 0
     #: How many environments are to be had at any time,
@@ -83,6 +87,11 @@ class Group:
             self.finishing += change
 
     @property
+    def expected(self) -> int:
+        """How many invocations will find room soon without a launch."""
+        return self.finishing + self.opening
+
+    @property
     def is_short(self) -> bool:
         """Whether fewer are there than are to be kept."""
         return self.pinned < self.kept
@@ -105,6 +114,14 @@ class Member:
     #: When it was launched and initialised.
     surplus: bool = False
     #: Kept no more: it ends when nobody needs it.
+    free: int = 0
+    #: Where there are several slots: those that can take an invocation. Below 0 for a moment, where one is lost that had
+    #: been given away.
+    running: int = 0
+    finishing: int = 0
+    #: Of those: whose clients have the answer.
+    opening: int = 0
+    #: Slots that have not been seen yet.
 
 
 @dataclass(slots=True, eq=False)

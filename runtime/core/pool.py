@@ -15,6 +15,11 @@ than the wait of one invocation; but not for longer than `PATIENCE`: from then o
 is enough. One that waits for `room_wait` and still finds no room is refused, and no room is held for its key for a while
 (`RESPITE`), so that what cannot be had does not stand in everybody's way. What was launched serves at least once.
 
+An environment may have several **slots**, each for one invocation at a time; how many of them are free it tells itself,
+as they come and go. It is idle while it has nothing to work on, whether it could take anything or not. A launch is for as
+many tickets as it has slots; where it has shown the first ones, tickets wait `OPENING` for the others before another one
+is launched for them.
+
 A key may also be **kept**: so many environments of it are launched ahead, replaced when they end, and neither expire nor
 make room for others. One whose launch fails, or that ends soon after it, is launched again after a while that doubles
 from failure to failure. And one environment of a key may be launched **ahead** of its first invocation, where that takes
@@ -26,6 +31,7 @@ Every method returns what is to be done, in order. What there is, is in `runtime
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from runtime.core.actions import Actions, Assign, Destroy, Fail, Hold, Launch, Refuse
 from runtime.core.books import Books
@@ -33,6 +39,7 @@ from runtime.core.estimate import Estimate, learn
 from runtime.core.groups import COMING, Group, Key, Member, Place, Purpose, Ticket
 from runtime.core.keeping import STEADY, Keeping
 from runtime.core.room import Bound, Bounds
+from runtime.core.slots import count_slots, hold_for_opening
 
 GRACE = 0.02
 """Seconds that a ticket waits at least for an environment that is about to finish."""
@@ -47,8 +54,8 @@ RESPITE = 30.0
 class Pool:
     """All environments and all tickets of one fleet.
 
-    `weigh` gives the MB of a key's environments, `family` what its key is found by, `room_wait` the seconds that a
-    ticket waits for room.
+    `weigh` gives the MB of a key's environments, `family` what its key is found by, `slots` how many invocations each
+    serves at once, `room_wait` the seconds that a ticket waits for room.
     """
 
     def __init__(
@@ -58,8 +65,9 @@ class Pool:
         weigh: Callable[[Key], int],
         family: Callable[[Key], Hashable],
         room_wait: float,
+        slots: Callable[[Key], int] = lambda _: 1,
     ) -> None:
-        self._books = Books(bounds, weigh, family)
+        self._books = Books(bounds, weigh, family, slots)
         self._room = self._books.room
         self._line = self._books.line
         self._room_wait = room_wait
@@ -93,7 +101,7 @@ class Pool:
         return member.place if member else None
 
     def key(self, environment: int) -> Key:
-        """What all invocations have in common that the environment serves."""
+        """Of an environment that there is."""
         return self._books.members[environment].group.key
 
     def purpose(self, environment: int) -> Purpose:
@@ -119,7 +127,7 @@ class Pool:
     def has_free(self, key: Key) -> bool:
         """Whether a ticket would get an environment that is there: an idle one, or one about to be that nobody awaits."""
         group = self._books.groups.get(key)
-        return group is not None and (bool(group.idle) or group.finishing > len(group.held))
+        return group is not None and (bool(group.idle) or group.expected > len(group.held))
 
     def census(self) -> Mapping[tuple[Key, Place], int]:
         """How many environments of each key are where."""
@@ -132,14 +140,12 @@ class Pool:
         books = self._books
         group = books.group(key)
         if group.idle:
-            environment = next(reversed(group.idle))
-            books.move(environment, Place.BUSY, now)
-            return [Assign(ticket, environment)]
+            return [self._assign(ticket, next(reversed(group.idle)), now)]
         lacking = self._room.lacking(group.memory)
         if lacking is not None and not group.members:
             books.forget(group)
             return [Refuse(ticket, lacking, for_good=True)]
-        grace = self._grace(group) if group.finishing > len(group.held) else 0.0
+        grace = self._grace(group) if group.expected > len(group.held) else 0.0
         books.enter(Ticket(ticket, group, now), held=bool(grace))
         return [Hold(ticket, now + grace)] if grace else self._give_room(now)
 
@@ -149,7 +155,8 @@ class Pool:
         if entry is None or ticket not in entry.group.held:
             return []
         entry.group.held.discard(ticket)
-        entry.group.finish = learn(entry.group.finish, now - entry.since)
+        if entry.group.slots == 1:
+            entry.group.finish = learn(entry.group.finish, now - entry.since)
         self._books.stand(entry)
         return self._give_room(now)
 
@@ -241,9 +248,14 @@ class Pool:
         return self._give_room(now)
 
     def responded(self, environment: int, now: float) -> None:
-        """Its client has the answer."""
-        if self.place(environment) is Place.BUSY:
+        """Its client, or one of them, has the answer."""
+        member = self._books.members.get(environment)
+        if member is None or member.place is not Place.BUSY:
+            return
+        if member.group.slots == 1:
             self._books.move(environment, Place.FINISHING, now)
+        elif member.finishing < member.running:
+            self._books.finishing(member, 1)
 
     def idle(self, environment: int, now: float) -> Actions:
         """It is initialised, or done with its invocation."""
@@ -255,12 +267,65 @@ class Pool:
         if group.waiting:
             if self._is_owed_to_others(member, now):
                 return [*self._destroy(environment, now), *self._give_room(now)]
-            self._books.move(environment, Place.BUSY, now)
-            return [Assign(self._pop_ticket(group), environment), *self._give_room(now)]
-        if group.retired or member.surplus:
+            return [self._assign(self._pop_ticket(group), environment, now), *self._give_room(now)]
+        return self._rest(environment, member, now)
+
+    def slots_changed(self, environment: int, change: int, now: float) -> Actions:
+        """So many of its slots have become free, or are gone. The first ones tell that it is initialised."""
+        member = self._books.members.get(environment)
+        if member is None or member.place is Place.ENDING:
+            return []
+        self._learn(member, now)
+        group, actions = member.group, Actions()
+        count_slots(self._books, member, change)
+        is_new = member.place in COMING
+        if is_new:
+            self._books.opening(member, group.slots - change)
+            actions += hold_for_opening(self._books, group, member.free, now)
+        while group.waiting and member.free > 0:
+            actions.append(self._assign(self._pop_ticket(group), environment, now))
+        if is_new and not member.running:
+            return actions + self._rest(environment, member, now)
+        self._books.offer(environment, member)
+        return actions + self._give_room(now)
+
+    def done(self, environment: int, now: float) -> Actions:
+        """One of several invocations is over; whether its slot is free again is another matter."""
+        member = self._books.members.get(environment)
+        if member is None or member.place is Place.ENDING:
+            return []
+        member.running -= 1
+        if member.finishing > member.running:
+            self._books.finishing(member, -1)
+        if member.running:
+            return []
+        if self._is_owed_to_others(member, now):
+            return [*self._destroy(environment, now), *self._give_room(now)]
+        return self._rest(environment, member, now)
+
+    def unused(self, environment: int, now: float) -> Actions:
+        """A ticket that had got it has left at once."""
+        member = self._books.members.get(environment)
+        if member is None or member.group.slots == 1:
+            return self.idle(environment, now)
+        return self.slots_changed(environment, 1, now) + self.done(environment, now)
+
+    def _rest(self, environment: int, member: Member, now: float) -> Actions:
+        """It has nothing to work on."""
+        if member.group.retired or member.surplus:
             return [*self._destroy(environment, now), *self._give_room(now)]
         self._books.move(environment, Place.IDLE, now)
         return self._give_room(now)
+
+    def _assign(self, ticket: int, environment: int, now: float) -> Assign:
+        member = self._books.members[environment]
+        if member.group.slots > 1:
+            member.running += 1
+            member.free -= 1
+            self._books.offer(environment, member)
+        if member.place is not Place.BUSY:
+            self._books.move(environment, Place.BUSY, now)
+        return Assign(ticket, environment)
 
     def spoiled(self, environment: int, now: float) -> Actions:
         """It is launched, but its initialisation failed: only good for who waits and will be told why."""
@@ -272,8 +337,23 @@ class Pool:
             member.surplus = True
         return self.idle(environment, now)
 
+    def renew(self, environment: int, now: float) -> None:
+        """It initialises once more, and is to be told `idle` when it has; until then nobody gets it."""
+        member = self._books.members.get(environment)
+        if member is None or member.place is Place.ENDING or member.place in COMING:
+            return
+        member.group.ready -= member.pinned
+        self._books.move(environment, Place.INITIALISING, now)
+        self._books.balance(member.group)
+        member.began = now
+
+    def first_waiting(self, environment: int) -> int | None:
+        """The ticket that gets this environment if it is free now."""
+        member = self._books.members.get(environment)
+        return next(iter(member.group.waiting), None) if member else None
+
     def failed(self, environment: int, now: float, *, chances: int = 0) -> Actions:
-        """Its launch failed, so one ticket that waits for a launch fails with it.
+        """Its launch failed, so a ticket that waits for a launch fails with it: one for each slot.
 
         Not so if it has lost no more than `chances` launches before; then it gets another one.
         """
@@ -281,11 +361,12 @@ class Pool:
         if member is None:
             return []
         fails: Actions = []
-        if member.place in COMING and member.group.waiting:
-            ticket = next(iter(member.group.waiting.values()))
-            ticket.lost += 1
-            if ticket.lost > chances:
-                fails.append(Fail(self._pop_ticket(member.group)))
+        if member.place in COMING:
+            for ticket in list(islice(member.group.waiting.values(), member.group.slots)):
+                ticket.lost += 1
+                if ticket.lost > chances:
+                    self._books.leave(ticket.number)
+                    fails.append(Fail(ticket.number))
         return fails + self.gone(environment, now)
 
     def gone(self, environment: int, now: float) -> Actions:
@@ -309,8 +390,9 @@ class Pool:
         group.retired = True
         self._books.ahead.pop(key, None)
         actions = self.keep(key, 0, now)
-        for environment in list(group.idle):
-            actions += self._destroy(environment, now)
+        for environment in self._by_use(group):
+            if self._books.members[environment].place is Place.IDLE:
+                actions += self._destroy(environment, now)
         return actions + self._give_room(now)
 
     def restore(self, key: Key) -> None:

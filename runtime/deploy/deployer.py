@@ -14,6 +14,7 @@ from typing import Protocol
 from runtime.deploy.archives import package
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.journal import Journal
+from runtime.deploy.live import LiveFolders
 from runtime.deploy.packages import Package, imaged
 from runtime.deploy.plan import Plan
 from runtime.deploy.report import Outcome, Report
@@ -45,7 +46,10 @@ class Builder(Protocol):
 
 
 class Deployment:
-    """One run of one plan. `folder` is the template's, `tell` hears what is being done."""
+    """One run of one plan. `folder` is the template's, `tell` hears what is being done.
+
+    `live` are the folders that Berth may run as they are; none: everything is packaged.
+    """
 
     def __init__(
         self,
@@ -56,9 +60,10 @@ class Deployment:
         *,
         dry_run: bool,
         tell: Callable[[str], None],
+        live: LiveFolders | None = None,
     ) -> None:
         self._service, self._plan, self._folder, self._builder = service, plan, folder, builder
-        self._tell, self._dry_run = tell, dry_run
+        self._tell, self._dry_run, self._live = tell, dry_run, live
         self._report = Report(plan.stack.name, dry_run, warnings=list(plan.warnings))
         self._packages: dict[Source, Package] = {}
         self._known: dict[str, dict[str, str]] = {}
@@ -110,13 +115,27 @@ class Deployment:
     def _apply(self, wanted: Wanted) -> Outcome:
         match wanted:
             case FunctionWanted():
-                return self._steps.function(wanted, self._package(wanted.source))
+                return self._steps.function(wanted, self._code(wanted))
             case LayerWanted():
-                return self._steps.layer(wanted, self._package(wanted.source))
+                return self._steps.layer(wanted, self._packaged(wanted.source))
             case VersionWanted():
                 return self._steps.version(wanted)
             case AliasWanted():
                 return self._steps.alias(wanted)
+
+    def _code(self, wanted: FunctionWanted) -> Package:
+        """The folder itself where it may be, but of a function whose alias is to follow every change."""
+        path = None if wanted.source.build or wanted.alias else wanted.source.path
+        if self._live is not None and path is not None:
+            found = self._live.package(self._folder / path)
+            if found is not None:
+                return found
+        return self._packaged(wanted.source)
+
+    def _packaged(self, source: Source) -> Package:
+        if self._live is not None and source.path is not None:
+            self._live.packaged.add(self._folder / source.path)
+        return self._package(source)
 
     def _package(self, source: Source) -> Package:
         """Made once for all that share a source."""

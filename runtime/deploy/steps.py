@@ -15,7 +15,7 @@ from runtime.deploy.differences import (
 )
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.journal import Journal
-from runtime.deploy.packages import Package
+from runtime.deploy.packages import Package, live_members
 from runtime.deploy.report import CREATED, PUBLISHED, UNCHANGED, UPDATED, Outcome
 from runtime.deploy.service import Service, ServiceError, failure
 from runtime.deploy.wanted import STACK_TAG, AliasWanted, FunctionWanted, LayerWanted, VersionWanted
@@ -111,7 +111,7 @@ class Steps:
         if not self.dry_run or package.sha256 is None:
             told = self.service.settled(wanted.name)
         changes: list[str] = []
-        if package.is_unbuilt or code_differs(wanted, self._sha256(wanted, package), told) or failure(told):
+        if self._code_differs(wanted, package, found, told) or failure(told):
             changes.append("Code")
             self.tell(f"updating the code of {wanted.name}")
             if not self.dry_run:
@@ -124,6 +124,16 @@ class Steps:
         if self._tag(wanted, found):
             changes.append("Tags")
         return Outcome(wanted.name, UPDATED if changes else UNCHANGED, changes=tuple(changes))
+
+    def _code_differs(
+        self, wanted: FunctionWanted, package: Package, found: Mapping[str, Any], told: Mapping[str, Any]
+    ) -> bool:
+        if package.is_unbuilt:
+            return True
+        runs = live_members(found["Code"])
+        if package.directory is not None:  # what is in it is known to Berth as soon as to us
+            return runs != package.members or code_differs(wanted, told["CodeSha256"], told)
+        return runs is not None or code_differs(wanted, self._sha256(wanted, package), told)
 
     def _sha256(self, wanted: FunctionWanted, package: Package) -> str | None:
         """Of the package; Berth looks at one in S3, or at an image, to say it."""
@@ -149,11 +159,13 @@ class Steps:
         self._settle(wanted.name)
 
     def _put_back_code(self, found: Mapping[str, Any]) -> None:
-        """The package that the function had, by the link that was given then; or its image, by its digest."""
+        """What the function had: its directory, its image by its digest, or its package by the link given then."""
         told, code = found["Configuration"], found["Code"]
         self.service.settled(told["FunctionName"])
-        uri = code.get("ResolvedImageUri")
-        before = {"ImageUri": uri} if uri else {"ZipFile": self.service.download(code["Location"])}
+        before = live_members(code)
+        if before is None:
+            uri = code.get("ResolvedImageUri")
+            before = {"ImageUri": uri} if uri else {"ZipFile": self.service.download(code["Location"])}
         self.service.call(
             "update_function_code",
             FunctionName=told["FunctionName"],

@@ -19,11 +19,13 @@ import orjson
 from runtime.model import (
     Alias,
     Attachment,
+    CapacityProvider,
     CodeSigningConfig,
     EventInvokeConfig,
     EventSourceMapping,
     FunctionCodeSigning,
     FunctionPolicy,
+    FunctionScaling,
     FunctionUrl,
     FunctionVersion,
     LayerPolicy,
@@ -41,11 +43,13 @@ FORMAT = 1
 """Changes when a document's meaning does, not when a member with a default is added."""
 
 ATTACHMENTS: dict[str, type[Attachment]] = {
+    "capacity-provider": CapacityProvider,
     "code-signing-config": CodeSigningConfig,
     "event-invoke-config": EventInvokeConfig,
     "event-source-mapping": EventSourceMapping,
     "function-code-signing": FunctionCodeSigning,
     "function-policy": FunctionPolicy,
+    "function-scaling": FunctionScaling,
     "function-url": FunctionUrl,
     "layer-policy": LayerPolicy,
     "provisioned-concurrency": ProvisionedConcurrency,

@@ -704,8 +704,11 @@ aws lambda update-alias \\
 
 
 def test_concurrency_of_functions(exercise: Callable[..., Any]) -> None:
-    """Reserved and provisioned concurrency are taken, and a function is switched off."""
-    course = exercise()
+    """Reserved and provisioned concurrency are taken, and a function is switched off.
+
+    Of the hundred and fifty environments to be initialised ahead, there is room for four here.
+    """
+    course = exercise("--max-environments", "4")
     my_function(course, 1)
     for name in ("PaymentAPI", "UserAPI", "BuggyFunction"):
         course.run(f"""

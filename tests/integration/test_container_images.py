@@ -84,6 +84,30 @@ def berth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
     started.start()
     yield started
     started.stop()
+    forget(started)
+
+
+@pytest.fixture
+def fresh(new_berth: Callable[..., Berth]) -> Iterator[Callable[..., Berth]]:
+    """Starts control planes on containers; what they pinned goes with their data directories."""
+    made: list[Berth] = []
+
+    def start(*settings: str) -> Berth:
+        made.append(new_berth("docker", *settings))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.stop()
+        forget(each)
+
+
+def forget(berth: Berth) -> None:
+    """Remove the pins of a control plane that will never come back."""
+    tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"berth-pin/{berth.instance}").split()
+    if tags:
+        docker("rmi", *tags)
 
 
 def deploy(berth: Berth, name: str, image: str, **options: Any) -> None:
@@ -286,10 +310,9 @@ def test_a_tag_that_moves(berth: Berth, name: str, static: str, debian: str) -> 
     assert berth.invoke(name, 6).payload["event"] == 6
 
 
-def test_an_image_lives_as_long_as_its_function(new_berth: Callable[..., Berth], static: str) -> None:
+def test_an_image_lives_as_long_as_its_function(fresh: Callable[..., Berth], static: str) -> None:
     """It survives the removal of its only name and a restart; with the function it goes."""
-    berth = new_berth("docker")
-    berth.start()
+    berth = fresh()
     tag = f"berth-test/short-lived-{berth.instance}:1"
     image = copied(static, tag)
     deploy(berth, "f", tag)
@@ -306,10 +329,9 @@ def test_an_image_lives_as_long_as_its_function(new_berth: Callable[..., Berth],
     berth.until(lambda: image not in docker("images", "--all", "--quiet", "--no-trunc").split())
 
 
-def test_an_image_that_was_deleted_by_force(new_berth: Callable[..., Berth], static: str) -> None:
+def test_an_image_that_was_deleted_by_force(fresh: Callable[..., Berth], static: str) -> None:
     """The invocation's error says which image it was and what to do."""
-    berth = new_berth("docker")
-    berth.start()
+    berth = fresh()
     tag = f"berth-test/deleted-{berth.instance}:1"
     image = copied(static, tag)
     deploy(berth, "f", tag)
@@ -349,10 +371,9 @@ def test_an_image_that_takes_no_agent(berth: Berth, name: str, shell: str) -> No
         docker("rmi", tag)
 
 
-def test_delivered_in_a_volume(new_berth: Callable[..., Berth], static: str) -> None:
+def test_delivered_in_a_volume(fresh: Callable[..., Berth], static: str) -> None:
     """Where the engine does not see the control plane's files, the agent comes in a volume of the engine's."""
-    berth = new_berth("docker", "--delivery", "copy")
-    berth.start()
+    berth = fresh("--delivery", "copy")
     deploy(berth, "f", static)
     assert berth.invoke("f").payload["argument"] == "from the image"
     [environment] = berth.environments("f")

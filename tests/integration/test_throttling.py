@@ -113,7 +113,7 @@ def test_refusals_on_the_wire(berth: Any, name: str, path: str) -> None:
         assert (answer.code, answer.headers["x-amzn-ErrorType"]) == (429, "TooManyRequestsException")
         assert answer.headers["Retry-After"] == "1"
         assert json.load(answer) == REFUSAL
-    assert berth.environments(name) == []
+    assert not any(each["invocations"] for each in berth.environments(name))
     reserve(berth, name, 1)
     assert berth.invoke(name).error is None
 

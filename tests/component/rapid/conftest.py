@@ -73,6 +73,7 @@ class FakeSupervisor:
         cwd: str,
         *,
         log_fd: int | None = None,
+        log_desk: bool = False,
     ) -> Future[None]:
         self.calls.append("start")
         self.starts.append(Start(process, argv, env, cwd, log_fd))

@@ -153,10 +153,12 @@ class Peer:
         process: int = 1,
         cwd: str = "/",
         log_fd: int | None = None,
+        log_desk: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
         marked = {"PATH": "/usr/bin:/bin", "MARK": self.token, **(env or {})}
-        self.send(message(Kind.START, process=process, argv=argv, env=marked, cwd=cwd, log_fd=log_fd))
+        program = {"argv": argv, "env": marked, "cwd": cwd, "log_fd": log_fd, "log_desk": log_desk}
+        self.send(message(Kind.START, process=process, **program))
 
     def shell(self, script: str, process: int = 1) -> int:
         return self.start("/bin/sh", "-c", script, process=process)
@@ -331,6 +333,86 @@ def test_log_descriptor_that_the_agent_uses(peer: Peer, number: int) -> None:
     peer.command("/bin/bash", "-c", f"echo fine >&{number}", log_fd=number)
     payload, before = peer.until(Kind.EXITED)
     assert (output(before, 1, 1), fields(payload)["status"]) == (b"fine\n", 0)
+
+
+FETCH = """
+import os, socket, sys
+stream = socket.socket(socket.AF_UNIX)
+stream.connect(os.environ["_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET"])
+os.dup2(stream.fileno(), 1)
+"""
+
+
+def test_workers_have_streams_of_their_own(peer: Peer) -> None:
+    """
+    1. Twenty workers of one process write lines in pieces, each to a stream that it fetched.
+    Result: each stream has whole lines of one worker; what is written to the pipes is apart.
+    """
+    script = f"""{FETCH}
+sys.stderr.write("parent\\n")
+for worker in range(20):
+    if not os.fork():
+        stream = socket.socket(socket.AF_UNIX)
+        stream.connect(os.environ["_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET"])
+        for _ in range(50):
+            for piece in (b"w", b"%d" % worker, b"\\n"):
+                os.write(stream.fileno(), piece)
+        os._exit(0)
+for _ in range(20):
+    os.wait()
+"""
+    peer.command(sys.executable, "-c", script, log_desk=True)
+    payload, before = peer.until(Kind.EXITED)
+    assert fields(payload)["status"] == 0
+    assert output(before, 1, 2) == b"parent\n"
+    streams = [output(before, 1, number).split() for number in range(3, 64)]
+    assert {frozenset(lines) for lines in streams if lines} == {
+        frozenset({b"w%d" % each}) for each in range(20)
+    }
+    assert all(len(lines) in (0, 50) for lines in streams)
+
+
+def test_streams_are_limited(peer: Peer) -> None:
+    """Whoever fetches more of them than there may be waits, and the agent goes on."""
+    script = f"""{FETCH}
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+held = []
+for _ in range(700):
+    more = socket.socket(socket.AF_UNIX)
+    more.setblocking(False)
+    try:
+        more.connect(os.environ["_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET"])
+    except BlockingIOError:
+        os.write(2, b"full\\n")
+        break
+    held.append(more)
+    if len(held) % 50 == 0:
+        import time
+        time.sleep(0.05)  # the backlog is short
+sys.stdin.close()
+"""
+    peer.command(sys.executable, "-c", script, log_desk=True)
+    payload, before = peer.until(Kind.EXITED)
+    assert fields(payload)["status"] == 0
+    assert output(before, 1, 2) == b"full\n"
+    peer.command(sys.executable, "-c", FETCH + "print('again')", process=2, log_desk=True)
+    _, before = peer.until(Kind.EXITED)
+    assert output(before, 2, 3) == b"again\n"
+
+
+def test_the_desk_goes_with_its_processes(peer: Peer) -> None:
+    """Clearing closes it, and another one may be opened under its name."""
+    for _ in range(2):
+        peer.command(
+            sys.executable,
+            "-c",
+            FETCH + "print('here', flush=True); import time; time.sleep(60)",
+            log_desk=True,
+        )
+        while output([peer.hear()], 1, 3) != b"here\n":
+            pass
+        peer.ask(Kind.CLEAR)
 
 
 def test_signals_are_as_at_birth(peer: Peer) -> None:

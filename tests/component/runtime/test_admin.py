@@ -12,6 +12,7 @@ from runtime import admin
 from runtime.api.errors import render
 from runtime.errors import LambdaError
 from runtime.exposition import Census
+from runtime.guests import Guests
 from runtime.logs import LogStore
 from runtime.metrics import Metrics
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, LoggingConfig, Scope
@@ -116,6 +117,7 @@ async def berth(tmp_path: Path) -> AsyncIterator[Berth]:
             stories=stories,
             standbys=lambda: [{"runtime": "python3.11", "state": "standby"}],
             metrics=Metrics(Catalog),
+            guests=Guests(logs),
             about=lambda: {"spawner": "Docker Engine 20.10"},
         )
 

@@ -1,11 +1,15 @@
-"""The way down: what is under way has one limit, however many parts wait for it."""
+"""How the parts are put together: the way down, which has one limit, and what the process allows itself."""
 
 import asyncio
+import subprocess
+import sys
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
 from runtime import app
+from runtime.model import Code, FunctionConfig, FunctionVersion, ReservedConcurrency, Scope
 
 
 async def test_request_that_never_ends_costs_the_patience_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +36,48 @@ async def test_request_that_never_ends_costs_the_patience_once(monkeypatch: pyte
     assert elapsed < 0.9
     assert left < 0.1
     assert answer == b""
+
+
+@pytest.mark.parametrize("soft", [64, None])
+def test_as_many_files_as_allowed(soft: int | None) -> None:
+    """The limit for interactive use is raised as far as it may be; one that is higher stays."""
+    code = (
+        "import resource as r; from runtime import app; "
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; "
+        f"r.setrlimit(r.RLIMIT_NOFILE, ({soft} or hard, hard)); app._allow_descriptors(); "
+        "print(*r.getrlimit(r.RLIMIT_NOFILE), app.DESCRIPTORS)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    now, hard, most = map(int, said.stdout.split())
+    assert now == (hard if soft is None else min(hard, most))
+
+
+def test_what_is_warmed() -> None:
+    """Not what may not run, nor what is for one tenant that nobody knows yet."""
+
+    class Catalog:
+        """One function with reserved concurrency, one with none, one with none of it left."""
+
+        def attachment(self, kind: type[ReservedConcurrency], scope: Scope, owner: str) -> Any:
+            reserved = {"some": 5, "none": 0}.get(owner)
+            return (
+                None
+                if reserved is None
+                else kind(scope=scope, owner=owner, executions=reserved, revision_id="r")
+            )
+
+    def may_warm(name: str, **config: Any) -> bool:
+        version = FunctionVersion(
+            scope=Scope("123456789012", "us-east-1"),
+            name=name,
+            config=FunctionConfig(role="r", **config),
+            code=Code("a", 1, 1),
+            revision_id="r",
+            last_modified="",
+        )
+        return app._may_warm(cast("Any", Catalog()), version)
+
+    assert (may_warm("free"), may_warm("some"), may_warm("none")) == (True, True, False)
+    assert not may_warm("free", tenant_isolation="PER_TENANT")

@@ -18,6 +18,7 @@ import pytest
 
 from runtime import overlay, trees
 from runtime.bundles import BadZip, Bundles
+from runtime.directories import Directories, NoDirectory
 from runtime.files import StorageFull
 from runtime.model import Code
 from runtime.store import BlobStore
@@ -534,3 +535,73 @@ def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.chdir(tmp_path)
     digest = hashlib.sha256().hexdigest()
     assert Trees(Path("data")).code(digest) == tmp_path / "data" / "trees" / "code" / digest
+
+
+class TestDirectories:
+    """Code that is a directory of the host."""
+
+    @pytest.fixture
+    async def live(self, tmp_path: Path) -> AsyncIterator[Shelf]:
+        directories = Directories([tmp_path])
+        shelf = Shelf(tmp_path / "data")
+        shelf.bundles = Bundles(shelf.data_dir, shelf.blobs, directories)
+        yield shelf
+        await shelf.bundles.close()
+        directories.close()
+
+    @pytest.fixture
+    def host(self, tmp_path: Path) -> Path:
+        found = tmp_path / "host"
+        (found / "python").mkdir(parents=True)
+        (found / "python" / "a.py").write_text("host")
+        return found
+
+    async def test_shown_as_it_is(self, live: Shelf, host: Path) -> None:
+        """Alone, it is its own tree; as code and as the only layer."""
+        code = Code("0" * 64, 1, 1, str(host))
+        assert await live.bundles.task_root(code) == host
+        assert await live.bundles.opt([code]) == host
+        async with live.bundles.composed([code]) as opt:
+            assert opt == host
+        assert live.made() == set()
+
+    async def test_copied_among_others(self, live: Shelf, host: Path) -> None:
+        """What is there now, in the layers' order, for as long as it is needed; nothing is shared with the host."""
+        fixed = await live.code(("python/a.py", b"fixed"), ("python/b.py", b"fixed"))
+        code = Code("0" * 64, 1, 1, str(host))
+        os.mkfifo(host / "pipe")
+        (host / "__pycache__").mkdir()
+        (host / "link").symlink_to("/usr/bin/env")
+        await live.bundles.ready(fixed, [fixed, code])
+        async with live.bundles.composed([fixed, code]) as opt:
+            assert contents(opt) == {
+                "python": "/",
+                "python/a.py": "host",
+                "python/b.py": "fixed",
+                "link": "-> /usr/bin/env",
+            }
+            assert (opt / "python" / "a.py").stat().st_nlink == 1
+            assert opt.stat().st_mode & 0o777 == 0o755
+            async with live.bundles.archived(opt) as archive:
+                with tarfile.open(archive) as tar:
+                    names = tar.getnames()
+                assert names == ["link", "python", "python/a.py", "python/b.py"]
+        assert not [path for path in live.made() if path.startswith("tmp/")]
+
+    async def test_archived_as_it_is_now(self, live: Shelf, host: Path) -> None:
+        """Each time anew; of what never changes there is one archive."""
+        for text in ("1", "22"):
+            (host / "python" / "a.py").write_text(text)
+            async with live.bundles.archived(host) as archive:
+                with tarfile.open(archive) as tar:
+                    assert tar.getmember("python/a.py").size == len(text)
+            assert not archive.exists()
+        tree = await live.bundles.task_root(await live.code(("a", b"1")))
+        async with live.bundles.archived(tree) as archive:
+            assert archive == await live.bundles.archive(tree)
+        assert archive.exists()
+
+    async def test_not_used_where_there_are_none(self, shelf: Shelf, host: Path) -> None:
+        """Bundles without directories have no business with the host's."""
+        with pytest.raises(NoDirectory):
+            await shelf.bundles.task_root(Code("0" * 64, 1, 1, str(host)))

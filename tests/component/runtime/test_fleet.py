@@ -9,7 +9,8 @@ import logging
 import random
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from runtime.core import pool as pool_module
 from runtime.core.groups import Place
 from runtime.core.room import Bounds
 from runtime.core.routing import as_run_by
+from runtime.directories import Directories
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
 from runtime.files import StorageFull
@@ -337,6 +339,7 @@ class Files:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 1
+        self.has_all = True
         self.places: dict[str, dict[Path, Path]] = {}
 
     async def task_root(self, code: Code) -> Path:
@@ -345,10 +348,24 @@ class Files:
     async def opt(self, layers: Sequence[Code]) -> Path:
         return self.path
 
-    async def archive(self, tree: Path) -> Path:
+    async def ready(self, code: Code, layers: Sequence[Code]) -> None:
+        await self.task_root(code)
+
+    @asynccontextmanager
+    async def composed(self, layers: Sequence[Code]) -> AsyncIterator[Path]:
+        yield await self.opt(layers)
+
+    @asynccontextmanager
+    async def archived(self, tree: Path) -> AsyncIterator[Path]:
         archive = self.path / "tree.tar"
         archive.write_bytes(b"x" * 100_000)
-        return archive
+        yield archive
+
+    async def archive(self, tree: Path) -> Path:
+        return tree
+
+    def has(self, tree: Path) -> bool:
+        return self.has_all
 
     async def count(self, tree: Path) -> int:
         return self.size
@@ -379,6 +396,8 @@ class Logs:
 
 class World:
     """A fleet, and everything around it at hand."""
+
+    directories: Directories | None = None
 
     def __init__(self, path: Path) -> None:
         self.spawner = Spawner()
@@ -417,6 +436,7 @@ class World:
         )
         self.fleet = self.make()
         self.count = 0
+        self.looks = 0
 
     def make(
         self,
@@ -434,6 +454,7 @@ class World:
             bounds=Bounds(memory=memory, environments=capacity, launches=parallel),
             room_wait=room_wait,
             idle_timeout=idle_timeout,
+            directories=self.directories,
             may_warm=lambda version: version.name not in self.cold,
         )
         return self.fleet
@@ -451,7 +472,7 @@ class World:
     def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
         return self.functions.get((name, version))
 
-    def all_functions(self) -> Sequence[FunctionVersion]:
+    def all_functions(self) -> Iterable[FunctionVersion]:
         return list(self.functions.values())
 
     def aliases(self, scope: Scope, function: str) -> Sequence[Alias]:
@@ -832,6 +853,52 @@ class TestLaunchFailures:
         world.spawner.events.put_nowait(SandboxDeath(sandbox.spec.sandbox_id, "out of memory"))
         await world.until(lambda: not world.spawner.sandboxes)
         await world.close()
+
+
+class TestPreparation:
+    """An image that is built, or files that are unpacked, before the first launch."""
+
+    @pytest.fixture
+    def gate(self, world: World, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+        """Nothing is at hand before it is set; `world.looks` tells how often somebody looked."""
+        gate = asyncio.Event()
+        make_ready = world.launcher.make_ready
+
+        async def slowly(version: FunctionVersion, progress: Callable[[str], None]) -> None:
+            world.looks += 1
+            await gate.wait()
+            await make_ready(version, progress)
+
+        monkeypatch.setattr(world.launcher, "make_ready", slowly)
+        return gate
+
+    async def test_once_for_all(self, world: World, f: FunctionVersion, gate: asyncio.Event) -> None:
+        """Who asks meanwhile waits for the same; it goes on when the first one leaves, and takes no launch."""
+        calls = [asyncio.create_task(world.invoke(f, b"%d" % number)) for number in range(5)]
+        await world.until(lambda: world.looks)
+        calls[0].cancel()
+        await asyncio.wait([calls[0]])
+        assert world.fleet._pool.keys() == []
+        gate.set()
+        assert await asyncio.gather(*calls[1:]) == [b"1", b"2", b"3", b"4"]
+        assert world.looks == 1
+
+    async def test_at_the_end(self, world: World, f: FunctionVersion, gate: asyncio.Event) -> None:
+        """Who waits for it when everything ends is told so."""
+        call = asyncio.create_task(world.invoke(f))
+        await world.until(lambda: world.looks)
+        await world.fleet.close(0)
+        with pytest.raises(LambdaError, match="shutting down"):
+            await call
+
+    async def test_too_long(
+        self, world: World, f: FunctionVersion, gate: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nobody waits without end."""
+        monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
+        with pytest.raises(LambdaError, match="No execution environment became free"):
+            await world.invoke(f)
+        gate.set()
 
 
 class TestCancelledCallers:
@@ -1646,6 +1713,14 @@ class TestStandbys:
         """Linking them would take longer; what stands by is left for others."""
         name = await self.ready(world)
         world.files.size = launcher_module.MOST_LINKED
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+        assert await self.ready(world) == name
+
+    async def test_a_directory_of_the_host_gets_a_new_sandbox(self, world: World, f: FunctionVersion) -> None:
+        """It is shown as it is, and as it will be: links would show what it was."""
+        name = await self.ready(world)
+        world.files.has_all = False
         assert await world.invoke_whole(f, b"1") == b"1"
         assert world.fleet.snapshot()[0]["environment"] != name
         assert await self.ready(world) == name

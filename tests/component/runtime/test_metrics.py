@@ -15,6 +15,7 @@ from runtime import metrics as metrics_module
 from runtime.admission import Admission
 from runtime.core.admission import Ledger
 from runtime.core.limits import LimitsReader
+from runtime.core.tallies import Use
 from runtime.errors import LambdaError
 from runtime.exposition import Census
 from runtime.invoker import Invoker, InvokeRequest
@@ -358,3 +359,28 @@ async def test_admission() -> None:
     after = await world.samples()
     assert after.total("berth_provisioned_concurrent_executions") == 0
     assert after.total("berth_invocations_total") == 2
+
+
+async def test_utilization_of_provisioned_concurrency() -> None:
+    """What of it is in use, by whom it was provisioned for; nothing while it has no environments."""
+    world = World()
+    ready = {"1": 4, "live": 8}
+    world.metrics = Metrics(lambda: world.catalog, lambda record: ready.get(record.qualifier, 0))
+    world.catalog = world.catalog.evolve(
+        AttachmentPut(
+            ProvisionedConcurrency(
+                scope=SCOPE, owner="f", qualifier=qualifier, revision_id="r", executions=9, last_modified=""
+            )
+        )
+        for qualifier in ("1", "live", "2")
+    )
+    for version, qualifier in (("1", "1"), ("2", "live"), ("2", "live")):
+        tally = world.metrics.admitted(function("f", version), qualifier)
+        tally.began(Use.PROVISIONED)
+    world.metrics.admitted(function("f", "1"), "1").began(Use.SPILLOVER)
+    found = {
+        each.labels["resource"]: each.value
+        for each in (await world.samples()).found
+        if each.name == "berth_provisioned_concurrency_utilization"
+    }
+    assert found == {"f:1": 0.25, "f:live": 0.25}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rapid import crew as module
-from rapid.crew import Crew, Overloaded
+from rapid.crew import Closed, Crew, Overloaded
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
 
@@ -176,5 +176,7 @@ async def test_closing_ends_all_and_tells_who_waits() -> None:
     await first
     await yard.crew.close()
     assert yard.shut == [1]
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(Closed):
         await second
+    with pytest.raises(Closed):
+        await yard.run("c")

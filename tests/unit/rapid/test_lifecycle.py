@@ -13,6 +13,7 @@ from rapid.events import (
     Arm,
     Began,
     Cleared,
+    CodeChanged,
     Complete,
     Deliver,
     Do,
@@ -670,6 +671,95 @@ def test_memory_peak_of_a_lost_sandbox() -> None:
     told = hand(environment, SandboxLost(5, "removed"))[-2]
     assert isinstance(told, Complete)
     assert told.report.memory_peak == 30 * MB
+
+
+# Code that changes
+
+
+def test_code_changes_while_idle() -> None:
+    """What has loaded it is killed, and a new runtime initialises at once, as the first one did."""
+    environment = warm()
+    assert hand(environment, CodeChanged(5, ahead=True)) == [Do.DISARM, Do.CLEAR]
+    limit = Arm(Timer.INIT, 6 + SETTINGS.init_limit, 2)
+    assert hand(environment, Cleared(6, 0)) == [INIT_START, FindExtensions(2), limit]
+    assert hand(environment, ExtensionsFound(6, 2, ())) == [StartRuntime(2)]
+    tell(environment, NextCalled(7))
+    assert hand(environment, Settled(7, Drain.INIT, 0)) == [*initialised(), Do.FREEZE, Do.IDLE]
+
+
+def test_code_changes_and_nothing_is_begun() -> None:
+    """The next invocation starts the new runtime inside its own time."""
+    environment = warm()
+    assert hand(environment, CodeChanged(5, ahead=False)) == [Do.DISARM, Do.CLEAR]
+    assert hand(environment, Cleared(6, 0)) == [Do.IDLE]
+    assert environment.phase is Phase.COLD
+    assert INIT_AGAIN in hand(environment, InvokeArrived(7, TWO, TIMEOUT))
+
+
+@pytest.mark.parametrize("stage", ["initialising", "draining", "restoring", "snapshot_awaited"])
+def test_code_changes_during_an_initialisation(stage: str) -> None:
+    """It is given up without a word, and what comes late of it is not heard."""
+    environment = STAGES[stage]()
+    effects = hand(environment, CodeChanged(2, ahead=True))
+    assert effects[0] is Do.DISARM
+    assert not any(isinstance(each, Write) for each in effects)
+    if environment.phase is Phase.STOPPING:  # an extension gets its time
+        tell(environment, TimerFired(3, Timer.STOP, 1))
+    assert environment.phase is Phase.CLEARING
+    assert ignores(environment, RuntimeExited(3, 1, CRASH))
+    assert ignores(environment, Settled(3, Drain.INIT, MB))
+    assert environment.phase is Phase.CLEARING
+    assert FindExtensions(2) in hand(environment, Cleared(4, MB))
+
+
+def test_code_changes_while_cold() -> None:
+    """There is nothing to end: it initialises now, or later."""
+    environment = failed()
+    assert ignores(environment, CodeChanged(5, ahead=False))
+    assert hand(environment, CodeChanged(5, ahead=True))[:1] == [INIT_START]
+    assert environment.phase is Phase.INIT
+
+
+def test_code_changes_while_a_failed_initialisation_is_cleared() -> None:
+    """What is to be logged of it is logged, then the next one begins."""
+    environment = init_failed()
+    assert hand(environment, CodeChanged(2, ahead=True)) == []
+    [report, start, *_] = hand(environment, Cleared(3, MB))
+    assert report == Write(InitReport(1, "init", "error", "Runtime.ImportModuleError"))
+    assert start == INIT_START
+
+
+def test_invocation_that_comes_while_old_code_is_cleared() -> None:
+    """It waits, and then initialises in its own time."""
+    environment = tell(warm(), CodeChanged(5, ahead=True))
+    assert hand(environment, InvokeArrived(5.5, TWO, TIMEOUT)) == []
+    effects = hand(environment, Cleared(6, 0))
+    assert effects == [INIT_AGAIN, FindExtensions(2), Arm(Timer.INVOKE, 6 + TIMEOUT, 2)]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "working",
+        "responding",
+        "erring",
+        "responded",
+        "settling",
+        "initialising_late",
+        "clearing",
+        "shutting_down",
+        "ended",
+    ],
+)
+def test_code_changes_out_of_place(stage: str) -> None:
+    """An invocation is served by what it began with, and an end is an end."""
+    assert ignores(STAGES[stage](), CodeChanged(9, ahead=True))
+
+
+def test_shutdown_after_the_code_has_changed() -> None:
+    """Nothing begins any more."""
+    environment = tell(warm(), CodeChanged(5, ahead=True), ShutdownAsked(5))
+    assert hand(environment, Cleared(6, 0)) == [Do.ENDED]
 
 
 # Restoration

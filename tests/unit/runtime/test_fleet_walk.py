@@ -200,6 +200,9 @@ class Walk:
         self.prepared.set()
         return SpawnerFacts("127.0.0.1", cast("Any", None), "walk")
 
+    def copies(self, version: FunctionVersion) -> bool:
+        return False
+
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
         await self.turns(4)
 

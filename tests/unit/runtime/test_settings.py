@@ -257,3 +257,11 @@ def test_berth_cannot_be_its_own_neighbour(home: Path) -> None:
     """Said on purpose, its own address is a mistake that is told."""
     with pytest.raises(SettingsError, match=r"^--aws-endpoint-url: http://localhost:3001 is Berth itself"):
         load({"aws_endpoint_url": "s3=http://localhost:3001"}, {})
+
+
+def test_directories_of_hot_reload() -> None:
+    """Several with colons between; relative ones are from where Berth is started; none unless it is said."""
+    assert load({}, {}).settings.hot_reload is None
+    found = load({"hot_reload": "/a:~/b:c"}, {}).settings.hot_reload
+    assert found == (Path("/a"), Path("~/b").expanduser(), Path.cwd() / "c")
+    assert str(found) == f"/a:{Path('~/b').expanduser()}:{Path.cwd() / 'c'}"

@@ -26,6 +26,7 @@ from rapid.records import Report
 from rapid.streamed import Streamed
 from rapid.streams import Stream
 from runtime.admission import Admission
+from runtime.api.live_code import LiveCode
 from runtime.api.server import Api, build_api
 from runtime.errors import PreparationFailed
 from runtime.fleet import Fleet
@@ -250,7 +251,7 @@ async def serving(data_dir: Path, *, account_concurrency: int = 1000, **options:
         **concurrency(store, account_concurrency, provisions),
         account_id="123456789012",
         region="us-east-1",
-        extra={"/health": healthy},
+        extra={"/health": healthy, "/_berth/settings": settings_of(options.get("live") or LiveCode())},
         **options,
     )
     server = api.server()
@@ -266,6 +267,17 @@ async def serving(data_dir: Path, *, account_concurrency: int = 1000, **options:
         await server.shutdown(1)
         await api.close()
         await store.close()
+
+
+def settings_of(live: LiveCode) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """Those that clients ask for."""
+    roots = live.directories.roots if live.directories else ()
+    known = {"hot_reload": ":".join(map(str, roots)), "hot_reload_bucket": live.bucket}
+
+    async def answer(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response(known)
+
+    return answer
 
 
 async def healthy(_request: web.BaseRequest) -> web.StreamResponse:

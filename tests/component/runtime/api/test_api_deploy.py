@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from runtime.api.live_code import LiveCode
 from runtime.cli import deploy as command
 from runtime.cli import main
 from runtime.cli.parser import make_parser
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.service import Service, Unreachable
+from runtime.directories import Directories
+from runtime.model import Scope
 from runtime.objects import Objects
 from tests.helpers.s3 import serving_s3
 
@@ -584,3 +587,104 @@ async def test_a_watch_goes_on(door: Any, folder: Path, capfd: pytest.CaptureFix
     ]
     alias = await door.call("get_alias", FunctionName="shop-Greet", Name="live")
     assert alias["FunctionVersion"] == "4"
+
+
+LIVE = """
+Resources:
+  Plain:
+    Type: AWS::Serverless::Function
+    Properties: {Runtime: python3.11, Handler: app.handler, CodeUri: greet, MemorySize: 128}
+"""
+
+
+async def test_a_watch_with_hot_reload(
+    tmp_path: Path, serve: Any, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """
+    1. A folder below one that Berth may use is deployed under a watch; its code changes; then the template does.
+    2. It is deployed without a watch, and watched again without hot reload.
+    Result: the function runs the folder, so its code is nobody's concern; without a watch it has a package again.
+    """
+    template = folder / "template.yaml"
+    template.write_text(LIVE)
+    more = LIVE.replace("128", "256")
+    changes = [lambda: (folder / "greet/app.py").write_text("x = 22\n"), lambda: template.write_text(more)]
+    async with serve(tmp_path / "data", live=LiveCode(Directories([folder]))) as door:
+
+        def watch(*arguments: str) -> None:
+            steps = [step for change in changes for step in (change, lambda: None, lambda: None)]
+
+            def pause(_seconds: float) -> None:
+                if not steps:
+                    raise KeyboardInterrupt
+                steps.pop(0)()
+
+            given = ["deploy", "--watch", "--template", str(template), "--url", door.url, *arguments]
+            with pytest.raises(KeyboardInterrupt):
+                command.run(make_parser().parse_args(given), pause)
+
+        def directories() -> tuple[str, ...]:
+            found = door.store.catalog.function(Scope("123456789012", "us-east-1"), "shop-Plain")
+            return tuple(found.directories)
+
+        await door.aside(watch)
+        told = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("watching")]
+        assert told == [
+            "Plain: creating function shop-Plain",
+            "changed: template.yaml",
+            "Plain: updating the configuration of shop-Plain: MemorySize",
+        ]
+        assert directories() == (str(folder / "greet"),)
+        arguments = ["deploy", "--template", str(template), "--url", door.url]
+        assert await door.aside(main, arguments) == 0
+        assert "Plain: updating the code of shop-Plain" in capfd.readouterr().err
+        assert directories() == ()
+        (folder / "greet/app.py").write_text("x = 333\n")
+        await door.aside(watch, "--no-hot-reload")
+        assert "changed: greet/app.py" in capfd.readouterr().err
+        assert directories() == ()
+
+
+async def test_a_watch_says_how_saves_would_be_live(
+    door: Any, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once, where Berth could use the folder if its settings named it."""
+    template = folder / "template.yaml"
+    template.write_text(LIVE)
+
+    def watch() -> None:
+        steps: list[Callable[[], object]] = [
+            lambda: (folder / "greet/app.py").write_text("x = 22\n"),
+            lambda: None,
+        ]
+
+        def pause(_seconds: float) -> None:
+            if not steps:
+                raise KeyboardInterrupt
+            steps.pop(0)()
+
+        given = ["deploy", "--watch", "--template", str(template), "--url", door.url]
+        with pytest.raises(KeyboardInterrupt):
+            command.run(make_parser().parse_args(given), pause)
+
+    await door.aside(watch)
+    told = capfd.readouterr().err
+    assert told.count(f"saves are live at once with hot reload: berth up --hot-reload {folder}/greet") == 1
+    assert "changed: greet/app.py" in told
+
+
+async def test_a_failed_deployment_gives_a_function_its_folder_back(
+    tmp_path: Path, serve: Any, folder: Path
+) -> None:
+    """Not a package of what was in it."""
+    template = folder / "template.yaml"
+    template.write_text(LIVE)
+    bad = "  Zero:\n    Type: AWS::Lambda::Version\n    DependsOn: Plain\n    Properties: {FunctionName: nobody}\n"
+    async with serve(tmp_path / "data", live=LiveCode(Directories([folder]))) as door:
+        code = {"S3Bucket": "hot-reload", "S3Key": str(folder / "greet")}
+        await door.created("shop-Plain", Code=code, Runtime="python3.11")
+        template.write_text(LIVE + bad)
+        assert await door.aside(main, ["deploy", "--template", str(template), "--url", door.url]) == 2
+        await door.wait("function_updated_v2", "shop-Plain")
+        found = door.store.catalog.function(Scope("123456789012", "us-east-1"), "shop-Plain")
+        assert found.directories == (str(folder / "greet"),)

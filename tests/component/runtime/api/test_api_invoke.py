@@ -148,6 +148,20 @@ async def test_qualified_by_name_or_query(door: Any) -> None:
     assert (await door.refused("invoke", FunctionName=elsewhere))[:2] == (404, "ResourceNotFoundException")
 
 
+async def test_a_missing_function_comes_before_a_bad_event(door: Any) -> None:
+    """Of a function that is there, in whatever state, the event is what is wrong."""
+    door.readiness.allowed.clear()
+    await door.create("f")
+    for path in (PATH, "/2021-11-15/functions/f/response-streaming-invocations"):
+        status, headers, _ = await door.raw("POST", path, b"{")
+        assert (status, headers["x-amzn-ErrorType"]) == (400, "InvalidRequestContentException")
+        for body, context in ((b"{", ""), (b"{}", "no base64"), (b" " * 6_291_457, "")):
+            sent = {"X_Amz_Client_Context": context} if context else {}
+            status, headers, _ = await door.raw("POST", path.replace("/f/", "/g/"), body, **sent)
+            assert (status, headers["x-amzn-ErrorType"]) == (404, "ResourceNotFoundException")
+    door.readiness.allowed.set()
+
+
 async def test_names_that_look_qualified(door: Any) -> None:
     """`function:f` and `123456789012:f` are parts of an ARN."""
     await door.created("f")

@@ -1,11 +1,13 @@
 """The size rules for packages and their layers."""
 
+from typing import cast
+
 import pytest
 
+from runtime.api.calls import Services
 from runtime.api.packages import check_total_size, inspect_package
 from runtime.errors import LambdaError
 from runtime.model import Code
-from runtime.objects import Objects
 
 MB = 1 << 20
 
@@ -38,7 +40,7 @@ def test_code_and_layers_are_too_large() -> None:
 async def test_zip_that_is_too_large_is_not_opened() -> None:
     """The zipped size counts before anything is read."""
     with pytest.raises(LambdaError) as error:
-        await inspect_package(Objects(None, "us-east-1"), {"ZipFile": bytes(52_428_801)})
+        await inspect_package(cast("Services", None), {"ZipFile": bytes(52_428_801)})
     assert (error.value.status, error.value.message) == (
         413,
         "Zipped size must be smaller than 52428800 bytes",

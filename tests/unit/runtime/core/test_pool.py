@@ -607,3 +607,51 @@ def test_repr(talk: Talk) -> None:
 def test_unknown_environments(talk: Talk) -> None:
     """Late words about environments that are gone change nothing."""
     assert (talk.idle(9), talk.gone(9), talk.failed(9), talk.pool.place(9)) == ([], [], [], None)
+
+
+def test_renewed_environment_is_as_good_as_one_that_is_launched(talk: Talk) -> None:
+    """Who asks while it initialises once more waits for it, and nothing is launched for him."""
+    number = talk.free(1, "a")
+    talk.renew(number)
+    assert talk.pool.place(number) is Place.INITIALISING
+    assert talk.ask(2, "a") == []
+    assert talk.pool.first_waiting(number) == 2
+    [other] = talk.ask(3, "a")
+    assert isinstance(other, Launch)
+    assert talk.idle(number) == [Assign(2, number)]
+
+
+def test_environment_is_renewed_after_its_invocation(talk: Talk) -> None:
+    """Who was to get it next waits on, past his grace too."""
+    number = talk.warm(1, "a")
+    talk.responded(number)
+    [hold] = talk.ask(2, "a")
+    assert isinstance(hold, Hold)
+    talk.renew(number)
+    assert talk.grace_over(2) == []
+    assert talk.idle(number) == [Assign(2, number)]
+
+
+def test_renewal_of_what_ends_or_has_ended(talk: Talk) -> None:
+    """It changes nothing."""
+    number = talk.free(1, "a")
+    assert talk.retire("a") == [Destroy(number)]
+    talk.renew(number)
+    assert talk.pool.place(number) is Place.ENDING
+    assert talk.gone(number) == []
+    talk.renew(number)
+    assert talk.pool.place(number) is None
+    assert talk.pool.first_waiting(number) is None
+
+
+def test_census(talk: Talk) -> None:
+    """Environments by key and place, those that are ending included."""
+    talk.warm(1, "a")
+    talk.free(2, "b")
+    talk.ask(3, "b")
+    talk.ask(4, "a")
+    assert talk.pool.census() == {
+        ("a", Place.BUSY): 1,
+        ("a", Place.LAUNCHING): 1,
+        ("b", Place.BUSY): 1,
+    }

@@ -7,7 +7,7 @@ from runtime.core.actions import Action, Assign, Destroy, Launch
 from runtime.core.groups import Place
 from runtime.core.pool import Pool
 from runtime.core.room import Bounds
-from runtime.fleet import Key
+from runtime.keys import Key
 from runtime.model import Code, FunctionConfig, FunctionVersion, Scope
 
 SCOPE = Scope("123456789012", "us-east-1")

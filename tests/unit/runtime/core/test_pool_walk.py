@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runtime.core.actions import Action, Assign, Destroy, Fail, Hold, Launch, Refuse
-from runtime.core.groups import Place
+from runtime.core.groups import COMING, Place
 from runtime.core.pool import Pool
 from runtime.core.room import Bounds
 
@@ -132,6 +132,16 @@ class PoolWalk(RuleBasedStateMachine):
         launching = [each for each in self.key_of if self.pool.place(each) in coming]
         if launching:
             self.act(self.pool.spoiled(data.draw(st.sampled_from(launching)), self.now))
+
+    @precondition(lambda self: self.key_of)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        """One that nobody uses, or whose invocation is over."""
+        number = data.draw(st.sampled_from(sorted(self.key_of)))
+        if number not in self.destroyed:
+            self.serving.pop(number, None)
+        self.pool.renew(number, self.now)
+        assert self.pool.place(number) in (*COMING, Place.ENDING)
 
     @rule(key=KEYS, count=st.integers(0, 3))
     def keep(self, key: str, count: int) -> None:
