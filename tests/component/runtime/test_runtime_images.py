@@ -315,3 +315,38 @@ async def test_a_young_image_stays(images: RuntimeImages, fake_engine: Any, with
     fake_engine.images["berth/python3.11:young"]["Created"] = time.time()
     reference = await images.ensure("python3.11", quiet)
     assert {reference, "berth/python3.11:young"} <= set(fake_engine.images)
+
+
+async def test_an_image_for_dockerfiles_is_made_of_two_others(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """The runtime's and the bundle's, which are built first. It has AWS's name."""
+    assert await images.standalone("python3.11", quiet) == "berth/python:3.11"
+    await images.standalone("python3.11", quiet)
+    built = [build["t"].partition(":")[0] for build in fake_engine.builds]
+    assert built == ["berth/python3.11", f"berth/{images._bundle_name(None)}", "berth/standalone-python3.11"]
+    arguments = fake_engine.builds[-1]["buildargs"]
+    assert (arguments["IMAGE"], arguments["BUNDLE"]) == (
+        fake_engine.builds[0]["t"],
+        fake_engine.builds[1]["t"],
+    )
+
+
+async def test_images_of_other_people_stay(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
+    """They inherit the label of the image that they are built on."""
+    fake_engine.add_image("theirs:latest", {"berth.image": "standalone-python3.11"})
+    fake_engine.add_image("berth/standalone-python3.11:old", {"berth.image": "standalone-python3.11"})
+    await images.standalone("python3.11", quiet)
+    assert "theirs:latest" in fake_engine.images
+    assert "berth/standalone-python3.11:old" not in fake_engine.images
+
+
+async def test_a_bundle_is_for_one_processor(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """Under any of its names; another than those that there are is said."""
+    assert await images.bundle(quiet, "x86_64") == await images.bundle(quiet, "amd64")
+    await images.bundle(quiet, "arm64")
+    assert [build["buildargs"]["ARCHITECTURE"] for build in fake_engine.builds] == ["amd64", "arm64"]
+    with pytest.raises(UnknownRuntime, match="no bundle for the processor riscv64; there are amd64, arm64"):
+        await images.bundle(quiet, "riscv64")

@@ -66,6 +66,9 @@ class _Bundle:
 
 
 class _Trees:
+    async def ready(self, code: Code, layers: Sequence[Code]) -> None:
+        """They are."""
+
     async def task_root(self, code: Code) -> Path:
         return Path("/trees", code.digest)
 
