@@ -125,6 +125,11 @@ class RuntimeImages:
             await self._shared(runtime, progress, fresh=fresh)
         return reference
 
+    async def existing(self, runtime: str) -> str | None:
+        """The reference of an image if the engine holds it. Builds nothing."""
+        reference = self.reference(runtime)
+        return None if await self._engine.image(reference) is None else reference
+
     async def bundle(self, progress: Progress, processor: str | None = None) -> str:
         """The reference of the bundle's image, built first if need be; for the engine's processor if none is named.
 

@@ -32,6 +32,11 @@ class SpawnerFacts:
     """One line for people, e.g. `Docker Engine 20.10.24, bind delivery`."""
     dial_host: str = ""
     """The address under which sandboxes reach what is bound to `link_host`: itself, unless something translates."""
+    resizes: bool = False
+    """Whether `resize` gives a running sandbox all that depends on its function's size.
+
+    Only then can sandboxes be started before it is known whom they will serve.
+    """
     memory: int = 0
     """MB of the machine that sandboxes run on; 0 where that is not known."""
 
@@ -81,6 +86,8 @@ class SandboxSpec:
     """One-time secret by which the link recognises this sandbox."""
     foreign: ForeignImage | None = None
     """None: the image is one of ours, and the trees are shown in it."""
+    ahead: bool = False
+    """Nobody waits for it: what would make its start quicker is left for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,10 @@ class Spawner(Protocol):
 
         A launch that fails or is cancelled leaves nothing behind.
         """
+        ...
+
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        """Give a running sandbox the limits of one launched with this memory. Fails where facts say `resizes` is off."""
         ...
 
     async def destroy(self, handle: SandboxHandle) -> None:

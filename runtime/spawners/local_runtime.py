@@ -52,6 +52,9 @@ class NoImages:
         require(runtime)
         return ""
 
+    async def existing(self, runtime: str) -> str | None:
+        return "" if runtime == IDENTIFIER else None
+
 
 def lay_out(place: Path) -> None:
     """Make the directories `agent`, `runtime`, `lang` and `etc` below an empty place. Blocking."""
