@@ -349,6 +349,12 @@ async def test_admission() -> None:
         await world.begin(qualifier="1")
     during = await world.samples()
     assert during.total("berth_throttles_total") == 1
+    (found,) = [each for each in during.found if each.name == "berth_throttles_by_reason_total"]
+    assert (found.labels["resource"], found.labels["reason"], found.value) == (
+        "f:1",
+        "ReservedFunctionConcurrentInvocationLimitExceeded",
+        1,
+    )
     assert during.total("berth_concurrent_executions") == 2
     assert during.total("berth_provisioned_concurrent_executions") == 1
     assert during.total("berth_provisioned_concurrency_invocations_total") == 1
