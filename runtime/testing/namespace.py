@@ -22,7 +22,7 @@ LINES = 200
 FUNCTIONS = 50
 """Functions whose logs a failing test shows."""
 SETTLING = 2.0
-"""Seconds that a report waits for invocations to end, so that their last lines are in it."""
+"""Seconds that a look at logs waits for invocations to end, so that their last lines are there."""
 _LOOK = 0.02
 
 
@@ -74,7 +74,11 @@ class Namespace:
         }
 
     def logs(self, function: str, region: str | None = None, limit: int = LINES) -> list[str]:
-        """The last events that a function logged, as texts; none if it never logged anything."""
+        """The last events that a function logged, as texts; none if it never logged anything.
+
+        What runs is waited for, so what an invocation wrote is there when it has been answered.
+        """
+        self._settle(SETTLING)
         return [event["message"] for event in self._events(region or self.region, function, limit)]
 
     def log_sections(self, wait: float = SETTLING) -> list[tuple[str, str]]:
