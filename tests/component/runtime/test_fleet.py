@@ -40,6 +40,7 @@ from runtime.files import StorageFull
 from runtime.fleet import Fleet, Kept, KeptNews
 from runtime.function_images import NoFunctionImages
 from runtime.grounds import Grounds
+from runtime.image_facts import Serving
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
 from runtime.reserve import Courtesy
@@ -1767,8 +1768,8 @@ class TestStandbys:
         """The image has been built anew since."""
         name = await self.ready(world)
 
-        async def ensure(runtime: str, progress: Callable[[str], None]) -> str:
-            return "another"
+        async def ensure(runtime: str, progress: Callable[[str], None]) -> Serving:
+            return Serving("another")
 
         monkeypatch.setattr(world.images, "ensure", ensure)
         await world.invoke_whole(f)
