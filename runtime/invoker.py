@@ -202,8 +202,8 @@ class Invoker:
         )
         try:
             await self._admission.take(lease, limits)
-        except LambdaError:
-            self._metrics.throttled(version, request.qualifier)
+        except LambdaError as error:
+            self._metrics.throttled(version, request.qualifier, error)
             raise
         return lease
 

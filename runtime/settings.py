@@ -25,6 +25,7 @@ from runtime.neighbours import Endpoints
 CONFIG_NAME = "berth.yaml"
 CONFIG_VARIABLE = "BERTH_CONFIG"
 URL_VARIABLE = "BERTH_URL"
+TESTS_VARIABLE = "BERTH_ENDPOINT"
 DEFAULT = "default"
 """The origin of a value that nobody set."""
 
@@ -395,6 +396,12 @@ def client_url(flag: str | None, environ: Mapping[str, str] | None = None) -> st
     """The address of a running Berth that the caller named; None: look it up in the data directory."""
     env = os.environ if environ is None else environ
     return flag or env.get(URL_VARIABLE) or None
+
+
+def endpoint_of_tests(environ: Mapping[str, str] | None = None) -> str | None:
+    """The address of the running Berth that tests are to use; None: they start one."""
+    env = os.environ if environ is None else environ
+    return env.get(TESTS_VARIABLE) or None
 
 
 def _voices(

@@ -284,6 +284,18 @@ def _rekey(parser: Parser) -> None:
 
 
 def _doctor(parser: Parser) -> None:
+    parser.add_argument(
+        "--ready",
+        action="store_true",
+        help="ask the running Berth whether it can run functions by now; for health checks",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="with --ready: how long it may take to get there (default: 0)",
+    )
     _json(parser)
     add_flags(parser)
 
@@ -435,7 +447,7 @@ COMMANDS: tuple[Command, ...] = (
         "doctor",
         "Check this machine; exit code 1 if something essential is missing.",
         _doctor,
-        "berth doctor\nberth doctor --docker-host unix:///run/podman/podman.sock",
+        "berth doctor\nberth doctor --docker-host unix:///run/podman/podman.sock\nberth doctor --ready --wait 60",
     ),
     Command(
         "settings",
