@@ -14,13 +14,15 @@ from urllib.parse import urlencode
 
 from runtime.cli.client import Client
 from runtime.cli.terminal import CliError
-from runtime.deploy.service import Service
+from runtime.deploy.service import Service, lambda_client
 from runtime.readable import readable
 
 LINES = 200
 """Of a function's log that a failing test shows."""
 FUNCTIONS = 50
 """Functions whose logs a failing test shows."""
+CONNECTIONS = 64
+"""Invocations that a test can have at the same time."""
 SETTLING = 2.0
 """Seconds that a look at logs waits for invocations to end, so that their last lines are there."""
 _LOOK = 0.02
@@ -52,8 +54,10 @@ class Namespace:
     def client(self) -> Any:
         """A Lambda client; it looks at nobody's AWS configuration, and tells refusals at once."""
         if self._client is None:
-            service = Service(self.url, self.account, self.region, attempts=1)
-            self._client = service.client
+            once = {"mode": "standard", "total_max_attempts": 1}
+            self._client = lambda_client(
+                self.url, self.account, self.region, retries=once, max_pool_connections=CONNECTIONS
+            )
             self._client.meta.events.register("after-call.lambda.CreateFunction", self._created)
         return self._client
 
