@@ -221,6 +221,16 @@ class Berth:
         )
         sdk.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
 
+    async def stands_by(self) -> bool:
+        """Whether it has a sandbox ready, and none under way that would take time from others."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        request = b"GET /_berth/ps HTTP/1.1\r\nHost: %b\r\n\r\n" % host.encode()
+        status, body = await ask(Target(host, int(port)), request)
+        if status != 200:
+            raise Failed(f"{self.url}/_berth/ps answered {status}")
+        states = {each["state"] for each in json.loads(body)["standbys"]}
+        return states == {"standby"}
+
     async def agents(self) -> list[int]:
         """The process ids of its sandboxes' agents, as this machine sees them."""
         found = await self.bench.engine.containers(f"berth={self.owner()}", "berth.sandbox")

@@ -367,6 +367,7 @@ class Environment:
                 self._poll.give(delivery(invocation, deadline))
             case Respond(outcome):
                 if self._ticket is not None:
+                    self._ticket.lingers = self._core.extensions.any_hearing
                     self._ticket.respond(outcome)
             case Complete(report):
                 self._complete(report)

@@ -163,6 +163,11 @@ class Extensions:
         return all(each.state is ExtensionState.READY for each in self._by_name.values())
 
     @property
+    def any_hearing(self) -> bool:
+        """Whether one hears of invocations, and so may work on one after its answer."""
+        return any(INVOKE in each.events for each in self._by_name.values())
+
+    @property
     def any_external(self) -> bool:
         """Whether an external one has registered, whatever became of it."""
         return any(each.external for each in self.registered)

@@ -583,8 +583,14 @@ class Lifecycle:
             return []
         if self.phase is Phase.COLD:
             return self._began(Began(event.now)) if event.ahead else []
+        is_ending = self.phase in (
+            Phase.STOPPING,
+            Phase.CLEARING,
+        )  # anyway: after a fault or an earlier change
+        if not is_ending and not self._allows(Turn.OUTDATED):  # it serves many at once
+            return []
         self._begins_again = event.ahead
-        if not self._allows(Turn.OUTDATED):  # it is ending anyway, after a fault or an earlier change
+        if is_ending:
             return []
         self._init = self._prepared = None
         return [Do.DISARM, *self._end_parties(event.now, SPINDOWN, Turn.OUTDATED)]

@@ -2,7 +2,7 @@
 
     GET /health                                           {"status": "ok", …}
     GET /_berth/settings                                  the settings in force
-    GET /_berth/ps                                        environments, and every function's `$LATEST`
+    GET /_berth/ps                                        environments, standbys, and every function's `$LATEST`
     GET /_berth/logs?function=F[&limit=N][&follow=1]      log events, one JSON object a line
                                                           [&account=A&region=R], F a name or an ARN
     GET /_berth/alias?function=F&name=N                   an alias with its variables, which Lambda's API lacks
@@ -82,6 +82,7 @@ def handlers(
     stories: Stories,
     metrics: Metrics,
     guests: Guests,
+    standbys: Callable[[], list[dict[str, Any]]] = list,
     about: Callable[[], Mapping[str, str]] = dict,
 ) -> Mapping[str, Handler]:
     """Handlers by exact path. `about` adds facts to `/health`, e.g. the spawner's description once it is known."""
@@ -96,7 +97,8 @@ def handlers(
 
     async def ps(_: web.BaseRequest) -> web.StreamResponse:
         environments = fleet.snapshot()
-        return _json({"environments": environments, "functions": _functions(catalog(), environments)})
+        functions = _functions(catalog(), environments)
+        return _json({"environments": environments, "standbys": standbys(), "functions": functions})
 
     async def alias(request: web.BaseRequest) -> web.StreamResponse:
         scope, function = _function(request.query, default)

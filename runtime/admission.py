@@ -62,9 +62,9 @@ class Admission:
         else:
             _tell(future, verdict)
 
-    def responded(self, lease: Lease) -> None:
-        """Its client has the answer."""
-        self.ledger.responded(lease)
+    def responded(self, lease: Lease, *, lingers: bool = False) -> None:
+        """Its client has the answer; extensions may work on where it `lingers`."""
+        self.ledger.responded(lease, lingers=lingers)
 
     def end(self, lease: Lease) -> None:
         """Its environment is free again, or it never got one."""

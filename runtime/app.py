@@ -31,7 +31,7 @@ from runtime.core.scaling import Scaling
 from runtime.directories import Directories
 from runtime.fleet import Fleet
 from runtime.function_images import FunctionImages, NoFunctionImages
-from runtime.grounds import AgentBundle, Grounds, Images
+from runtime.grounds import AgentBundle, Grounds
 from runtime.guests import Guests
 from runtime.images import RuntimeImages
 from runtime.instance import Instance, acquire
@@ -42,6 +42,9 @@ from runtime.metrics import Metrics
 from runtime.model import FunctionVersion, ReservedConcurrency, Scope
 from runtime.objects import Objects
 from runtime.provisioning import Provisioner
+from runtime.reserve import Courtesy
+from runtime.sandboxes import Sandboxes
+from runtime.served_runtimes import ServedRuntimes
 from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
@@ -49,6 +52,7 @@ from runtime.spawners.docker import DockerSpawner
 from runtime.spawners.engine import Engine, NoEngine
 from runtime.spawners.local_runtime import NoImages
 from runtime.spawners.process import ProcessSpawner
+from runtime.standby import Standbys
 from runtime.store import Store
 from runtime.store.catalog import Catalog
 from runtime.store.garbage import live_images
@@ -64,7 +68,7 @@ PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
 
-Ground: TypeAlias = tuple[Spawner, Images, FunctionImages | NoFunctionImages, AgentBundle]
+Ground: TypeAlias = tuple[Spawner, ServedRuntimes | NoImages, FunctionImages | NoFunctionImages, AgentBundle]
 """What functions stand on."""
 
 
@@ -135,13 +139,26 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     directories = Directories(settings.hot_reload or ())
     bundles = Bundles(settings.data_dir, store.blobs, directories)
     parts.push_async_callback(bundles.close)
+    courtesy = Courtesy()
     spawner, images, function_images, agent_bundle = await parts.enter_async_context(
-        _spawner(settings, instance)
+        _spawner(settings, instance, courtesy)
     )
     sessions = Sessions()
     calls = FunctionDoor(sessions, listens=settings.functions_may_call != "nothing")
+    sandboxes = Sandboxes(spawner)
+    standbys = Standbys(
+        sandboxes,
+        images=images,
+        places=bundles,
+        catalog=lambda: store.catalog,
+        courtesy=courtesy,
+        memory_mb=settings.standby_memory if settings.standby else 0,
+        room=lambda: fleet.room(),  # noqa: PLW0108  it is made later
+    )
     launcher = Launcher(
-        spawner=spawner,
+        sandboxes=sandboxes,
+        standbys=standbys,
+        courtesy=courtesy,
         grounds=Grounds(
             images=images, function_images=function_images, agent_bundle=agent_bundle, bundles=bundles
         ),
@@ -171,6 +188,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     patience = _Patience()
     parts.push_async_callback(_end, fleet, patience)
     await fleet.open()
+    parts.push_async_callback(standbys.close)
     function_images.open(lambda: live_images(store.catalog))
     admission = Admission(
         lambda: store.catalog,
@@ -211,6 +229,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
             settings=settings,
             instance=instance.id,
             fleet=fleet,
+            standbys=standbys.snapshot,
             catalog=lambda: store.catalog,
             logs=logs,
             stories=fleet.stories,
@@ -244,7 +263,7 @@ def _may_warm(catalog: Catalog, version: FunctionVersion) -> bool:
 
 
 @asynccontextmanager
-async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[Ground]:
+async def _spawner(settings: Settings, instance: Instance, courtesy: Courtesy) -> AsyncIterator[Ground]:
     """What the settings and the surroundings give to run functions with. Raises `SpawnerError`."""
     if settings.spawner != "process":
         try:
@@ -254,14 +273,16 @@ async def _spawner(settings: Settings, instance: Instance) -> AsyncIterator[Grou
                 raise
             logger.warning("functions run as local processes, weakly isolated, because %s", error)
         else:
-            async with _engine_spawner(engine, settings, instance) as found:
+            async with _engine_spawner(engine, settings, instance, courtesy) as found:
                 yield found
             return
     yield ProcessSpawner(instance.id, settings.data_dir), NoImages(), NoFunctionImages(), NoBundle()
 
 
 @asynccontextmanager
-async def _engine_spawner(engine: Engine, settings: Settings, instance: Instance) -> AsyncIterator[Ground]:
+async def _engine_spawner(
+    engine: Engine, settings: Settings, instance: Instance, courtesy: Courtesy
+) -> AsyncIterator[Ground]:
     images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
     function_images = FunctionImages(engine, instance.id)
     try:
@@ -272,9 +293,11 @@ async def _engine_spawner(engine: Engine, settings: Settings, instance: Instance
                 data_dir=settings.data_dir,
                 delivery=None if settings.delivery == "auto" else Delivery(settings.delivery),
                 link_host=settings.link_host,
+                spare_networks=settings.spare_networks,
+                courtesy=courtesy,
                 keep_output=settings.log_level == "debug",
             ),
-            images,
+            ServedRuntimes(engine, images, settings.runtime_images, nearest=settings.nearest_runtime),
             function_images,
             EngineBundle(engine, images, settings.data_dir),
         )

@@ -9,9 +9,10 @@ other layers, or where files are copied), what it holds at the time is copied, f
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from runtime.directories import Directories, NoDirectory
 from runtime.model import Code
@@ -19,6 +20,8 @@ from runtime.store.blobs import BlobStore
 from runtime.trees import Trees
 from runtime.zip_entries import BadZip
 from runtime.zips import ZipFacts, inspect_zip
+
+T = TypeVar("T")
 
 __all__ = ["BadZip", "Bundles", "ZipFacts", "inspect_zip"]
 
@@ -38,6 +41,8 @@ class Bundles:
         self._making: dict[Path, asyncio.Task[Path]] = {}
         self._workers = asyncio.Semaphore(os.cpu_count() or 1)
         """Unpacking is work for processors; more at once would only slow each other and the event loop."""
+        self._placing: dict[str, asyncio.Task[Any]] = {}
+        self._counts: dict[Path, int] = {}
 
     async def task_root(self, code: Code) -> Path:
         """The tree of one zip, or the directory of the host that it stands for. Raises `NoDirectory`."""
@@ -95,9 +100,55 @@ class Bundles:
         finally:
             await asyncio.to_thread(self._trees.discard, made)
 
+    async def make_place(self, sandbox_id: str) -> tuple[Path, Path]:
+        """Empty directories that a sandbox shows at its task root and at `/opt`, to be filled later."""
+        return await self._for_place(sandbox_id, lambda: self._trees.make_place(sandbox_id))
+
+    async def fill(self, sandbox_id: str, shown: Mapping[Path, Path]) -> None:
+        """Let such directories show trees: place → tree."""
+
+        def work() -> None:
+            for place, tree in shown.items():
+                self._trees.fill(tree, place)
+
+        await self._for_place(sandbox_id, work)
+
+    async def remove_place(self, sandbox_id: str) -> None:
+        await self._for_place(sandbox_id, lambda: self._trees.remove_place(sandbox_id))
+
+    def has(self, tree: Path) -> bool:
+        """Whether a tree is from here, and so never changes."""
+        return self._trees.has(tree)
+
+    async def count(self, tree: Path) -> int:
+        """How many files a tree holds; counted once."""
+        if tree not in self._counts:
+            self._counts[tree] = await asyncio.to_thread(self._trees.count, tree)
+        return self._counts[tree]
+
     async def close(self) -> None:
         """Wait for what is being made."""
-        await asyncio.gather(*self._making.values(), return_exceptions=True)
+        await asyncio.gather(*self._making.values(), *self._placing.values(), return_exceptions=True)
+
+    async def _for_place(self, sandbox_id: str, work: Callable[[], T]) -> T:
+        """What is done for one sandbox, one thing after the other: a thread goes on when its caller is cancelled."""
+        before = self._placing.get(sandbox_id)
+
+        async def in_turn() -> T:
+            if before is not None:
+                await asyncio.wait([before])
+            return await asyncio.to_thread(work)
+
+        task = asyncio.create_task(in_turn())
+        self._placing[sandbox_id] = task
+        task.add_done_callback(lambda done: self._placed(sandbox_id, done))
+        return await asyncio.shield(task)
+
+    def _placed(self, sandbox_id: str, done: asyncio.Task[Any]) -> None:
+        if self._placing.get(sandbox_id) is done:
+            del self._placing[sandbox_id]
+        if not done.cancelled():
+            done.exception()  # seen, even if who asked has left
 
     async def _live(self, directory: str) -> Path:
         if self._directories is None:

@@ -116,10 +116,22 @@ class Exposition(Collector):
             for tally in self._tallies:
                 counter.add_metric(_labels(tally), value(tally))
             yield counter
+        yield self._throttles()
         for name, text, histogram in _HISTOGRAMS:
             yield self._histogram(name, text, histogram)
         yield from self._concurrency()
         yield self._environments()
+
+    def _throttles(self) -> Metric:
+        family = CounterMetricFamily(
+            "berth_throttles_by_reason",
+            "Throttles by the Reason that their answers had.",
+            labels=(*_SERIES, "reason"),
+        )
+        for tally in self._tallies:
+            for reason, count in tally.throttled_for.copy().items():
+                family.add_metric((*_labels(tally), reason), count)
+        return family
 
     def _histogram(self, name: str, text: str, histogram: Callable[[Tally], Histogram]) -> Metric:
         family = HistogramMetricFamily(name, text, labels=_SERIES)

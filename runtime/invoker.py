@@ -139,7 +139,7 @@ class Invoker:
         invocation = _invocation(request)
         ticket, lease = await self._run(request, version, invocation)
         outcome = await ticket.outcome
-        self._admission.responded(lease)
+        self._admission.responded(lease, lingers=ticket.lingers)
         return InvokeResult(
             payload=outcome.payload,
             executed_version=version.version,
@@ -154,7 +154,7 @@ class Invoker:
         invocation = _invocation(request)
         stream = Stream()
         ticket, lease = await self._run(request, version, invocation, stream)
-        ticket.outcome.add_done_callback(lambda _: self._admission.responded(lease))
+        ticket.outcome.add_done_callback(lambda _: self._admission.responded(lease, lingers=ticket.lingers))
         rate = self._stream_rate
         return Streamed(
             ticket,
@@ -202,8 +202,8 @@ class Invoker:
         )
         try:
             await self._admission.take(lease, limits)
-        except LambdaError:
-            self._metrics.throttled(version, request.qualifier)
+        except LambdaError as error:
+            self._metrics.throttled(version, request.qualifier, error)
             raise
         return lease
 

@@ -6,10 +6,9 @@ and whom they serve is the fleet's business.
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,29 +31,33 @@ from runtime.briefing import (
     program,
 )
 from runtime.bundles import Bundles, is_composed
+from runtime.files import StorageFull
 from runtime.grounds import Ground, Grounds
 from runtime.image_facts import Image
-from runtime.links import Link, LinkServer
+from runtime.links import Link
 from runtime.logs import LogStore
 from runtime.model import FunctionVersion, Scope
 from runtime.neighbours import Endpoints, function_variables
+from runtime.reserve import Courtesy
+from runtime.sandboxes import Order, Sandbox, Sandboxes, cannot_listen
 from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
     SandboxHandle,
-    SandboxSpec,
-    Spawner,
     SpawnerError,
     SpawnerFacts,
 )
+from runtime.standby import Standbys
 from runtime.variables import Credentials, log_group
 
 logger = logging.getLogger(__name__)
 
-DIAL_LIMIT = 30.0
-"""Seconds in which the agent of a started sandbox must dial in."""
 COPY_LIMIT = 120.0
 """Seconds in which a function's files must have been copied into its sandbox."""
+ANSWER_LIMIT = 2.0
+"""Seconds in which the agent of a sandbox that stood by must answer: its link may have been silent for days."""
+MOST_LINKED = 8000
+"""Files of a function up to which a standby serves it: with more, linking them takes longer than a new sandbox."""
 
 
 class Calls(Protocol):
@@ -84,13 +87,26 @@ class Hosted:
     invocations: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Everything that an environment needs around it."""
+
+    sandbox: Sandbox
+    listener: Listener
+    outside: Outside
+    image: Image | None
+    """The function's own, where it has one."""
+
+
 class Launcher:
-    """See the module's text. Shares one link server and what the spawner prepared among all environments."""
+    """See the module's text. Shares what the spawner prepared among all environments."""
 
     def __init__(
         self,
         *,
-        spawner: Spawner,
+        sandboxes: Sandboxes,
+        standbys: Standbys,
+        courtesy: Courtesy,
         grounds: Grounds,
         bundles: Bundles,
         logs: LogStore,
@@ -99,19 +115,16 @@ class Launcher:
         freeze: bool,
         timeouts: bool = True,
     ) -> None:
-        self._spawner = spawner
+        self._sandboxes = sandboxes
+        self._standbys = standbys
+        self._courtesy = courtesy
         self._grounds = grounds
         self._bundles = bundles
         self._logs = logs
         self._freeze = freeze
         self._timeouts = timeouts
-        self._links = LinkServer()
         self._calls = calls
         self._endpoints = endpoints
-        self._dialled: dict[str, asyncio.Future[Link]] = {}
-        #: By sandbox, from before its start to its end: its link, once its agent has dialled in.
-        self._removals: set[asyncio.Task[None]] = set()
-        #: Sandboxes being destroyed: whoever asked for it may be cancelled, that work not.
         self._prepared: asyncio.Task[SpawnerFacts] | None = None
         self.prepared = asyncio.Event()
         #: Set once preparation has succeeded.
@@ -123,19 +136,13 @@ class Launcher:
         return await asyncio.shield(self._prepared)
 
     async def _prepare(self) -> SpawnerFacts:
-        facts = await self._spawner.prepare()
-        leftovers = await self._spawner.list()
-        if leftovers:
-            logger.info("removing %d sandboxes that an earlier run left", len(leftovers))
-        await asyncio.gather(*(self._destroy(handle) for handle in leftovers))
+        facts = await self._sandboxes.prepare()
         try:
-            await self._links.open(facts.link_host)
             await self._calls.open(facts.link_host)
         except OSError as error:
-            raise SpawnerError(
-                f"cannot listen on {facts.link_host} for sandboxes: {error} (setting link_host)"
-            ) from error
+            raise cannot_listen(facts.link_host, error) from error
         self.prepared.set()
+        self._standbys.open()
         logger.info("sandboxes: %s", facts.description)
         return facts
 
@@ -154,16 +161,17 @@ class Launcher:
         if self._prepared is not None:
             self._prepared.cancel()
             await asyncio.wait([self._prepared])
-        if self._removals:
-            await asyncio.wait(self._removals)
-        await self._links.close()
+        await self._sandboxes.close()
         await self._calls.close()
-        await self._spawner.close()
 
     async def make_ready(self, version: FunctionVersion, progress: Callable[[str], None]) -> None:
         """Have the image and the files of a version at hand, so that its first invocation need not wait for them."""
         facts = await self.prepare()
-        await self._grounds.of(version, facts.delivery, progress)
+        ground = await self._grounds.of(version, facts.delivery, progress)
+        self._standbys.image_is_there(version.config.runtime or "")
+        if facts.delivery is Delivery.COPY:
+            for tree in filter(self._bundles.has, ground.trees or ()):
+                await self._bundles.archive(tree)
 
     async def check(self, version: FunctionVersion) -> None:
         """Raise `PreparationFailed` where the version's code can never run."""
@@ -178,14 +186,7 @@ class Launcher:
 
     def died(self, death: SandboxDeath) -> None:
         """The spawner says that a sandbox is dead."""
-        dialled = self._dialled.get(death.sandbox_id)
-        if dialled is None or dialled.cancelled():
-            return
-        if not dialled.done():
-            text = f"the sandbox ended before its agent dialled in: {death.reason}"
-            dialled.set_exception(SpawnerError(text))
-        elif dialled.exception() is None:
-            dialled.result().cut(death.reason, out_of_memory=death.out_of_memory)
+        self._sandboxes.died(death)
 
     @asynccontextmanager
     async def launch(
@@ -204,52 +205,51 @@ class Launcher:
         `kind` is its initialization type.
         Raises `SpawnerError` when the sandbox does not come up; nothing is left behind then.
         """
-        facts = await self.prepare()
-        ground = await self._grounds.of(version, facts.delivery, logger.info)
         async with AsyncExitStack() as held:
-            if ground.trees is not None and is_composed(version.layers):
-                opt = await held.enter_async_context(self._bundles.composed(version.layers))
-                ground = replace(ground, trees=(ground.trees[0], opt))
-            spec = self._spec(version, ground, facts)
-            held.callback(self._calls.end, spec.sandbox_id)  # when the sandbox is gone for good
-            handle, link = await self._start(spec, held)
-            if facts.delivery is Delivery.COPY and ground.trees is not None:
-                task_root, opt = ground.trees
-                await self._copy(link, handle, task_root, opt if version.config.layers else None)
-            listener = Listener(facts.link_host, link.peer)
-            await listener.open()
-            held.push_async_callback(listener.close)
-            if link.lost is not None:  # before there was an environment to be told
-                raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
-            outside = Outside(
-                api=f"{facts.dial_host}:{listener.port}",
-                credentials=self._calls.begin(handle.sandbox_id, version.scope, link.peer),
-                endpoints=function_variables(
-                    self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)
-                ),
-            )
+            with self._courtesy.launch():
+                stage = await self._stage(version, held)
             hosted = self._hosted(
                 number,
                 version,
                 kind,
-                handle=handle,
-                link=link,
-                outside=outside,
-                image=ground.own,
+                stage,
                 on_idle=on_idle,
                 on_room=on_room,
                 on_ended=on_ended,
                 on_given_back=on_given_back,
             )
             held.push_async_callback(hosted.environment.close)
-            listener.api = Apis(hosted.environment)
+            stage.listener.api = Apis(hosted.environment)
             yield hosted
 
-    def _spec(self, version: FunctionVersion, ground: Ground, facts: SpawnerFacts) -> SandboxSpec:
-        bound = ground.trees if facts.delivery is Delivery.BIND else None
-        task_root, opt = bound or (None, None)
-        return SandboxSpec(
-            sandbox_id=secrets.token_hex(8),
+    async def _stage(self, version: FunctionVersion, held: AsyncExitStack) -> _Stage:
+        facts = await self.prepare()
+        ground = await self._grounds.of(version, facts.delivery, logger.info)
+        if ground.trees is not None and is_composed(version.layers):
+            opt = await held.enter_async_context(self._bundles.composed(version.layers))
+            ground = replace(ground, trees=(ground.trees[0], opt))
+        sandbox = await self._sandbox(version, ground, held)
+        link = sandbox.link
+        if facts.delivery is Delivery.COPY and ground.trees is not None:
+            task_root, layers = ground.trees
+            await self._copy(sandbox, task_root, layers if version.config.layers else None)
+        listener = Listener(facts.link_host, link.peer)
+        await listener.open()
+        held.push_async_callback(listener.close)
+        if link.lost is not None:  # before there was an environment to be told
+            raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
+        outside = Outside(
+            api=f"{facts.dial_host}:{listener.port}",
+            credentials=self._calls.begin(sandbox.handle.sandbox_id, version.scope, link.peer),
+            endpoints=function_variables(self._endpoints, facts.dial_host, self._calls.url(facts.dial_host)),
+        )
+        return _Stage(sandbox, listener, outside, ground.own)
+
+    async def _sandbox(self, version: FunctionVersion, ground: Ground, held: AsyncExitStack) -> Sandbox:
+        """One that stands by, else a new one; as good as each other for the function."""
+        binds = self._sandboxes.the_facts.delivery is Delivery.BIND
+        task_root, opt = (ground.trees if binds else None) or (None, None)
+        order = Order(
             runtime=version.config.runtime or "",
             image=ground.image,
             memory_mb=version.config.memory_size,
@@ -257,53 +257,64 @@ class Launcher:
             task_root=task_root,
             opt=opt,
             foreign=ground.foreign,
-            link=f"{facts.dial_host}:{self._links.port}",
-            token=secrets.token_urlsafe(24),
         )
+        sandbox = await self._claimed(order) or await self._sandboxes.start(order)
+        held.callback(self._calls.end, sandbox.handle.sandbox_id)  # when the sandbox is gone for good
+        held.push_async_callback(sandbox.close)
+        return sandbox
 
-    async def _start(self, spec: SandboxSpec, held: AsyncExitStack) -> tuple[SandboxHandle, Link]:
-        dialled = self._dialled[spec.sandbox_id] = self._links.expect(spec.sandbox_id, spec.token)
-        held.callback(self._forget, spec.sandbox_id)
-        handle = await self._spawner.launch(spec)
-        held.push_async_callback(self._remove, handle)
+    async def _claimed(self, order: Order) -> Sandbox | None:
+        """A sandbox that stood by and has become what is ordered; None where none does."""
+        if order.foreign is not None or not await self._can_be_linked(order):
+            return None
+        standby = self._standbys.claim(order.runtime, order.memory_mb)
+        if standby is None:
+            return None
         try:
-            async with asyncio.timeout(DIAL_LIMIT):  # not `wait_for`, which may swallow a cancellation
-                link = await dialled
-        except TimeoutError:
-            raise SpawnerError(
-                f"the sandbox's agent did not dial {spec.link} within {DIAL_LIMIT:.0f} s; "
-                "check that containers can reach this address (`berth doctor`, setting link_host)"
-            ) from None
-        held.callback(link.cut, "the environment was ended")
-        return handle, link
+            with ExitStack() as held:
+                held.callback(self._standbys.discard, standby)
+                sandbox = await self._standbys.claimed(standby)
+                await self._fit(sandbox, order)
+                held.pop_all()
+        except (SpawnerError, OSError, StorageFull) as error:
+            logger.info("a sandbox that stood by was of no use: %s", error)
+            return None
+        return sandbox
 
-    def _forget(self, sandbox_id: str) -> None:
-        """Wait for its agent no more; cut off one that has dialled in although its launch failed."""
-        dialled = self._dialled.pop(sandbox_id)
-        if not dialled.cancel() and not dialled.cancelled() and dialled.exception() is None:
-            dialled.result().cut("the environment was ended")
+    async def _can_be_linked(self, order: Order) -> bool:
+        """Not a directory of the host's, which is shown as it is, nor very many files."""
+        trees = [tree for tree in (order.task_root, order.opt) if tree is not None]
+        if not all(self._bundles.has(tree) for tree in trees):
+            return False
+        return sum([await self._bundles.count(tree) for tree in trees]) <= MOST_LINKED
 
-    async def _remove(self, handle: SandboxHandle) -> None:
-        """Destroy a sandbox, even if the caller is cancelled."""
-        removal = asyncio.create_task(self._destroy(handle), name=f"removal of {handle.sandbox_id}")
-        self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
-        await asyncio.shield(removal)
+    async def _fit(self, sandbox: Sandbox, order: Order) -> None:
+        """Make of a sandbox that stood by what is ordered. Raises what makes it useless."""
+        stood = sandbox.order
+        if stood.image != order.image:
+            raise SpawnerError("the image has been made anew since it was started")
+        work: list[Coroutine[None, None, None]] = [_answers(sandbox.link)]
+        if stood.memory_mb != order.memory_mb:
+            work.append(self._sandboxes.resize(sandbox, order.memory_mb))
+        if stood.task_root and stood.opt and order.task_root and order.opt:
+            shown = {stood.task_root: order.task_root, stood.opt: order.opt}
+            work.append(self._bundles.fill(sandbox.handle.sandbox_id, shown))
+        for done in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(done, BaseException):
+                raise done
+        sandbox.order = order
+        if sandbox.link.lost is not None:
+            raise SpawnerError(f"it has ended: {sandbox.link.lost}")
 
-    async def _destroy(self, handle: SandboxHandle) -> None:
-        try:
-            await self._spawner.destroy(handle)
-        except SpawnerError as error:
-            logger.error("sandbox %s could not be removed: %s", handle.sandbox_id, error)  # noqa: TRY400
-
-    async def _copy(self, link: Link, handle: SandboxHandle, task_root: Path, opt: Path | None) -> None:
+    async def _copy(self, sandbox: Sandbox, task_root: Path, opt: Path | None) -> None:
+        link, layout = sandbox.link, sandbox.handle.layout
         try:
             async with asyncio.timeout(COPY_LIMIT):
                 async with self._bundles.archived(task_root) as archive:
-                    await link.deliver(handle.layout.task_root, archive)
+                    await link.deliver(layout.task_root, archive)
                 if opt is not None:
                     async with self._bundles.archived(opt) as archive:
-                        await link.deliver(handle.layout.opt, archive)
+                        await link.deliver(layout.opt, archive)
         except SupervisorLost as error:
             raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
         except TimeoutError:
@@ -316,16 +327,14 @@ class Launcher:
         number: int,
         version: FunctionVersion,
         kind: str,
+        stage: _Stage,
         *,
-        handle: SandboxHandle,
-        link: Link,
-        outside: Outside,
-        image: Image | None,
         on_idle: Callable[[Hosted], None],
         on_room: Callable[[Hosted, int], None],
         on_ended: Callable[[Hosted], None],
         on_given_back: Callable[[Hosted, Invocation, Ticket], None],
     ) -> Hosted:
+        handle, link, outside = stage.sandbox.handle, stage.sandbox.link, stage.outside
         stream = log_stream(version, datetime.now(UTC))
         writer = self._logs.writer(version.scope, log_group(version), stream)
         link.has_enough = lambda: writer.is_ahead
@@ -334,7 +343,7 @@ class Launcher:
             make = partial(ConcurrentEnvironment, on_room=lambda change: on_room(hosted, change))
         environment = make(
             settings=lifecycle_settings(version, kind, timeouts=self._timeouts),
-            program=program(version, handle.layout, stream, outside, kind, image=image),
+            program=program(version, handle.layout, stream, outside, kind, image=stage.image),
             function=Function(
                 version.name, version.version, version.config.handler or "", version.scope.account
             ),
@@ -357,3 +366,12 @@ class Launcher:
             ended=asyncio.get_running_loop().create_future(),
         )
         return hosted
+
+
+async def _answers(link: Link) -> None:
+    """Something on the way may have dropped a silent connection without telling either end."""
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT):
+            await link.settle()
+    except (TimeoutError, SupervisorLost) as error:
+        raise SpawnerError(f"its agent does not answer: {error or 'it is silent'}") from error

@@ -59,9 +59,9 @@ class Metrics:
         tally.admitted()
         return tally
 
-    def throttled(self, version: FunctionVersion, qualifier: str | None) -> None:
+    def throttled(self, version: FunctionVersion, qualifier: str | None, error: LambdaError) -> None:
         """A request for a version that exists was refused before anything was to be run."""
-        self._tally(version, qualifier).throttled()
+        self._tally(version, qualifier).throttled(error.reason or "")
 
     def _tally(self, version: FunctionVersion, qualifier: str | None) -> Tally:
         scope = version.scope
@@ -123,11 +123,10 @@ def ran(tally: Tally, ticket: Ticket, use: Use = Use.ON_DEMAND) -> None:
 
 def refused(tally: Tally, reason: BaseException) -> None:
     """There is no environment for an invocation that was admitted."""
-    tally.refused(throttled=is_throttle(reason))
-
-
-def is_throttle(reason: BaseException) -> bool:
-    return isinstance(reason, LambdaError) and reason.code == "TooManyRequestsException"
+    if isinstance(reason, LambdaError) and reason.code == "TooManyRequestsException":
+        tally.refused(throttled=reason.reason or "")
+    else:
+        tally.refused()
 
 
 def _can_be_invoked(catalog: Catalog, tally: Tally) -> bool:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from runtime import neighbours
+from runtime import image_choice, neighbours
+from runtime.image_choice import ImageChoice
 from runtime.neighbours import Endpoints
 
 CONFIG_NAME = "berth.yaml"
@@ -128,6 +129,11 @@ _FILE = Kind(_file, "an existing file", "FILE")
 _SWITCH = Kind(_flag, "true or false", "true|false")
 _ENDPOINTS = Kind(
     neighbours.parse, "a URL, or a list such as http://localhost:4566,s3=http://localhost:9000", "URLS"
+)
+_IMAGES = Kind(
+    image_choice.parse,
+    "own or aws, and pairs such as python3.12=registry.local/py:3.12",
+    "own|aws|RUNTIME=IMAGE",
 )
 
 
@@ -252,6 +258,19 @@ class Settings:
     launch_parallelism: int = _row(
         _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )
+    standby: bool = _row(
+        _SWITCH,
+        "true",
+        "Keep containers started ahead, for functions to be: a cold start from one takes a third of the time.",
+    )
+    standby_memory: int = _row(
+        _COUNT_OR_ZERO, "128", "Most memory of all standby containers together, in MB; each counts 16."
+    )
+    spare_networks: int = _row(
+        _COUNT_OR_ZERO,
+        "4",
+        "Most networks made ahead, for containers that are started when none stands by; 0: none.",
+    )
     freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
     functions_may_call: str = _row(
         _choice("invoke", "all", "nothing"),
@@ -292,6 +311,18 @@ class Settings:
         _TEXT,
         None,
         "Base of the runtime images; unset: Debian's, pulled, or built from packages where it cannot be pulled.",
+    )
+    runtime_images: ImageChoice = _row(  # noqa: RUF009
+        _IMAGES,
+        "own",
+        "Which image serves a runtime: `own` are Berth's, and AWS's for runtimes that it has none for; `aws` are AWS's "
+        "base images; `python3.12=IMAGE` names one. Several with commas between. They are pulled if missing.",
+    )
+    nearest_runtime: bool = _row(
+        _SWITCH,
+        "false",
+        "Let Berth's image of the nearest version serve a runtime where AWS's image cannot be had, e.g. python3.13 "
+        "for python3.12.",
     )
     log_level: str = _row(
         _choice("debug", "info", "warning", "error"), "info", "How much Berth says about itself."

@@ -7,6 +7,8 @@ Each is made once, aside, and appears whole under the name of its content:
     trees/…/<name>.tar                        the same tree for delivery by copy
     trees/tmp                                 what is being made, and what is made for one sandbox alone
     trees/trash                               what is being removed
+    sandboxes/<name>/{task,opt}               what one sandbox shows that was started before its function was known:
+                                              hard links into the trees above, made when it is
 
 Symbolic links are kept with the target that the zip gives, whatever it is, as AWS keeps them: a virtual environment's
 `python -> /usr/bin/python3` must go on working. That is safe because no link is ever followed here. Links are created
@@ -45,6 +47,7 @@ class Trees:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir.absolute()  # engines mount absolute paths
         self._root = self._data_dir / "trees"
+        self._places = self._data_dir / "sandboxes"
 
     def code(self, digest: str) -> Path:
         """Where the tree of a zip is, once it is unpacked."""
@@ -90,6 +93,28 @@ class Trees:
 
         return self._build(self.tar(tree), fill, directory=False)
 
+    def make_place(self, name: str) -> tuple[Path, Path]:
+        """Empty directories for one sandbox to show at the task root and at `/opt`, to be filled later."""
+        make_directory(self._places, TRAVERSABLE)
+        place = self._places / name
+        for directory in (place, place / "task", place / "opt"):
+            directory.mkdir()
+            directory.chmod(0o755)
+        return place / "task", place / "opt"
+
+    def fill(self, tree: Path, place: Path) -> None:
+        """Let an empty directory show what one of these trees holds. Mounted read-only, it is as good as the tree."""
+        with naming_full_disk("a sandbox's files"):
+            _write_folder(read_folder(tree), place)
+
+    def remove_place(self, name: str) -> None:
+        """Whether it was filled, or made at all, or not."""
+        shutil.rmtree(self._places / name, ignore_errors=True)  # what stays is swept at the next start
+
+    def count(self, tree: Path) -> int:
+        """How many files and links a tree holds."""
+        return sum(len(files) for _, _, files in os.walk(tree))
+
     def compose(self, trees: Sequence[Path]) -> Path:
         """Merge trees of which some may be anything's, as they are now; to be discarded."""
         merged = Folder(EPOCH)
@@ -128,6 +153,8 @@ class Trees:
             for path in (self._root / directory).iterdir():
                 if directory == "tmp" or path.name.removesuffix(".tar") not in live:
                     path.rename(self._root / "trash" / uuid4().hex)
+        if self._places.exists():
+            self._places.rename(self._root / "trash" / uuid4().hex)
         mark.write_text(boot)  # last, or a crash before here would keep what is outdated
 
     def empty_trash(self, stopped: Callable[[], bool]) -> None:

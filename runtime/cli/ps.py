@@ -1,6 +1,7 @@
-"""`berth ps`: execution environments, and the functions that have none."""
+"""`berth ps`: execution environments, the functions that have none, and what stands by."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,11 +19,20 @@ def run(arguments: argparse.Namespace) -> int:
     document = connect(arguments).get_json("/_berth/ps")
     if arguments.json:
         say_json(document)
-    elif rows := [*_environments(document), *_others(document)]:
+        return 0
+    if rows := [*_environments(document), *_others(document)]:
         say(table(HEADS, rows))
     else:
         say("no functions yet; create one with: aws lambda create-function")
+    if standbys := document.get("standbys"):  # not of a Berth from before there were any
+        say(_standbys(standbys))
     return 0
+
+
+def _standbys(standbys: Iterable[Row]) -> str:
+    """One line: they are alike."""
+    counts = Counter(each["runtime"] for each in standbys)
+    return "standby: " + ", ".join(f"{count} {runtime}" for runtime, count in sorted(counts.items()))
 
 
 def _environments(document: Row) -> Iterable[tuple[str, ...]]:

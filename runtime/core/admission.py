@@ -14,8 +14,8 @@ somebody waits for the answer. *Growth*: how many environments may be added, by 
 A lease whose client has its answer is **finishing**: its environment writes the end of a log, and will be free in a
 moment. Where a finishing lease is all that is in the way, a request waits for it, in order of arrival and not for long: a
 client that invokes, has its answer and invokes again must find the concurrency that it has just given back. No more
-wait than leases are finishing, so that others are refused at once. Extensions may keep an environment for longer than
-that; then the request is refused, as on AWS.
+wait than leases are finishing, so that others are refused at once. Extensions may keep an environment for as long as they
+like: such a lease **lingers**, is not waited for in earnest, and the request is refused, as on AWS.
 
 Limits are the caller's and are looked at when a request comes; lowering them ends nothing. Running counts only: a
 decision looks at three of them at the most. `check` recounts from the leases for tests.
@@ -43,10 +43,13 @@ from runtime.core.scaling import BURST_RATE, CURRENT_RATE, CURRENT_SIZE, Scaling
 from runtime.core.tallies import Use
 from runtime.model import Scope
 
-SPILL_PATIENCE = 0.02
+SPILL_PATIENCE = 0.1
 """Seconds that a request waits for a provisioned environment that is finishing, before it spills over."""
-PATIENCE = 0.1
-"""Seconds after its arrival until a request that waits for a finishing lease is refused."""
+PATIENCE = 1.0
+"""Seconds after its arrival until a request that waits for a finishing lease is refused: a few milliseconds are needed,
+many more on a machine that has too much to do."""
+LINGERING_SPILL_PATIENCE, LINGERING_PATIENCE = 0.02, 0.1
+"""The same where all that are finishing linger."""
 REQUEST_RATE = 10
 """Requests a second for each unit of concurrency."""
 
@@ -101,10 +104,10 @@ class Ledger:
         self._tidy(lease)
         return verdict
 
-    def responded(self, lease: Lease) -> None:
-        """Its client has the answer."""
+    def responded(self, lease: Lease, *, lingers: bool = False) -> None:
+        """Its client has the answer; it `lingers` where extensions may work on."""
         if lease.stage is Stage.RUNNING:
-            lease.finish()
+            lease.finish(lingers=lingers)
 
     def end(self, lease: Lease, now: float) -> Settled:
         """Its environment is free, or there never was one; or whoever waited has left."""
@@ -258,11 +261,14 @@ class Ledger:
         """Recount everything; AssertionError where a running count is wrong (tests keep this on)."""
         counters: Tally[Counter] = Tally()
         finishing: Tally[Counter] = Tally()
+        lingering: Tally[Counter] = Tally()
         for lease in self._leases:
             assert lease.stage in (Stage.RUNNING, Stage.FINISHING), lease
             counted = {lease.limited_by} if lease.is_provisioned else {lease.limited_by, lease.function}
             counters.update(counted)
-            finishing.update(counted if lease.stage is Stage.FINISHING else ())
+            if lease.stage is Stage.FINISHING:
+                finishing.update(counted)
+                lingering.update(counted if lease.lingers else ())
         for scope, region in self._regions.items():
             assert not region.is_void, scope
             mine = [lease for lease in self._leases if lease.region is region]
@@ -270,6 +276,7 @@ class Ledger:
             assert region.provisioned == sum(lease.is_provisioned for lease in mine)
             for counter in (region.pool, *region.functions.values(), *region.slots.values()):
                 assert (counter.held, counter.finishing) == (counters[counter], finishing[counter])
+                assert counter.lingering == lingering[counter]
                 assert all(lease.waits_in is counter for lease in counter.waiting)
             for name, function in region.functions.items():
                 assert function.is_reserved is (name in region.limits.reserved)
@@ -282,12 +289,14 @@ _MAY_SPILL = (Stage.NEW, Stage.SPILLING)
 _FULL = {False: Reason.CONCURRENCY, True: Reason.RESERVED_CONCURRENCY}
 _FAST = {False: Reason.RATE, True: Reason.RESERVED_RATE}
 _PATIENCE = {Stage.SPILLING: SPILL_PATIENCE, Stage.WAITING: PATIENCE}
+_LITTLE_PATIENCE = {Stage.SPILLING: LINGERING_SPILL_PATIENCE, Stage.WAITING: LINGERING_PATIENCE}
 
 
 def _hold(lease: Lease, counter: Counter, stage: Stage) -> Hold:
     if lease.waits_in is None:
         lease.wait(counter, stage)
-    return Hold(lease.arrived + _PATIENCE[stage])
+    patience = _PATIENCE if counter.finishing > counter.lingering else _LITTLE_PATIENCE
+    return Hold(lease.arrived + patience[stage])
 
 
 def _full(lease: Lease, counter: Counter, slots: Slots | None) -> Hold | Refusal:

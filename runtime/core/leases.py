@@ -66,12 +66,14 @@ class AccountFigures:
 class Counter:
     """The leases of one limit, and those that wait for one of them to end."""
 
-    __slots__ = ("finishing", "held", "rate", "waiting")
+    __slots__ = ("finishing", "held", "lingering", "rate", "waiting")
 
     def __init__(self) -> None:
         self.held = 0
         self.finishing = 0
         #: Of `held`.
+        self.lingering = 0
+        #: Of `finishing`: those that may go on for long.
         self.waiting: OrderedDict[Lease, None] = OrderedDict()
         #: In order of arrival.
         self.rate = Allowance()
@@ -144,6 +146,7 @@ class Region:
                 sign = -1 if is_reserved else 1
                 self.pool.held += sign * function.held
                 self.pool.finishing += sign * function.finishing
+                self.pool.lingering += sign * function.lingering
 
     def function(self, name: str) -> FunctionCounter:
         """The function's counter, begun where there is none."""
@@ -158,7 +161,7 @@ class Lease:
 
     __slots__ = (
         *("scope", "name", "version", "provisioned", "grows", "is_awaited"),
-        *("arrived", "function", "region", "slots", "stage", "use", "waits_in"),
+        *("arrived", "function", "lingers", "region", "slots", "stage", "use", "waits_in"),
     )
 
     def __init__(
@@ -181,6 +184,8 @@ class Lease:
         self.is_awaited = is_awaited
         #: Whether somebody waits for the answer: the rate of requests is for these.
         self.stage = Stage.NEW
+        self.lingers = False
+        #: Extensions may work on after the answer.
         self.use = Use.ON_DEMAND
         #: What it was admitted to.
         self.slots: Slots | None = None
@@ -241,9 +246,10 @@ class Lease:
         running = self.function.figures.running
         running[self.version] = running.get(self.version, 0) + 1
 
-    def finish(self) -> None:
+    def finish(self, *, lingers: bool) -> None:
         """Its client has the answer."""
         self.stage = Stage.FINISHING
+        self.lingers = lingers
         self._count(0, 1)
 
     def give_back(self) -> None:
@@ -266,8 +272,10 @@ class Lease:
         counter = self.slots or self.function
         counter.held += held
         counter.finishing += finishing
+        counter.lingering += finishing * self.lingers
         if self.slots is not None:
             self.region.provisioned += held
         elif not self.function.is_reserved:
             self.region.pool.held += held
             self.region.pool.finishing += finishing
+            self.region.pool.lingering += finishing * self.lingers

@@ -70,7 +70,8 @@ class Tally:
     provisioned: int = 0
     """Those of them that are served out of provisioned concurrency."""
     invocations: int = 0
-    throttles: int = 0
+    throttled_for: dict[str, int] = field(default_factory=dict)
+    """Throttles by their reason in AWS's words."""
     errors: int = 0
     provisioned_invocations: int = 0
     spillover_invocations: int = 0
@@ -85,18 +86,23 @@ class Tally:
         """The function as it was named."""
         return self.function if self.qualifier is None else f"{self.function}:{self.qualifier}"
 
+    @property
+    def throttles(self) -> int:
+        return sum(self.throttled_for.copy().values())  # read in a thread while more come
+
     def admitted(self) -> None:
         """An invocation is to be run: from now on it is one of those at the same time."""
         self.concurrent += 1
 
-    def throttled(self) -> None:
+    def throttled(self, reason: str) -> None:
         """A request was refused at once."""
-        self.throttles += 1
+        self.throttled_for[reason] = self.throttled_for.get(reason, 0) + 1
 
-    def refused(self, *, throttled: bool) -> None:
-        """An invocation that was admitted has got no environment, for want of room or for another reason."""
+    def refused(self, throttled: str | None = None) -> None:
+        """An invocation that was admitted has got no environment, for want of room (the reason) or for another cause."""
         self.concurrent -= 1
-        self.throttles += throttled
+        if throttled is not None:
+            self.throttled(throttled)
 
     def began(self, use: Use = Use.ON_DEMAND) -> None:
         """An environment has the invocation."""

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.deploy.archives import package
+from runtime.deploy.attributes import attributes
 from runtime.deploy.errors import TemplateError
 from runtime.deploy.journal import Journal
 from runtime.deploy.live import LiveFolders
 from runtime.deploy.packages import Package, imaged
 from runtime.deploy.plan import Plan
-from runtime.deploy.report import Outcome, Report
+from runtime.deploy.report import UNCHANGED, UPDATED, Outcome, Report
 from runtime.deploy.service import Service, ServiceError, Unreachable
+from runtime.deploy.setting_steps import SettingSteps
+from runtime.deploy.settings import STACK_TAG
 from runtime.deploy.steps import Steps
 from runtime.deploy.wanted import (
-    STACK_TAG,
     AliasWanted,
     Build,
     FunctionWanted,
@@ -29,7 +31,6 @@ from runtime.deploy.wanted import (
     Source,
     VersionWanted,
     Wanted,
-    attributes,
 )
 
 
@@ -69,7 +70,10 @@ class Deployment:
         self._known: dict[str, dict[str, str]] = {}
         self._wanted: dict[str, Wanted] = {}
         self._journal = Journal(self._progress, tell)
-        self._steps = Steps(service, dry_run, self._progress, self._report.warnings.append, self._journal)
+        self._outcomes: dict[str, Outcome] = {}
+        warn = self._report.warnings.append
+        self._beside = SettingSteps(service, plan.stack.name, dry_run, self._progress, tell, self._journal)
+        self._steps = Steps(service, dry_run, self._progress, warn, self._journal, self._beside)
 
     def run(self, *, prune: bool, roll_back: bool = True) -> Report:
         for source in self._plan.sources:
@@ -79,6 +83,7 @@ class Deployment:
                 self._journal.at = logical_id
                 with _placed(logical_id):
                     self._resource(logical_id)
+            self._tidy_settings()
         except TemplateError:
             if roll_back:
                 self._journal.roll_back()
@@ -86,6 +91,7 @@ class Deployment:
         except Unreachable:
             self._journal.give_up()
             raise
+        self._tell_outcomes()
         self._journal.at = self._plan.stack.name
         for name, delete in list(self._left()):
             if prune:
@@ -107,10 +113,49 @@ class Deployment:
     def _resource(self, logical_id: str) -> None:
         wanted = self._plan.wanted(logical_id, self._known)
         outcome = self._apply(wanted)
-        known = attributes(self._plan.stack, wanted, outcome.number)
+        known = attributes(self._plan.stack, wanted, outcome.number) | dict(outcome.attributes)
         self._wanted[logical_id], self._known[logical_id] = wanted, known
-        arn = known["Arn"] if isinstance(wanted, FunctionWanted) else known["Ref"]
-        self._report.add(logical_id, self._plan.kind(logical_id), arn, outcome)
+        self._outcomes[logical_id] = outcome
+
+    def _tidy_settings(self) -> None:
+        """Take off the stack's functions and layers what the template no longer says of them."""
+        functions = {
+            each.name: logical_id
+            for logical_id, each in self._wanted.items()
+            if isinstance(each, FunctionWanted)
+        }
+        for logical_id, wanted in self._wanted.items():
+            self._journal.at = logical_id
+            with _placed(logical_id):
+                if isinstance(wanted, FunctionWanted):
+                    changes = [*self._beside.left(wanted.name), *self._left_statements(wanted.name)]
+                elif isinstance(wanted, LayerWanted):
+                    number = self._outcomes[logical_id].number
+                    changes = list(self._beside.left_statements(wanted.name, number, of_layer=True))
+                else:
+                    continue
+                self._amend(logical_id, changes)
+        self._journal.at = self._plan.stack.name
+        with _placed():
+            for function in self._beside.left_mappings({*functions}):
+                self._amend(functions[function], ["EventSourceMapping"])
+
+    def _left_statements(self, function: str) -> Iterator[str]:
+        for qualifier in ("", *self._steps.aliases(function)):
+            yield from self._beside.left_statements(function, qualifier, of_layer=False)
+
+    def _amend(self, logical_id: str, changes: list[str]) -> None:
+        outcome = self._outcomes[logical_id]
+        if changes:
+            action = UPDATED if outcome.action == UNCHANGED else outcome.action
+            changed = (*outcome.changes, *changes)
+            self._outcomes[logical_id] = replace(outcome, action=action, changes=changed)
+
+    def _tell_outcomes(self) -> None:
+        for logical_id, outcome in self._outcomes.items():
+            known = self._known[logical_id]
+            arn = known["Arn"] if isinstance(self._wanted[logical_id], FunctionWanted) else known["Ref"]
+            self._report.add(logical_id, self._plan.kind(logical_id), arn, outcome)
 
     def _apply(self, wanted: Wanted) -> Outcome:
         match wanted:
@@ -122,6 +167,8 @@ class Deployment:
                 return self._steps.version(wanted)
             case AliasWanted():
                 return self._steps.alias(wanted)
+            case _:
+                return self._beside.resource(wanted)
 
     def _code(self, wanted: FunctionWanted) -> Package:
         """The folder itself where it may be, but of a function whose alias is to follow every change."""
@@ -178,9 +225,9 @@ class Deployment:
 
 
 @contextmanager
-def _placed(logical_id: str) -> Iterator[None]:
-    """Says of which resource an error is."""
-    path = ("Resources", logical_id)
+def _placed(logical_id: str | None = None) -> Iterator[None]:
+    """Says of which resource an error is, where it is one's."""
+    path = ("Resources", logical_id) if logical_id else ()
     try:
         yield
     except ServiceError as error:

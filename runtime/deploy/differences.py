@@ -13,9 +13,18 @@ def create_members(wanted: FunctionWanted) -> dict[str, Any]:
     """The configuration for CreateFunction: what is Lambda's default goes without saying."""
     return {
         name: value
-        for name, value in wanted.configuration.items()
+        for name, value in (*wanted.configuration.items(), *wanted.fixed.items())
         if name not in DEFAULTS or value != DEFAULTS[name]
     }
+
+
+def fixed_difference(wanted: FunctionWanted, told: Mapping[str, Any]) -> str | None:
+    """The first member that is not as wanted, and that nothing changes once the function is there."""
+    if wanted.fixed.get("TenancyConfig") != told.get("TenancyConfig"):
+        return "TenancyConfig"
+    if ("CapacityProviderConfig" in wanted.configuration) != ("CapacityProviderConfig" in told):
+        return "CapacityProviderConfig"
+    return None
 
 
 def changed_members(wanted: FunctionWanted, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +42,10 @@ def code_differs(wanted: FunctionWanted, sha256: str | None, told: Mapping[str, 
 
 def same_function(one: Mapping[str, Any], other: Mapping[str, Any], *, but: frozenset[str]) -> bool:
     """Whether two of the API's FunctionConfigurations run the same code in the same way."""
-    names = ({"CodeSha256", "Handler", "ImageConfig", "Role", "Runtime"} | DEFAULTS.keys()) - but
+    names = (
+        {"CapacityProviderConfig", "CodeSha256", "Handler", "ImageConfig", "Role", "Runtime"}
+        | DEFAULTS.keys()
+    ) - but
     return all(_told(name, one) == _told(name, other) for name in names)
 
 

@@ -9,23 +9,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.deploy.attributes import attributes
 from runtime.deploy.errors import Path, TemplateError
 from runtime.deploy.globals import GLOBALS, merged
 from runtime.deploy.intrinsics import NO_VALUE, Evaluator
+from runtime.deploy.kinds import KINDS, METADATA, MUST_EXIST, SILENT
 from runtime.deploy.order import ordered, references
 from runtime.deploy.placeholders import placeholder, role_arn
 from runtime.deploy.properties import Properties
 from runtime.deploy.template import Stack, check, parameters, section
 from runtime.deploy.wanted import (
-    KINDS,
-    METADATA,
-    SILENT,
     FunctionWanted,
     LayerWanted,
     Reading,
     Source,
     Wanted,
-    attributes,
 )
 
 FUNCTION = "AWS::Serverless::Function"
@@ -163,6 +161,8 @@ class _Template:
                     return logical_id, "Role"
                 if made.startswith("Alias"):
                     return logical_id, "Alias"
+                if made == "Url":
+                    return logical_id, "Url"
         return first, None
 
     def attribute(self, name: str, attribute: str | None, known: Known) -> Any:
@@ -180,6 +180,8 @@ class _Template:
         if self.kind(logical_id) not in KINDS:
             return self.stand_in(logical_id, attribute or made)
         wanted = made or attribute or "Ref"
+        if made == "Url":
+            wanted = "Arn" if attribute in (None, "FunctionArn") else attribute
         if logical_id not in known or wanted not in known[logical_id]:
             raise LookupError(f"{logical_id} has no attribute {wanted}")
         return known[logical_id][wanted]
@@ -209,12 +211,23 @@ class _Template:
 
     def properties(self, logical_id: str) -> dict[str, Any]:
         """Those that are read."""
-        read = KINDS[self.kind(logical_id)].properties
+        read = KINDS[self.kind(logical_id)].properties - self.stand_ins(logical_id)
         return {name: value for name, value in self.written(logical_id).items() if name in read}
+
+    def stand_ins(self, logical_id: str) -> set[str]:
+        """Properties that name what has to be there, and is a resource that is not done here."""
+        written, holds = self.written(logical_id), self.evaluator({}).condition
+        path = ("Resources", logical_id, "Properties")
+        return {
+            name
+            for name in MUST_EXIST & written.keys()
+            for each in references(written[name], holds, (*path, name))
+            if each in self.resources and self.kind(each) not in KINDS
+        }
 
     def left_out(self, logical_id: str) -> list[str]:
         """Those that are neither read nor beside the point."""
-        told = KINDS[self.kind(logical_id)].properties | SILENT
+        told = (KINDS[self.kind(logical_id)].properties | SILENT) - self.stand_ins(logical_id)
         return [name for name in self.written(logical_id) if name not in told]
 
     def read(self, logical_id: str, known: Known) -> Wanted:

@@ -16,6 +16,8 @@ class Outcome:
     number: str = "1"
     """Of the version of it that others refer to."""
     changes: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What only the API knows of it: a URL, an identifier."""
 
 
 @dataclass(slots=True)

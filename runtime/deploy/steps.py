@@ -1,7 +1,7 @@
 """One resource at a time: looks what is there, and does what is missing. In a dry run it only says what that would be."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from runtime.deploy.differences import (
     changed_members,
     code_differs,
     create_members,
+    fixed_difference,
     former_members,
     same_function,
 )
@@ -18,9 +19,10 @@ from runtime.deploy.journal import Journal
 from runtime.deploy.packages import Package, live_members
 from runtime.deploy.report import CREATED, PUBLISHED, UNCHANGED, UPDATED, Outcome
 from runtime.deploy.service import Service, ServiceError, failure
-from runtime.deploy.wanted import STACK_TAG, AliasWanted, FunctionWanted, LayerWanted, VersionWanted
+from runtime.deploy.setting_steps import SettingSteps
+from runtime.deploy.settings import LATEST, SIGNING, STACK_TAG, Setting, numbered
+from runtime.deploy.wanted import AliasWanted, FunctionWanted, LayerWanted, VersionWanted
 
-LATEST = "$LATEST"
 _OWN_DESCRIPTION = frozenset({"Description"})
 _NO_WEIGHTS: dict[str, Any] = {"AdditionalVersionWeights": {}}
 
@@ -36,6 +38,8 @@ class Steps:
     tell: Callable[[str], None]
     warn: Callable[[str], None]
     journal: Journal
+    beside: SettingSteps
+    """For what is configured beside them."""
     _touched: set[str] = field(default_factory=set)
     """Functions that a dry run would have changed."""
 
@@ -79,9 +83,16 @@ class Steps:
         outcome = self._create(wanted, package) if found is None else self._update(wanted, package, found)
         if self.dry_run and outcome.action != UNCHANGED and outcome.changes != ("Tags",):
             self._touched.add(wanted.name)
-        if wanted.alias is None:
-            return outcome
-        return self._publish(wanted, wanted.alias, outcome)
+        if wanted.alias is not None:
+            outcome = self._publish(wanted, wanted.alias, outcome)
+        return self._set(outcome, wanted.settings)
+
+    def _set(self, outcome: Outcome, settings: tuple[Setting, ...]) -> Outcome:
+        """What was configured beside what has become of a resource."""
+        changes = self.beside.settings(settings)
+        action = UPDATED if changes and outcome.action == UNCHANGED else outcome.action
+        attributes = self.beside.attributes(settings)
+        return replace(outcome, action=action, changes=(*outcome.changes, *changes), attributes=attributes)
 
     def _create(self, wanted: FunctionWanted, package: Package) -> Outcome:
         self.tell(f"creating function {wanted.name}")
@@ -92,6 +103,7 @@ class Steps:
                 Code=dict(package.members),
                 Tags=wanted.tags,
                 **create_members(wanted),
+                **_signing(wanted),
             )
             self.journal.done(
                 f"deleting function {wanted.name}",
@@ -108,6 +120,10 @@ class Steps:
     def _update(self, wanted: FunctionWanted, package: Package, found: Mapping[str, Any]) -> Outcome:
         self._check_owner(wanted, found)
         told = found["Configuration"]
+        if (name := fixed_difference(wanted, told)) is not None:
+            raise TemplateError(
+                f"{name} of {wanted.name} cannot be changed: delete it, or give it another name"
+            )
         if not self.dry_run or package.sha256 is None:
             told = self.service.settled(wanted.name)
         changes: list[str] = []
@@ -268,7 +284,7 @@ class Steps:
         versions = self._versions(wanted.function)
         for number, each in versions.items():
             if each.get("Description", "").endswith(wanted.mark):
-                return Outcome(f"{wanted.function}:{number}", UNCHANGED, number)
+                return self._numbered(wanted, UNCHANGED, number)
         if versions and wanted.function not in self._touched:
             number = max(versions, key=int)
             latest = self.service.call("get_function_configuration", FunctionName=wanted.function)
@@ -276,17 +292,28 @@ class Steps:
                 "get_function_configuration", FunctionName=wanted.function, Qualifier=number
             )
             if failure(newest) is None and same_function(latest, newest, but=_OWN_DESCRIPTION):
-                return Outcome(f"{wanted.function}:{number}", UNCHANGED, number)
+                return self._numbered(wanted, UNCHANGED, number)
         number = self._new_version(wanted.function, {"Description": wanted.description})
-        return Outcome(f"{wanted.function}:{number}", PUBLISHED, number)
+        return self._numbered(wanted, PUBLISHED, number)
+
+    def _numbered(self, wanted: VersionWanted, action: str, number: str) -> Outcome:
+        outcome = Outcome(f"{wanted.function}:{number}", action, number)
+        return self._set(outcome, numbered(wanted.settings, number))
 
     def alias(self, wanted: AliasWanted) -> Outcome:
         told = self.service.find("get_alias", FunctionName=wanted.function, Name=wanted.name)
         name = f"{wanted.function}:{wanted.name}"
         if told is not None and not alias_differs(wanted, told):
-            return Outcome(name, UNCHANGED)
+            return self._set(Outcome(name, UNCHANGED), wanted.settings)
         self._point(wanted, told)
-        return Outcome(name, CREATED if told is None else UPDATED)
+        return self._set(Outcome(name, CREATED if told is None else UPDATED), wanted.settings)
+
+    def aliases(self, function: str) -> list[str]:
+        """Of a function; none where a dry run made none."""
+        if self.dry_run and self.service.find("get_function", FunctionName=function) is None:
+            return []
+        listed = self.service.listed("list_aliases", "Aliases", FunctionName=function)
+        return [each["Name"] for each in listed]
 
     def _point(self, wanted: AliasWanted, told: Mapping[str, Any] | None) -> None:
         """Make or move an alias."""
@@ -325,3 +352,8 @@ class Steps:
             Description=told.get("Description", ""),
             RoutingConfig=told.get("RoutingConfig", _NO_WEIGHTS),
         )
+
+
+def _signing(wanted: FunctionWanted) -> Mapping[str, Any]:
+    """Code is checked from the first on, where a function says so."""
+    return next((each.members for each in wanted.settings if each.kind == SIGNING), {})

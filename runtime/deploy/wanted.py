@@ -1,21 +1,31 @@
 """What a resource is to be: from its properties to what the API knows of it. Pure.
 
 Every record is whole: what the template leaves out has Lambda's default, so that taking a property out of the template
-takes it back. Which types of resources there are is the table at the end.
+takes it back. Which types of resources there are is `kinds`'s matter.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.deploy.errors import Path, TemplateError
 from runtime.deploy.placeholders import role_arn
 from runtime.deploy.properties import Properties
+from runtime.deploy.settings import (
+    ID_TAG,
+    STACK_TAG,
+    MappingWanted,
+    Setting,
+    StatementWanted,
+    function_and_qualifier,
+    of_functions,
+    of_published,
+    of_serverless,
+    typed,
+)
 from runtime.deploy.template import Stack
 
-STACK_TAG, ID_TAG = "berth:stack", "berth:logical-id"
-"""Tags that tell whose a function is."""
 DEFAULTS: dict[str, Any] = {
     "Architectures": ["x86_64"],
     "DeadLetterConfig": {"TargetArn": ""},
@@ -87,6 +97,9 @@ class FunctionWanted:
     tags: dict[str, str]
     alias: str | None
     """The alias that follows what is published of it."""
+    settings: tuple[Setting, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Members that a function is created with, and has for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,8 @@ class VersionWanted:
     function: str
     description: str
     mark: str
+    settings: tuple[Setting, ...] = ()
+    """Of a version whose number is still to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +128,12 @@ class AliasWanted:
     version: str
     description: str
     weights: dict[str, float]
+    settings: tuple[Setting, ...] = ()
 
 
-Wanted = FunctionWanted | LayerWanted | VersionWanted | AliasWanted
+Wanted = (
+    FunctionWanted | LayerWanted | VersionWanted | AliasWanted | Setting | StatementWanted | MappingWanted
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +159,7 @@ class Reading:
         return f"{self.stack.name}-{self.logical_id}"
 
 
-def _serverless_function(reading: Reading) -> FunctionWanted:
+def serverless_function(reading: Reading) -> FunctionWanted:
     properties = reading.properties
     tracing = {"Active": "Active", "Disabled": "PassThrough", "PassThrough": "PassThrough"}
     mode = properties.text("Tracing", "PassThrough")
@@ -153,19 +171,27 @@ def _serverless_function(reading: Reading) -> FunctionWanted:
         source = _package(properties, "CodeUri", *_SAM_OBJECT)
     else:
         source = _inline(properties, "InlineCode", properties.text("InlineCode"))
-    return _function(
+    alias = properties.text("AutoPublishAlias")
+    provider = properties.inner("CapacityProviderConfig")
+    wanted = _function(
         reading,
         source,
         {
             "TracingConfig": {"Mode": tracing[mode]},
             "KMSKeyArn": properties.text("KmsKeyArn"),
             "DeadLetterConfig": {"TargetArn": properties.inner("DeadLetterQueue").text("TargetArn")},
+            **_managed(
+                Properties(
+                    {_ARN_OF.get(name, name): each for name, each in provider.values.items()}, provider.path
+                )
+            ),
         },
-        properties.text("AutoPublishAlias") or None,
+        alias or None,
     )
+    return replace(wanted, settings=tuple(of_serverless(properties, wanted.name, alias)))
 
 
-def _lambda_function(reading: Reading) -> FunctionWanted:
+def lambda_function(reading: Reading) -> FunctionWanted:
     properties = reading.properties
     if reading.is_image:
         source = _image(reading, properties.inner("Code"), "ImageUri")
@@ -173,16 +199,31 @@ def _lambda_function(reading: Reading) -> FunctionWanted:
         source = _inline(properties, "Code", properties.inner("Code").text("ZipFile"))
     else:
         source = _package(properties, "Code", *_LAMBDA_OBJECT)
-    return _function(
+    wanted = _function(
         reading,
         source,
         {
             "TracingConfig": {"Mode": properties.inner("TracingConfig").text("Mode", "PassThrough")},
             "KMSKeyArn": properties.text("KmsKeyArn"),
             "DeadLetterConfig": {"TargetArn": properties.inner("DeadLetterConfig").text("TargetArn")},
+            **_managed(properties.inner("CapacityProviderConfig").inner(_MANAGED)),
         },
         None,
     )
+    return replace(wanted, settings=tuple(of_functions(properties, wanted.name)))
+
+
+_MANAGED = "LambdaManagedInstancesCapacityProviderConfig"
+_ARN_OF = {"Arn": "CapacityProviderArn"}
+"""SAM's name for a member, and the API's."""
+
+
+def _managed(properties: Properties) -> dict[str, Any]:
+    """The capacity provider that a function runs on, if it does."""
+    if not properties.values:
+        return {}
+    properties.required("CapacityProviderArn")
+    return {"CapacityProviderConfig": {_MANAGED: typed(properties.values, properties.path)}}
 
 
 def _function(
@@ -196,8 +237,14 @@ def _function(
             f"the name {name} is longer than {_NAME_LIMIT}: give it a FunctionName", properties.path
         )
     own_tags = {STACK_TAG: stack.name, ID_TAG: reading.logical_id}
+    mode = properties.inner("TenancyConfig").text("TenantIsolationMode")
     return FunctionWanted(
-        name, _configuration(reading) | particular, source, properties.tags() | own_tags, alias
+        name,
+        _configuration(reading) | particular,
+        source,
+        properties.tags() | own_tags,
+        alias,
+        fixed={"TenancyConfig": {"TenantIsolationMode": mode}} if mode else {},
     )
 
 
@@ -293,11 +340,11 @@ def _inline(properties: Properties, name: str, text: str) -> Source:
     )
 
 
-def _serverless_layer(reading: Reading) -> LayerWanted:
+def serverless_layer(reading: Reading) -> LayerWanted:
     return _layer(reading, "ContentUri", _SAM_OBJECT)
 
 
-def _lambda_layer(reading: Reading) -> LayerWanted:
+def lambda_layer(reading: Reading) -> LayerWanted:
     return _layer(reading, "Content", _LAMBDA_OBJECT)
 
 
@@ -313,28 +360,31 @@ def _layer(reading: Reading, content: str, parts: tuple[str, str, str]) -> Layer
     return LayerWanted(name, _package(properties, content, *parts), details)
 
 
-def _version(reading: Reading) -> VersionWanted:
+def version(reading: Reading) -> VersionWanted:
     properties = reading.properties
     mark = f"[{reading.stack.name}/{reading.logical_id}]"
     description = f"{properties.text('Description')} {mark}".strip()
-    return VersionWanted(_function_name(properties), description, mark)
+    function = _function_name(properties)
+    return VersionWanted(function, description, mark, tuple(of_published(properties, function, "")))
 
 
-def _alias(reading: Reading) -> AliasWanted:
+def alias(reading: Reading) -> AliasWanted:
     properties = reading.properties
     routing = properties.inner("RoutingConfig")
     listed = routing.get("AdditionalVersionWeights") or []
     if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
         raise routing.wrong("AdditionalVersionWeights", "a list of maps is wanted here")
+    function, name = _function_name(properties), properties.required("Name")
     return AliasWanted(
-        function=_function_name(properties),
-        name=properties.required("Name"),
+        function=function,
+        name=name,
         version=properties.required("FunctionVersion"),
         description=properties.text("Description"),
         weights=dict(
             _weight(Properties(item, (*routing.path, "AdditionalVersionWeights", str(index))))
             for index, item in enumerate(listed)
         ),
+        settings=tuple(of_published(properties, function, name)),
     )
 
 
@@ -347,61 +397,4 @@ def _weight(item: Properties) -> tuple[str, float]:
 
 def _function_name(properties: Properties) -> str:
     """The plain name, also where an ARN is given."""
-    given = properties.required("FunctionName")
-    parts = given.split(":")
-    return parts[6] if parts[0] == "arn" and len(parts) > 6 else given
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A type of resources that is deployed."""
-
-    read: Callable[[Reading], Wanted]
-    properties: frozenset[str]
-    """What is read. The others are not even worked out: they may need what is not done here."""
-
-
-_OF_FUNCTIONS = {
-    *("Architectures", "Description", "Environment", "EphemeralStorage", "FunctionName", "Handler"),
-    *("ImageConfig", "KmsKeyArn", "Layers", "LoggingConfig", "MemorySize", "PackageType", "Role", "Runtime"),
-    *("SnapStart", "Tags", "Timeout"),
-}
-_OF_SERVERLESS = {"AutoPublishAlias", "CodeUri", "DeadLetterQueue", "ImageUri", "InlineCode", "Tracing"}
-_OF_LAYERS = {"CompatibleArchitectures", "CompatibleRuntimes", "Description", "LayerName", "LicenseInfo"}
-_OF_ALIASES = {"Description", "FunctionName", "FunctionVersion", "Name", "RoutingConfig"}
-KINDS = {
-    "AWS::Lambda::Alias": Kind(_alias, frozenset(_OF_ALIASES)),
-    "AWS::Lambda::Function": Kind(
-        _lambda_function, frozenset(_OF_FUNCTIONS | {"Code", "DeadLetterConfig", "TracingConfig"})
-    ),
-    "AWS::Lambda::LayerVersion": Kind(_lambda_layer, frozenset(_OF_LAYERS | {"Content"})),
-    "AWS::Lambda::Version": Kind(_version, frozenset({"Description", "FunctionName"})),
-    "AWS::Serverless::Function": Kind(_serverless_function, frozenset(_OF_FUNCTIONS | _OF_SERVERLESS)),
-    "AWS::Serverless::LayerVersion": Kind(_serverless_layer, frozenset(_OF_LAYERS | {"ContentUri"})),
-}
-METADATA = ("DockerBuildArgs", "DockerBuildTarget", "DockerContext", "DockerTag", "Dockerfile")
-"""What is read of a resource's metadata: how `sam build` makes an image."""
-SILENT = {
-    # What concerns permissions only, or asks for nothing that could be done otherwise here.
-    *("AssumeRolePolicyDocument", "AutoPublishAliasAllProperties", "AutoPublishCodeSha256", "CodeSha256"),
-    *("PermissionsBoundary", "Policies", "PropagateTags", "RetentionPolicy", "RolePath"),
-}
-"""Properties that nobody is told of when they are left out."""
-
-
-def attributes(stack: Stack, wanted: Wanted, number: str = "1") -> dict[str, str]:
-    """What `Ref` (under that name) and `Fn::GetAtt` give for a resource; `number` is that of its version."""
-    match wanted:
-        case FunctionWanted():
-            arn = stack.arn("lambda", f"function:{wanted.name}")
-            published = {"Alias": f"{arn}:{wanted.alias}", "Version": f"{arn}:{number}"}
-            return {"Ref": wanted.name, "Arn": arn} | (published if wanted.alias else {})
-        case LayerWanted():
-            arn = stack.arn("lambda", f"layer:{wanted.name}:{number}")
-            return {"Ref": arn, "LayerVersionArn": arn}
-        case VersionWanted():
-            arn = stack.arn("lambda", f"function:{wanted.function}:{number}")
-            return {"Ref": arn, "FunctionArn": arn, "Version": number}
-        case AliasWanted():
-            arn = stack.arn("lambda", f"function:{wanted.function}:{wanted.name}")
-            return {"Ref": arn, "AliasArn": arn}
+    return function_and_qualifier(properties.required("FunctionName"))[0]

@@ -32,6 +32,11 @@ class SpawnerFacts:
     """One line for people, e.g. `Docker Engine 20.10.24, bind delivery`."""
     dial_host: str = ""
     """The address under which sandboxes reach what is bound to `link_host`: itself, unless something translates."""
+    resizes: bool = False
+    """Whether `resize` gives a running sandbox all that depends on its function's size.
+
+    Only then can sandboxes be started before it is known whom they will serve.
+    """
     memory: int = 0
     """MB of the machine that sandboxes run on; 0 where that is not known."""
 
@@ -51,12 +56,14 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignImage:
-    """What a sandbox needs beside its image where that is a function's own: it brings all files, but no agent."""
+    """What a sandbox needs beside its image where that is not one of Berth's: it brings no agent."""
 
     agent: Path | str
     """The agent's bundle: a directory that the engine sees, or the name of a volume of its own."""
     variables: tuple[str, ...] = ()
     """Names of variables that the image sets. They are meant for the function, and kept from the agent."""
+    has_code: bool = True
+    """Whether it is a function's own and has its files; else it serves a runtime, and the trees are shown in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +87,9 @@ class SandboxSpec:
     token: str
     """One-time secret by which the link recognises this sandbox."""
     foreign: ForeignImage | None = None
-    """None: the image is one of ours, and the trees are shown in it."""
+    """None: the image is one of Berth's."""
+    ahead: bool = False
+    """Nobody waits for it: what would make its start quicker is left for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,10 @@ class Spawner(Protocol):
 
         A launch that fails or is cancelled leaves nothing behind.
         """
+        ...
+
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        """Give a running sandbox the limits of one launched with this memory. Fails where facts say `resizes` is off."""
         ...
 
     async def destroy(self, handle: SandboxHandle) -> None:

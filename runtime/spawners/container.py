@@ -3,14 +3,15 @@
 Pure. The hardening is a table, because an engine may refuse any row of it (rootless engines, nested ones, old
 kernels): the spawner then leaves that row out and says what is lost.
 
-A function's own image has the files of the function already; only the agent and `/tmp` are mounted into it.
+A function's own image has the files of the function already: only the agent and `/tmp` are mounted into it. Into an
+image that is not ours and serves a runtime the agent is mounted beside the files.
 
 On `/tmp`: the root file system is read-only and `/tmp` is an anonymous volume. A tmpfs would be capped in size but its
 pages count as the function's memory: a 128 MB function that fills its 512 MB of `/tmp` would be killed. The volume has
 the image's mode (1777; the agent gives it that mode where the image is not ours), costs no memory, and is not capped in size.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ OWNER = "berth"
 SANDBOX = "berth.sandbox"
 RUNTIME = "berth.runtime"
 PROBE = "berth.probe"
+PAUSE = "berth.pause"
 PROCESS = "berth.process"
 """The control plane's process, see `owners`."""
 
@@ -43,8 +45,10 @@ PYTHON = "/usr/bin/python3"
 
 FOREIGN_AGENT = f"{AGENT_PLACE}/bin/agent"
 """The agent's program where its bundle was mounted into an image that is not ours."""
+CODE_PLACES = ("/var/task", "/opt")
+"""Where a package and its layers are shown."""
 FOREIGN_PLACES = (AGENT_PLACE, TMP)
-"""What is mounted there."""
+"""What is mounted into images that are not ours, beside those."""
 
 FULL_CORE_MB = 1769
 """Memory at which Lambda gives one whole core."""
@@ -69,6 +73,8 @@ class Option:
     members: Members
     loss: str
     """What is lost without it, completing `sandboxes …`."""
+    by_size: bool = False
+    """Whether it depends on memory, and so has to change with it."""
 
 
 OPTIONS = (
@@ -90,9 +96,12 @@ OPTIONS = (
         f"may open more files than on Lambda ({MAX_FILES})",
     ),
     Option("read-only root", lambda _: {"ReadonlyRootfs": True}, "may write outside of /tmp"),
-    Option("memory", _memory, "may take more memory than the function has"),
+    Option("memory", _memory, "may take more memory than the function has", by_size=True),
     Option(
-        "cpu", lambda mb: {"CpuShares": cpu_shares(mb)}, "share the processor evenly, whatever their memory"
+        "cpu",
+        lambda mb: {"CpuShares": cpu_shares(mb)},
+        "share the processor evenly, whatever their memory",
+        by_size=True,
     ),
 )
 
@@ -116,9 +125,11 @@ def name_of(owner: str, sandbox_id: str) -> str:
     return f"berth-{owner}-{sandbox_id}"
 
 
-def container(spec: SandboxSpec, around: Surroundings) -> Document:
-    """The body of the engine's `POST /containers/create`."""
+def container(spec: SandboxSpec, around: Surroundings, joined: str | None = None) -> Document:
+    """The body of the engine's `POST /containers/create`. `joined`: a pause whose network and names it shares."""
+    own = {"Hostname": spec.sandbox_id[:63]} if joined is None else {}
     return {
+        **own,
         "Image": spec.image,
         "Entrypoint": [],
         "Cmd": agent_command(PYTHON) if spec.foreign is None else [FOREIGN_AGENT],
@@ -126,7 +137,6 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
         "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the function
         "User": "0:0",
         "WorkingDir": "/",
-        "Hostname": spec.sandbox_id[:63],
         "Labels": {
             OWNER: around.owner,
             PROCESS: around.process,
@@ -135,14 +145,43 @@ def container(spec: SandboxSpec, around: Surroundings) -> Document:
         },
         "StopTimeout": 0,
         "HostConfig": {
-            "NetworkMode": around.network,
-            # By these names listeners of telemetry know where they are.
-            "ExtraHosts": [*(f"{name}:127.0.0.1" for name in HOSTS), *around.extra_hosts],
+            **(_network(around) if joined is None else {"NetworkMode": f"container:{joined}"}),
             "Mounts": _mounts(spec),
             "LogConfig": {"Type": "json-file" if around.keep_output else "none"},
             "Init": False,
             **hardening(spec.memory_mb, around.left_out),
         },
+    }
+
+
+def pause(identity: str, image: str, around: Surroundings) -> Document:
+    """A container that holds a network and does nothing, with nothing that it could do."""
+    return {
+        "Image": image,
+        "Entrypoint": [],
+        "Cmd": ["/bin/sleep", "infinity"],
+        "Env": [],
+        "User": "65534:65534",
+        "WorkingDir": "/",
+        "Hostname": identity,
+        "Labels": {OWNER: around.owner, PROCESS: around.process, PAUSE: "1"},
+        "StopTimeout": 0,
+        "HostConfig": {
+            **_network(around),
+            "LogConfig": {"Type": "none"},
+            "Init": False,
+            **hardening(0, around.left_out),
+            "CapAdd": [],
+        },
+    }
+
+
+def _network(around: Surroundings) -> Document:
+    """A network namespace of its own, and the names that are known in it."""
+    return {
+        "NetworkMode": around.network,
+        # By these names listeners of telemetry know where they are.
+        "ExtraHosts": [*(f"{name}:127.0.0.1" for name in HOSTS), *around.extra_hosts],
     }
 
 
@@ -157,20 +196,28 @@ def _environment(spec: SandboxSpec) -> list[str]:
 
 
 def _mounts(spec: SandboxSpec) -> list[Document]:
+    trees = list(zip(CODE_PLACES, (spec.task_root, spec.opt), strict=True))
     if spec.foreign is None:
-        return [_volume(TMP), _tree("/var/task", spec.task_root), _tree("/opt", spec.opt)]
-    return [
-        {**_volume(TMP), "VolumeOptions": {"NoCopy": True}},  # empty, whatever the image has there
-        _agent(spec.foreign),
-    ]
+        return [_volume(TMP), *(_tree(place, tree, _volume) for place, tree in trees)]
+    shown = [] if spec.foreign.has_code else [_tree(place, tree, _empty) for place, tree in trees]
+    return [_empty(TMP), _agent(spec.foreign), *shown]
 
 
 def hardening(memory_mb: int, left_out: Collection[str]) -> Document:
     """Members of `HostConfig`, without the options that were left out."""
+    return _members(memory_mb, (option for option in OPTIONS if option.name not in left_out))
+
+
+def size(memory_mb: int, left_out: Collection[str]) -> Document:
+    """Those of them that depend on memory."""
+    options = (option for option in OPTIONS if option.by_size)
+    return _members(memory_mb, (option for option in options if option.name not in left_out))
+
+
+def _members(memory_mb: int, options: Iterable[Option]) -> Document:
     members: Document = {}
-    for option in OPTIONS:
-        if option.name not in left_out:
-            members |= option.members(memory_mb)
+    for option in options:
+        members |= option.members(memory_mb)
     return members
 
 
@@ -208,6 +255,11 @@ def _agent(foreign: ForeignImage) -> Document:
     return {**_volume(AGENT_PLACE), "Source": foreign.agent, **options}
 
 
-def _tree(target: str, source: Path | None) -> Document:
-    """The control plane's tree, or an empty place that the agent fills."""
-    return _volume(target) if source is None else bind(source, target)
+def _empty(target: str) -> Document:
+    """A volume that is empty, whatever the image has there."""
+    return {**_volume(target), "VolumeOptions": {"NoCopy": True}}
+
+
+def _tree(target: str, source: Path | None, place: Callable[[str], Document]) -> Document:
+    """The control plane's tree, or a place that the agent fills."""
+    return place(target) if source is None else bind(source, target)

@@ -7,7 +7,7 @@ that dies while it is being launched is held back until its launch is over: a fa
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,16 @@ KILLED = "137"
 class Deaths:
     """Which sandboxes live, and word of those that no longer do."""
 
-    def __init__(self, engine: Engine, owner: str, *, keep_output: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        owner: str,
+        *,
+        keep_output: bool,
+        on_other: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`on_other` hears of containers that are no sandboxes."""
+        self._on_other = on_other
         self._engine = engine
         self._owner = owner
         self._keep_output = keep_output
@@ -119,6 +128,8 @@ class Deaths:
         attributes = event["Actor"]["Attributes"]
         sandbox_id = attributes.get(SANDBOX)
         if sandbox_id is None:
+            if event["Action"] == "die":
+                self._on_other(event["Actor"]["ID"])
             return
         if event["Action"] == "oom":  # its victim may be one process of many: the container may live on
             self._out_of_memory.add(sandbox_id)

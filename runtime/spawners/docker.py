@@ -9,16 +9,19 @@ import io
 import logging
 import secrets
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runtime.reserve import Courtesy
 from runtime.spawners.base import Delivery, SandboxDeath, SandboxHandle, SandboxSpec, SpawnerFacts
 from runtime.spawners.container import (
+    CODE_PLACES,
     FOREIGN_PLACES,
     OPTIONS,
     OWNER,
+    PAUSE,
     PROBE,
     PROCESS,
     SANDBOX,
@@ -28,11 +31,13 @@ from runtime.spawners.container import (
     container,
     name_of,
     probe,
+    size,
 )
 from runtime.spawners.deaths import Deaths
 from runtime.spawners.engine import Engine, EngineError
 from runtime.spawners.network import Network
 from runtime.spawners.owners import gone, mark
+from runtime.spawners.pauses import Pauses
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +60,14 @@ class DockerSpawner:
         data_dir: Path,
         delivery: Delivery | None = None,
         link_host: str | None = None,
+        spare_networks: int = 0,
+        courtesy: Courtesy | None = None,
         keep_output: bool = False,
     ) -> None:
-        """`delivery` and `link_host` are found out where they are None; `keep_output` is for debugging."""
+        """`delivery` and `link_host` are found out where they are None; `keep_output` is for debugging.
+
+        `spare_networks`: how many may be made ahead, when `courtesy` allows it.
+        """
         self._engine = engine
         self._owner = owner
         self._data_dir = data_dir
@@ -66,7 +76,14 @@ class DockerSpawner:
         process = mark()
         self._network = Network(engine, owner, process)
         self._around = Surroundings(owner, self._network.name, process, keep_output=keep_output)
-        self._deaths = Deaths(engine, owner, keep_output=keep_output)
+        self._deaths = Deaths(engine, owner, keep_output=keep_output, on_other=self._other_died)
+        self._pauses = Pauses(
+            engine,
+            # Podman was never measured to gain by it.
+            most=0 if engine.facts.product == "Podman" else spare_networks,
+            courtesy=courtesy or Courtesy(),
+            remove=self._remove,
+        )
         self._refusals = _Refusals(engine, owner)
         self._said: set[str] = set()
         self._cleanups: set[asyncio.Task[None]] = set()
@@ -80,8 +97,14 @@ class DockerSpawner:
         self._around = replace(self._around, extra_hosts=meeting.extra_hosts)
         delivery = self._delivery or await self._probe_delivery()
         description = f"{self._engine.facts.title}, {delivery.value} delivery"
-        memory = self._engine.facts.memory
-        return SpawnerFacts(meeting.link_host, delivery, description, meeting.dial_host, memory)
+        return SpawnerFacts(
+            meeting.link_host,
+            delivery,
+            description,
+            meeting.dial_host,
+            resizes=True,
+            memory=self._engine.facts.memory,
+        )
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         """Launching what is there already gives the same handle again."""
@@ -90,12 +113,18 @@ class DockerSpawner:
             try:
                 reference = await asyncio.shield(start)
             except BaseException:
-                await self._undo(start, name_of(self._owner, spec.sandbox_id))
+                await self._undo(start, spec.sandbox_id)
                 raise
         return SandboxHandle(self.name, spec.sandbox_id, reference)
 
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        """All that depends on memory. `EphemeralStorage` does not: `/tmp` has no limit of its own."""
+        if limits := size(memory_mb, self._refusals.names):
+            await self._engine.update(handle.reference, limits)
+
     async def destroy(self, handle: SandboxHandle) -> None:
         await self._remove(handle.reference)
+        self._pauses.leave(handle.sandbox_id)
         self._deaths.report(SandboxDeath(handle.sandbox_id, "removed"))
 
     async def list(self) -> list[SandboxHandle]:
@@ -110,6 +139,7 @@ class DockerSpawner:
 
     async def close(self) -> None:
         await self._deaths.close()
+        await self._pauses.close()
         if self._cleanups:
             await asyncio.wait(self._cleanups, timeout=CLEANUP_LIMIT)
         await self._network.close()
@@ -119,6 +149,14 @@ class DockerSpawner:
     async def _start(self, spec: SandboxSpec) -> str:
         """Start a container; where the engine refuses an option, without that option."""
         around = replace(self._around, left_out=self._refusals.names)
+        if spec.foreign is None:  # an image of ours: nobody knows what others hold
+            self._pauses.make_of(spec.image, around)
+        if not spec.ahead and (joined := self._pauses.join(spec.sandbox_id)):
+            try:
+                return await self._create_and_start(spec, around, joined)
+            except EngineError as error:
+                log.info("network %s cannot be joined: %s", joined, error)
+                self._pauses.leave(spec.sandbox_id)
         try:
             return await self._create_and_start(spec, around)
         except EngineError as error:
@@ -128,8 +166,10 @@ class DockerSpawner:
                 raise _explained(error, spec) from error
         return await self._create_and_start(spec, replace(around, left_out=self._refusals.names))
 
-    async def _create_and_start(self, spec: SandboxSpec, around: Surroundings) -> str:
-        reference = await self._create(name_of(self._owner, spec.sandbox_id), container(spec, around))
+    async def _create_and_start(
+        self, spec: SandboxSpec, around: Surroundings, joined: str | None = None
+    ) -> str:
+        reference = await self._create(name_of(self._owner, spec.sandbox_id), container(spec, around, joined))
         try:
             await self._engine.start(reference)
         except EngineError:
@@ -155,22 +195,41 @@ class DockerSpawner:
 
     # Removing
 
-    async def _undo(self, start: asyncio.Task[str], name: str) -> None:
+    async def _undo(self, start: asyncio.Task[str], sandbox_id: str) -> None:
         """Leave nothing of a launch that failed or is not wanted any more, and wait for that within limits."""
-        cleanup = asyncio.create_task(self._clean(start, name))
-        self._cleanups.add(cleanup)
-        cleanup.add_done_callback(self._cleanups.discard)
+        cleanup = self._in_background(self._clean(start, sandbox_id))
         await asyncio.wait({cleanup}, timeout=CLEANUP_LIMIT)
 
-    async def _clean(self, start: asyncio.Task[str], name: str) -> None:
+    async def _clean(self, start: asyncio.Task[str], sandbox_id: str) -> None:
         # The engine cannot be stopped half-way: what it is about to make is removed when it is there.
         await asyncio.wait({start})
+        name = name_of(self._owner, sandbox_id)
         if not start.cancelled() and start.exception() is None:
             name = start.result()
         try:
             await self._remove(name)
         except EngineError as error:
             log.warning("container %s stays behind until the next start: %s", name, error)
+        self._pauses.leave(sandbox_id)
+
+    def _other_died(self, container: str) -> None:
+        """A container that is no sandbox has ended. One that has lost its network with it is of no more use."""
+        if (sandbox_id := self._pauses.died(container)) is not None:
+            log.warning("sandbox %s has lost its network: somebody ended container %s", sandbox_id, container)
+            self._in_background(self._ended(sandbox_id))
+
+    async def _ended(self, sandbox_id: str) -> None:
+        """End a sandbox, whose owner hears of its death and destroys it."""
+        try:
+            await self._engine.kill(name_of(self._owner, sandbox_id))
+        except EngineError as error:
+            log.warning("sandbox %s could not be ended: %s", sandbox_id, error)
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleanups.discard)
+        return task
 
     async def _remove(self, reference: str) -> None:
         for pause in RETRIES:
@@ -182,13 +241,14 @@ class DockerSpawner:
         return await self._engine.remove(reference)
 
     async def _sweep(self) -> None:
-        """Remove this owner's probes, and all that control planes left that will never come back.
+        """Remove this owner's probes and pauses, and all that control planes left that will never come back.
 
         This owner's own sandboxes are the caller's, by `list`.
         """
         for each in await self._engine.containers(OWNER):
             labels = each["Labels"]
-            if (labels[OWNER] == self._owner and PROBE in labels) or self._abandoned(labels):
+            mine = labels[OWNER] == self._owner and (PROBE in labels or PAUSE in labels)
+            if mine or self._abandoned(labels):
                 await self._swept(self._engine.remove, each["Id"])
         for network in await self._engine.networks(OWNER):
             if self._abandoned(network["Labels"]):
@@ -259,8 +319,10 @@ def _explained(error: EngineError, spec: SandboxSpec) -> EngineError:
     """What the engine says of a sandbox that it does not start."""
     if spec.foreign is None:
         return error
+    places = FOREIGN_PLACES if spec.foreign.has_code else (*FOREIGN_PLACES, *CODE_PLACES)
+    whose = "the function's image" if spec.foreign.has_code else f"the image {spec.image} for {spec.runtime}"
     return EngineError(
-        f"no container of the function's image starts. Where Berth mounts ({' and '.join(FOREIGN_PLACES)}), the image "
+        f"no container of {whose} starts. Where Berth mounts ({' and '.join(places)}), the image "
         f"must have a directory or nothing. The engine says: {error}",
         error.status,
     )

@@ -114,6 +114,10 @@ class Engine:
     async def start(self, container: str) -> None:
         await self._call(self._client.start, container)
 
+    async def kill(self, container: str) -> None:
+        """End a container that runs."""
+        await self._call(self._client.kill, container)
+
     async def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes. One that is gone or going is no error."""
         try:
@@ -121,6 +125,10 @@ class Engine:
         except EngineError as error:
             if error.status not in (404, 409):
                 raise
+
+    async def update(self, container: str, limits: Document) -> None:
+        """Change limits of a container, in the members of the engine API's own `HostConfig`."""
+        await self._call(_update, self._client, container, limits)
 
     async def inspect(self, container: str) -> Document:
         return await self._call(self._client.inspect_container, container)
@@ -208,7 +216,8 @@ class Engine:
             await self.remove(container)
 
     async def pull(self, reference: str, progress: Progress, limit: float) -> None:
-        repository, _, tag = reference.rpartition(":")
+        """Fetch an image, by its tag or its digest."""
+        repository, _, tag = reference.partition("@") if "@" in reference else reference.rpartition(":")
         steps = functools.partial(self._client.pull, repository, tag, stream=True, decode=True)
         await self._follow(steps, f"pulling {reference}", progress, limit)
 
@@ -221,12 +230,16 @@ class Engine:
         progress: Progress,
         *,
         fresh: bool = False,
+        platform: str | None = None,
     ) -> None:
-        """Build an image with the classic builder, the only one behind the engine's API. It pulls nothing."""
+        """Build an image with the classic builder, the only one behind the engine's API. It pulls nothing.
+
+        `platform`: another than the engine's own.
+        """
         steps = functools.partial(
             self._client.build,
             fileobj=io.BytesIO(context), custom_context=True, tag=tag, buildargs=dict(arguments), labels=dict(labels),
-            rm=True, forcerm=True, nocache=fresh, decode=True,
+            rm=True, forcerm=True, nocache=fresh, decode=True, platform=platform,
         )  # fmt: skip
         await self._follow(steps, f"building {tag}", progress, TRANSFER_LIMIT)
 
@@ -385,6 +398,11 @@ class _Watcher:
     def _tell(self, function: Callable[..., object], *args: object) -> None:
         with suppress(RuntimeError):  # the loop is gone
             self._loop.call_soon_threadsafe(function, *args)
+
+
+def _update(client: docker.APIClient, container: str, limits: Document) -> None:
+    names = {"Memory": "mem_limit", "MemorySwap": "memswap_limit", "CpuShares": "cpu_shares"}
+    client.update_container(container, **{names[member]: value for member, value in limits.items()})
 
 
 def _load(client: docker.APIClient, tar: Path | bytes, repository: str, tag: str, changes: list[str]) -> str:

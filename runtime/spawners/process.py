@@ -109,6 +109,10 @@ class ProcessSpawner:
         sandbox = known or self._start(spec)
         return sandbox.handle
 
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:  # noqa: ARG002  every spawner's signature
+        """Not here: the size of `/tmp` stays what it was at the start. Nor is it needed: a start takes milliseconds."""
+        raise SpawnerError("local processes keep the limits that they were started with")
+
     async def destroy(self, handle: SandboxHandle) -> None:
         sandbox = self._sandboxes.get(handle.sandbox_id) or await self._recover(handle.sandbox_id)
         if sandbox is None:

@@ -129,18 +129,24 @@ class FakeSpawner:
         """What sandboxes say when they are asked for what a directory holds."""
         self.leftovers: list[SandboxHandle] = []
         """What an earlier control plane left: the first listing shows it."""
+        self.resizes = False
+        self.sizes: dict[str, int] = {}
+        """Memory that sandboxes were given after their start."""
         self.is_closed = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._told: asyncio.Queue[SandboxDeath | None] = asyncio.Queue()
 
     async def prepare(self) -> SpawnerFacts:
-        return SpawnerFacts("127.0.0.1", self.delivery, "a fake")
+        return SpawnerFacts("127.0.0.1", self.delivery, "a fake", resizes=self.resizes)
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         self.launched.append(spec)
         self.agents[spec.sandbox_id] = agent = FakeAgent(spec, self.program, self.names)
         self._tasks[spec.sandbox_id] = asyncio.create_task(self._live(spec.sandbox_id, agent))
         return SandboxHandle(self.name, spec.sandbox_id, spec.sandbox_id)
+
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        self.sizes[handle.sandbox_id] = memory_mb
 
     async def destroy(self, handle: SandboxHandle) -> None:
         self.destroyed.append(handle.sandbox_id)

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,7 @@ def control_plane(own_image: str) -> Iterator[str]:
     name = f"berth-test-{uuid4().hex[:8]}"
     docker(
         *("run", "--detach", "--name", name, "--publish", "127.0.0.1::3001"),
+        *("--env", "BERTH_WARM_AHEAD=false"),  # tests say themselves when something starts
         *("--volume", "/var/run/docker.sock:/var/run/docker.sock", own_image),
     )
     try:
@@ -92,6 +94,71 @@ def handler(event, context):
         "PermissionError",
         993,
     ]
+
+
+SPY = """
+import os
+
+def handler(event, context):
+    found = {}
+    for place in ("/var/task", "/opt"):
+        for folder, _, names in os.walk(place):
+            for name in names:
+                path = os.path.join(folder, name)
+                found[path] = [oct(os.lstat(path).st_mode), os.path.getsize(path), os.access(path, os.W_OK)]
+    limit = next(p for p in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes") if os.path.exists(p))
+    return {"files": found, "limit": int(open(limit).read()), "roots": [os.access(p, os.W_OK) for p in ("/var/task", "/opt")]}
+"""
+
+
+@pytest.mark.docker
+def test_sandboxes_stand_by_for_copies_too(control_plane: str, zip_of: Callable[..., bytes]) -> None:
+    """One that stood by gets its files over the link, whole and not to be changed, and the function's own memory."""
+    client: Any = boto3.client(
+        "lambda",
+        endpoint_url=control_plane,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"max_attempts": 0}, read_timeout=120),
+    )
+    data = bytes(range(256)) * 40_000  # ten megabytes, many frames
+    layer = client.publish_layer_version(LayerName="data", Content={"ZipFile": zip_of({"data/block": data})})
+    client.create_function(
+        FunctionName="spy",
+        Runtime="python3.11",
+        Role="arn:aws:iam::123456789012:role/any",
+        Handler="app.handler",
+        Code={"ZipFile": zip_of({"app.py": SPY, "deep/er/tool": "#!"}, {"deep/er/tool": 0o755})},
+        Layers=[layer["LayerVersionArn"]],
+        MemorySize=320,
+        Timeout=20,
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName="spy")
+    standing = stands_by(control_plane)
+    found = json.loads(client.invoke(FunctionName="spy")["Payload"].read())
+    assert found["files"] == {
+        "/var/task/app.py": ["0o100644", len(SPY), False],
+        "/var/task/deep/er/tool": ["0o100755", 2, False],
+        "/opt/data/block": ["0o100644", len(data), False],
+    }
+    assert found["roots"] == [False, False]
+    assert found["limit"] == (320 + 16) << 20
+    [environment] = [each for each in ps(control_plane)["environments"] if each["function"] == "spy"]
+    assert environment["environment"] in standing
+
+
+def ps(control_plane: str) -> Any:
+    with urllib.request.urlopen(f"{control_plane}/_berth/ps") as answer:  # noqa: S310  our own
+        return json.load(answer)
+
+
+def stands_by(control_plane: str) -> set[str]:
+    """The sandboxes that stand by, once there are some and no other is under way."""
+    deadline = time.monotonic() + 60
+    while not (shown := ps(control_plane)["standbys"]) or any(each["state"] != "standby" for each in shown):
+        assert time.monotonic() < deadline, shown
+    return {each["environment"] for each in shown}
 
 
 @pytest.mark.docker

@@ -35,11 +35,12 @@ PURE = [
     *(
         ROOT / "runtime" / "deploy" / f"{name}.py"
         for name in (
-            *("differences", "documents", "errors", "globals", "intrinsics", "order", "placeholders", "plan"),
-            *("properties", "report", "template", "wanted"),
+            *("attributes", "differences", "documents", "errors", "globals", "intrinsics", "kinds", "order"),
+            *("placeholders", "plan", "properties", "report", "settings", "template", "wanted"),
         )
     ),
     ROOT / "rapid" / "event_stream.py",
+    ROOT / "runtime" / "image_choice.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "neighbours.py",

@@ -12,9 +12,9 @@ from rapid import processes as processes_module
 from rapid.environment import MOST_STORIES
 from rapid.events import Arm, Timer
 from rapid.exchange import Program
-from rapid.invocation import ExitStatus
+from rapid.invocation import ExitStatus, Outcome
 from rapid.settings import Settings
-from rapid.states import Phase
+from rapid.states import Phase, RuntimeCall
 from rapid.supervisor import StartFailed, SupervisorLost
 
 MB = 1024 * 1024
@@ -395,3 +395,23 @@ class TestFaults:
         await house.respond()
         await house.poll()
         assert (await ticket.completed).status == "success"
+
+
+@pytest.mark.parametrize(("events", "lingers"), [(["INVOKE"], True), (["SHUTDOWN"], False)])
+async def test_lingering(make_house: Callable[..., Any], events: list[str], *, lingers: bool) -> None:
+    """With the answer it is known whether extensions may still work on the invocation."""
+    house = await make_house()
+    house.supervisor.names = {"/opt/extensions": ["watcher"]}
+    house.environment.begin()
+    await house.until(lambda: house.supervisor.starts)
+    extension = house.environment.register_extension("watcher", events)
+    poll = await house.poll()
+    house.environment.extension_next(extension.identifier, lambda: True)
+    await house.until(lambda: house.environment.phase is Phase.IDLE)
+    ticket = house.invoke()
+    assert not ticket.lingers
+    house.environment.begin_response("r1", RuntimeCall.RESPONSE)
+    house.environment.end_response("r1", Outcome(b"1"))
+    assert ticket.outcome.done()
+    assert ticket.lingers is lingers
+    poll.cancel()

@@ -108,9 +108,22 @@ class FakeEngine:
 
     def start(self, query: dict[str, str], body: Any, name: str) -> None:
         container = self.find(name)
+        mode = container["Config"]["HostConfig"].get("NetworkMode", "")
+        joined = self.find(mode.partition(":")[2]) if mode.startswith("container:") else None
+        if joined and joined["State"]["Status"] != "running":
+            raise Refusal(409, "cannot join network of a non running container")
         if refused := self.refused_members & set(container["Config"]["HostConfig"]):
             raise Refusal(500, f"OCI runtime create failed: {refused}")
         container["State"]["Status"] = "running"
+
+    def update(self, query: dict[str, str], body: Any, name: str) -> Document:
+        host = self.find(name)["Config"]["HostConfig"]
+        # The engine's zeros and nulls mean: as it was.
+        host.update({member: value for member, value in body.items() if value and member in host})
+        return {"Warnings": None}
+
+    def kill(self, query: dict[str, str], body: Any, name: str) -> None:
+        self.end(name, 137)
 
     def remove(self, query: dict[str, str], body: Any, name: str) -> None:
         container = self.find(name)
@@ -241,6 +254,8 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"POST /containers/create", FakeEngine.create),
     (r"GET /containers/json", FakeEngine.list_containers),
     (r"POST /containers/([^/]+)/start", FakeEngine.start),
+    (r"POST /containers/([^/]+)/update", FakeEngine.update),
+    (r"POST /containers/([^/]+)/kill", FakeEngine.kill),
     (r"GET /containers/([^/]+)/json", FakeEngine.inspect),
     (r"DELETE /containers/([^/]+)", FakeEngine.remove),
     (r"GET /networks", FakeEngine.list_networks),

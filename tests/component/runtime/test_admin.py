@@ -115,6 +115,7 @@ async def berth(tmp_path: Path) -> AsyncIterator[Berth]:
             catalog=lambda: shelf,
             logs=logs,
             stories=stories,
+            standbys=lambda: [{"runtime": "python3.11", "state": "standby"}],
             metrics=Metrics(Catalog),
             guests=Guests(logs),
             about=lambda: {"spawner": "Docker Engine 20.10"},
@@ -165,6 +166,7 @@ async def test_ps_lists_environments_and_functions(berth: Berth) -> None:
     berth.shelf.environments = [environment, environment]
     _, document = await berth.get("/_berth/ps")
     assert document["environments"] == [environment, environment]
+    assert document["standbys"] == [{"runtime": "python3.11", "state": "standby"}]
     assert [(each["region"], each["function"], each["environments"]) for each in document["functions"]] == [
         ("eu-west-1", "abroad", 0),
         ("us-east-1", "hello", 2),

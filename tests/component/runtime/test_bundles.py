@@ -12,10 +12,11 @@ import threading
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from runtime import trees
+from runtime import overlay, trees
 from runtime.bundles import BadZip, Bundles
 from runtime.directories import Directories, NoDirectory
 from runtime.files import StorageFull
@@ -397,10 +398,101 @@ async def test_trees_of_an_earlier_boot(shelf: Shelf, mark: str) -> None:
     assert contents(await shelf.bundles.task_root(code)) == {"a": "1"}
 
 
+class TestPlaces:
+    async def test_a_place_shows_a_tree(self, shelf: Shelf) -> None:
+        """As the tree itself: files, links, modes and times; its files are the tree's own."""
+        code = await shelf.code(("d/a", b"1"), ("link", b"d/a", LINK), ("tool", b"#!", stat.S_IFREG | 0o755))
+        tree = await shelf.bundles.task_root(code)
+        task, opt = await shelf.bundles.make_place("one")
+        assert contents(task) == contents(opt) == {}
+        assert (mode(task), mode(opt), mode(task.parent)) == (0o755, 0o755, 0o755)
+        await shelf.bundles.fill("one", {task: tree, opt: await shelf.bundles.opt([])})
+        assert contents(task) == contents(tree) == {"d": "/", "d/a": "1", "link": "-> d/a", "tool": "#!"}
+        assert contents(opt) == {}
+        for path in (".", "d", "d/a", "link", "tool"):
+            mine, original = (os.lstat(each / path) for each in (task, tree))
+            assert (mine.st_mode, int(mine.st_mtime)) == (original.st_mode, int(original.st_mtime))
+        assert os.lstat(task / "d" / "a").st_ino == os.lstat(tree / "d" / "a").st_ino
+        await shelf.bundles.remove_place("one")
+        assert list((shelf.data_dir / "sandboxes").iterdir()) == []
+        assert contents(tree)["d/a"] == "1"
+
+    async def test_without_links_it_is_a_copy(self, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the file system has none to give, or no more of them."""
+        tree = await shelf.bundles.task_root(await shelf.code(("a", b"1")))
+        task, _ = await shelf.bundles.make_place("one")
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EMLINK, "too many links")
+
+        monkeypatch.setattr(os, "link", refuse)
+        await shelf.bundles.fill("one", {task: tree})
+        assert contents(task) == {"a": "1"}
+        assert os.lstat(task / "a").st_ino != os.lstat(tree / "a").st_ino
+
+    async def test_a_removal_waits_for_what_fills_it(
+        self, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A thread goes on when its caller has been cancelled; nothing of it may stay behind."""
+        tree = await shelf.bundles.task_root(await shelf.code(("a", b"1")))
+        task, _ = await shelf.bundles.make_place("one")
+        filling, go_on = threading.Event(), threading.Event()
+        usual = overlay.read_folder
+
+        def slow(path: Path) -> Any:
+            filling.set()
+            assert go_on.wait(10)
+            return usual(path)
+
+        monkeypatch.setattr(trees, "read_folder", slow)
+        caller = asyncio.create_task(shelf.bundles.fill("one", {task: tree}))
+        await asyncio.to_thread(filling.wait, 10)
+        caller.cancel()
+        removal = asyncio.create_task(shelf.bundles.remove_place("one"))
+        await asyncio.wait([caller])
+        go_on.set()
+        await removal
+        assert not task.parent.exists()
+        assert caller.cancelled()
+        assert shelf.bundles._placing == {}
+
+    async def test_what_was_never_made_can_be_removed(self, shelf: Shelf) -> None:
+        """A start may fail before its place is there."""
+        await shelf.bundles.remove_place("nobody")
+
+    async def test_a_full_disk_has_its_name(self, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Directories need room too."""
+        tree = await shelf.bundles.task_root(await shelf.code(("d/a", b"1")))
+        task, _ = await shelf.bundles.make_place("one")
+
+        def refuse(self: Path, *_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(StorageFull):
+            await shelf.bundles.fill("one", {task: tree})
+
+    async def test_files_are_counted_once(self, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Files and links, not folders; a tree never changes."""
+        tree = await shelf.bundles.task_root(await shelf.code(("d/a", b"1"), ("b", b"d/a", LINK)))
+        assert await shelf.bundles.count(tree) == 2
+        monkeypatch.setattr(os, "walk", None)
+        assert await shelf.bundles.count(tree) == 2
+
+    async def test_places_of_an_earlier_control_plane_are_swept(self, shelf: Shelf) -> None:
+        """Their sandboxes are gone, or going."""
+        await shelf.bundles.make_place("one")
+        collector = Trees(shelf.data_dir)
+        collector.sweep([], [])
+        assert not (shelf.data_dir / "sandboxes").exists()
+        collector.empty_trash(lambda: False)
+        assert list((shelf.data_dir / "trees" / "trash").iterdir()) == []
+
+
 UNPACKER = """
 import sys
 from pathlib import Path
-from runtime import trees
+from runtime import overlay, trees
 
 def stop(*_):
     print("half", flush=True)

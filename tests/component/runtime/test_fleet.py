@@ -9,7 +9,7 @@ import logging
 import random
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,8 @@ from rapid.invocation import Invocation
 from rapid.wire import Kind
 from runtime import fleet as fleet_module
 from runtime import launcher as launcher_module
+from runtime import reserve as reserve_module
+from runtime import sandboxes as sandboxes_module
 from runtime.agent_bundle import NoBundle
 from runtime.api.function_door import FunctionDoor
 from runtime.core import pool as pool_module
@@ -33,11 +35,14 @@ from runtime.core.routing import as_run_by
 from runtime.directories import Directories
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.exposition import Census
+from runtime.files import StorageFull
 from runtime.fleet import Fleet, Kept, KeptNews
 from runtime.function_images import NoFunctionImages
 from runtime.grounds import Grounds
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.reserve import Courtesy
+from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
 from runtime.spawners.base import (
     Delivery,
@@ -48,6 +53,7 @@ from runtime.spawners.base import (
     SpawnerFacts,
 )
 from runtime.spawners.local_runtime import NoImages
+from runtime.standby import Standbys
 
 SCOPE = Scope("123456789012", "us-east-1")
 
@@ -241,6 +247,24 @@ class Stubborn(Sandbox):
             super().hear(kind, payload)
 
 
+class Mute(Sandbox):
+    """Answers nothing."""
+
+    def hear(self, kind: Kind, payload: bytes) -> None:
+        pass
+
+
+class Unpacking(Sandbox):
+    """Takes files over its link."""
+
+    def hear(self, kind: Kind, payload: bytes) -> None:
+        if kind is Kind.TREE:
+            self.path = wire.fields(payload)["path"]
+        elif kind is Kind.TREE_END:
+            self.send(wire.message(Kind.TREE_DONE, path=self.path, error=None))
+        super().hear(kind, payload)
+
+
 class Spawner:
     """Starts sandboxes as tasks."""
 
@@ -252,6 +276,10 @@ class Spawner:
         #: What the next sandboxes are; then ordinary ones.
         self.failures: list[Exception] = []
         #: With which the next launches fail.
+        self.refusals: list[Exception] = []
+        #: With which the next resizings fail.
+        self.sizes: dict[str, int] = {}
+        self.resizes = False
         self.sandboxes: dict[str, Sandbox] = {}
         self.launched: list[Sandbox] = []
         self.leftovers: list[SandboxHandle] = []
@@ -267,7 +295,7 @@ class Spawner:
     async def prepare(self) -> SpawnerFacts:
         if self.preparations:
             raise self.preparations.pop(0)
-        return SpawnerFacts("127.0.0.1", self.delivery, "tasks")
+        return SpawnerFacts("127.0.0.1", self.delivery, "tasks", resizes=self.resizes)
 
     async def launch(self, spec: SandboxSpec) -> SandboxHandle:
         self.under_way += 1
@@ -282,6 +310,11 @@ class Spawner:
         sandbox = self.sandboxes[spec.sandbox_id] = kind(spec, self.script)
         self.launched.append(sandbox)
         return SandboxHandle(self.name, spec.sandbox_id, spec.sandbox_id)
+
+    async def resize(self, handle: SandboxHandle, memory_mb: int) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.sizes[handle.sandbox_id] = memory_mb
 
     async def destroy(self, handle: SandboxHandle) -> None:
         if sandbox := self.sandboxes.get(handle.sandbox_id):
@@ -305,6 +338,9 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.size = 1
+        self.has_all = True
+        self.places: dict[str, dict[Path, Path]] = {}
 
     async def task_root(self, code: Code) -> Path:
         return self.path
@@ -324,6 +360,25 @@ class Files:
         archive = self.path / "tree.tar"
         archive.write_bytes(b"x" * 100_000)
         yield archive
+
+    async def archive(self, tree: Path) -> Path:
+        return tree
+
+    def has(self, tree: Path) -> bool:
+        return self.has_all
+
+    async def count(self, tree: Path) -> int:
+        return self.size
+
+    async def make_place(self, sandbox_id: str) -> tuple[Path, Path]:
+        self.places[sandbox_id] = {}
+        return self.path / sandbox_id / "task", self.path / sandbox_id / "opt"
+
+    async def fill(self, sandbox_id: str, shown: Mapping[Path, Path]) -> None:
+        self.places[sandbox_id] = dict(shown)
+
+    async def remove_place(self, sandbox_id: str) -> None:
+        del self.places[sandbox_id]
 
 
 class Logs:
@@ -351,11 +406,25 @@ class World:
         self.known_aliases: list[Alias] = []
         self.cold: set[str] = set()
         #: Functions of which no environment is launched ahead.
-        bundles = Files(path)
+        self.sandboxes = Sandboxes(self.spawner)
+        self.files = bundles = Files(path)
+        self.images = NoImages()
+        courtesy = Courtesy()
+        self.standbys = Standbys(
+            self.sandboxes,
+            images=self.images,
+            places=bundles,
+            catalog=lambda: self,  # type: ignore[arg-type,return-value]
+            courtesy=courtesy,
+            memory_mb=64,
+            room=lambda: self.fleet.room(),  # noqa: PLW0108  it is made later
+        )
         self.launcher = Launcher(
-            spawner=self.spawner,
+            sandboxes=self.sandboxes,
+            standbys=self.standbys,
+            courtesy=courtesy,
             grounds=Grounds(
-                images=NoImages(),
+                images=self.images,
                 function_images=NoFunctionImages(),
                 agent_bundle=NoBundle(),
                 bundles=bundles,  # type: ignore[arg-type]
@@ -391,6 +460,7 @@ class World:
         return self.fleet
 
     async def close(self) -> None:
+        await self.standbys.close()
         await self.fleet.close(0)
         await self.launcher.close()
 
@@ -401,6 +471,9 @@ class World:
 
     def function(self, scope: Scope, name: str, version: str = LATEST) -> FunctionVersion | None:
         return self.functions.get((name, version))
+
+    def all_functions(self) -> Iterable[FunctionVersion]:
+        return list(self.functions.values())
 
     def aliases(self, scope: Scope, function: str) -> Sequence[Alias]:
         return [alias for alias in self.known_aliases if alias.function == function]
@@ -710,7 +783,7 @@ class TestLaunchFailures:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """A sandbox that does not come up fails its invocation with a reason, and only that one."""
-        monkeypatch.setattr(launcher_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
+        monkeypatch.setattr(sandboxes_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
         world.spawner.kinds = [kind] * (1 + (kind is Fragile) * fleet_module.MOST_RETURNS)
         with pytest.raises(LambdaError, match=text) as caught:
             await world.invoke(f)
@@ -755,10 +828,10 @@ class TestLaunchFailures:
         world.spawner.may_launch.clear()
         call = asyncio.create_task(world.invoke(f))
         await world.until(lambda: world.spawner.under_way)
-        [sandbox_id] = world.launcher._dialled
+        [sandbox_id] = world.sandboxes._dialled
         world.spawner.failures = [SpawnerError("the engine says no")]
         world.spawner.events.put_nowait(SandboxDeath(sandbox_id, "ended"))
-        await world.until(world.launcher._dialled[sandbox_id].done)
+        await world.until(world.sandboxes._dialled[sandbox_id].done)
         world.spawner.may_launch.set()
         with pytest.raises(LambdaError, match="the engine says no"):
             await call
@@ -1036,7 +1109,7 @@ class TestEnds:
         await world.invoke_whole(f)
         [life] = world.fleet._lives.values()
         life.cancel()
-        await world.until(lambda: world.launcher._removals)
+        await world.until(lambda: world.sandboxes._removals)
         life.cancel()
         await asyncio.wait([life])
         await world.launcher.close()
@@ -1078,14 +1151,6 @@ async def test_leftovers(world: World, tmp_path: Path) -> None:
 
 async def test_copy(tmp_path: Path) -> None:
     """Where the engine does not see the control plane's files, they go over the link before anything starts."""
-
-    class Unpacking(Sandbox):
-        def hear(self, kind: Kind, payload: bytes) -> None:
-            if kind is Kind.TREE:
-                self.path = wire.fields(payload)["path"]
-            elif kind is Kind.TREE_END:
-                self.send(wire.message(Kind.TREE_DONE, path=self.path, error=None))
-            super().hear(kind, payload)
 
     world = World(tmp_path)
     f = world.put(function())
@@ -1554,6 +1619,156 @@ async def test_an_alias_moves_on(world: World, f: FunctionVersion) -> None:
     await world.invoke_whole(as_run_by(moved, two))
     await world.invoke_whole(one)
     assert len(world.spawner.launched) == 3
+
+
+class TestStandbys:
+    @pytest.fixture
+    async def world(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+        """Where limits can be changed, a sandbox stands by as soon as there is a function."""
+        monkeypatch.setattr(reserve_module, "SETTLING", 0.0)
+        world = World(tmp_path)
+        world.spawner.resizes = True
+        await world.fleet.open()
+        yield world
+        await world.close()
+        assert not world.spawner.sandboxes, "sandboxes are left"
+        assert not world.files.places, "places are left"
+
+    async def ready(self, world: World) -> str:
+        """Wait for one that stands by, and no other under way; its name."""
+        await world.until(lambda: [each["state"] for each in world.standbys.snapshot()] == ["standby"])
+        return str(world.standbys.snapshot()[0]["environment"])
+
+    async def test_a_function_gets_what_stands_by(self, world: World, f: FunctionVersion) -> None:
+        """Its files are shown where the standby's are, its limits are its own, and another one stands by."""
+        name = await self.ready(world)
+        g = world.put(function("g", memory_size=1769))
+        assert await world.invoke_whole(g, b"1") == b"1"
+        [seen] = world.fleet.snapshot()
+        assert seen["environment"] == name
+        assert world.spawner.sizes[name] == 1769
+        spec = world.spawner.sandboxes[name].spec
+        assert spec.task_root
+        assert spec.opt
+        assert world.files.places[name] == {spec.task_root: world.files.path, spec.opt: world.files.path}
+        assert await self.ready(world) != name
+
+    async def test_the_size_it_has_is_not_given_again(self, world: World, f: FunctionVersion) -> None:
+        """The engine takes some milliseconds for it. (The first one ever is asked, to see whether it can.)"""
+        name = await self.ready(world)
+        world.spawner.sizes.clear()
+        await world.invoke_whole(f)
+        assert world.fleet.snapshot()[0]["environment"] == name
+        assert world.spawner.sizes == {}
+
+    async def test_what_cannot_be_resized_is_no_obstacle(self, world: World, f: FunctionVersion) -> None:
+        """A new sandbox is started, and the useless one goes."""
+        name = await self.ready(world)
+        world.spawner.refusals = [SpawnerError("the engine says no")]
+        g = world.put(function("g", memory_size=1769))
+        assert await world.invoke_whole(g, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+        await world.until(lambda: name not in world.spawner.sandboxes)
+
+    async def test_what_dies_in_this_moment_is_no_obstacle(self, world: World, f: FunctionVersion) -> None:
+        """It was claimed and is dead before it is of use."""
+        name = await self.ready(world)
+        usual = world.files.fill
+
+        async def fill(sandbox_id: str, shown: Mapping[Path, Path]) -> None:
+            await usual(sandbox_id, shown)
+            world.spawner.sandboxes[name].vanish()
+            await world.until(lambda: world.sandboxes._dialled[name].result().lost)
+
+        world.files.fill = fill  # type: ignore[method-assign]
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+
+    async def test_a_silent_one_is_no_obstacle(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It has stood by for days, and something on the way has forgotten its connection."""
+        monkeypatch.setattr(launcher_module, "ANSWER_LIMIT", 0.05)
+        world = World(tmp_path)
+        world.spawner.resizes = True
+        world.spawner.kinds = [Mute]
+        f = world.put(function())
+        await world.fleet.open()
+        name = await self.ready(world)
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+        await world.until(lambda: name not in world.spawner.sandboxes)
+        await world.close()
+
+    async def test_files_that_cannot_be_shown_are_no_obstacle(self, world: World, f: FunctionVersion) -> None:
+        """A full disk has no room for directories: a new sandbox needs none."""
+        name = await self.ready(world)
+
+        async def fill(sandbox_id: str, shown: Mapping[Path, Path]) -> None:
+            raise StorageFull("no space")
+
+        world.files.fill = fill  # type: ignore[method-assign]
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+
+    async def test_very_many_files_get_a_new_sandbox(self, world: World, f: FunctionVersion) -> None:
+        """Linking them would take longer; what stands by is left for others."""
+        name = await self.ready(world)
+        world.files.size = launcher_module.MOST_LINKED
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+        assert await self.ready(world) == name
+
+    async def test_a_directory_of_the_host_gets_a_new_sandbox(self, world: World, f: FunctionVersion) -> None:
+        """It is shown as it is, and as it will be: links would show what it was."""
+        name = await self.ready(world)
+        world.files.has_all = False
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] != name
+        assert await self.ready(world) == name
+
+    async def test_another_image_gets_a_new_sandbox(
+        self, world: World, f: FunctionVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The image has been built anew since."""
+        name = await self.ready(world)
+
+        async def ensure(runtime: str, progress: Callable[[str], None]) -> str:
+            return "another"
+
+        monkeypatch.setattr(world.images, "ensure", ensure)
+        await world.invoke_whole(f)
+        assert world.fleet.snapshot()[0]["environment"] != name
+        await world.until(lambda: name not in world.spawner.sandboxes)
+
+    async def test_files_by_copy(self, tmp_path: Path) -> None:
+        """Over the link, into a sandbox that stood by as into a new one."""
+        world = World(tmp_path)
+        world.spawner.resizes = True
+        world.spawner.delivery = Delivery.COPY
+        world.spawner.kinds = [Unpacking, Unpacking]
+        f = world.put(function())
+        await world.fleet.open()
+        name = await self.ready(world)
+        assert await world.invoke_whole(f, b"1") == b"1"
+        assert world.fleet.snapshot()[0]["environment"] == name
+        heard = list(world.spawner.sandboxes[name].heard)
+        await world.close()
+        assert heard.index(Kind.TREE) < heard.index(Kind.TREE_END) < heard.index(Kind.START)
+        assert world.files.places == {}
+
+    @pytest.mark.parametrize("turns", [0, 1, 2, 4, 8, 16])
+    async def test_an_end_in_the_middle(self, world: World, f: FunctionVersion, turns: int) -> None:
+        """Whenever the launch is cancelled: what it had claimed goes, nothing is left of it, and others come."""
+        name = await self.ready(world)
+        call = asyncio.create_task(world.invoke(f))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await world.remake()
+        await asyncio.gather(call, return_exceptions=True)
+        assert await world.invoke_whole(f, b"1") == b"1"
+        await world.until(lambda: name not in world.spawner.sandboxes or name == self.only(world))
+
+    def only(self, world: World) -> str:
+        return str(world.fleet.snapshot()[0]["environment"])
 
 
 class Witness:

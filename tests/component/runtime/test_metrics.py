@@ -287,7 +287,7 @@ async def test_series_are_bounded_though_nobody_scrapes(monkeypatch: pytest.Monk
     for number in range(100):
         name = f"f{number}"
         world.catalog = world.catalog.evolve([FunctionPut(function(name))])
-        world.metrics.admitted(function(name), None).refused(throttled=True)
+        world.metrics.admitted(function(name), None).refused("ConcurrentInvocationLimitExceeded")
         world.catalog = world.catalog.evolve([FunctionDeleted(SCOPE, name)])
         assert len(world.metrics.tallies()) <= 10
 
@@ -349,6 +349,12 @@ async def test_admission() -> None:
         await world.begin(qualifier="1")
     during = await world.samples()
     assert during.total("berth_throttles_total") == 1
+    (found,) = [each for each in during.found if each.name == "berth_throttles_by_reason_total"]
+    assert (found.labels["resource"], found.labels["reason"], found.value) == (
+        "f:1",
+        "ReservedFunctionConcurrentInvocationLimitExceeded",
+        1,
+    )
     assert during.total("berth_concurrent_executions") == 2
     assert during.total("berth_provisioned_concurrent_executions") == 1
     assert during.total("berth_provisioned_concurrency_invocations_total") == 1

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 
@@ -33,6 +33,7 @@ from runtime.spawners.base import (
 from runtime.spawners.docker import DockerSpawner
 from runtime.spawners.engine import Engine
 from runtime.spawners.process import ProcessSpawner
+from runtime.trees import Trees
 
 LIMIT = 60
 """Seconds after which something that should have happened is taken for failed."""
@@ -50,6 +51,8 @@ class World:
     impossible: dict[str, str] = field(default_factory=dict)
     """Members of a spec with which no sandbox can be launched."""
     owners: list[str] = field(default_factory=list)
+    warm_up: Callable[[Any], Awaitable[None]] | None = None
+    """Done with a spawner that has been prepared, before its first launch."""
 
     def new_owner(self) -> str:
         self.owners.append(secrets.token_hex(4))
@@ -116,6 +119,8 @@ class Launched:
 
     async def __aenter__(self) -> Self:
         self.facts: SpawnerFacts = await self.spawner.prepare()
+        if self.world.warm_up:
+            await self.world.warm_up(self.spawner)
         await self.links.open(self.facts.link_host)
         self._news = asyncio.create_task(self._listen())
         return self
@@ -223,12 +228,33 @@ async def docker_world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     await engine.close()
 
 
+@contextlib.asynccontextmanager
+async def docker_with_networks_world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """Sandboxes join networks that were made ahead."""
+
+    async def warm_up(spawner: Any) -> None:
+        pauses = spawner._pauses
+        pauses.make_of(docker.image, spawner._around)
+        while not any(item.thing for item in pauses._reserve.items):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # a turn of the loop, no time
+
+    async with docker_world(monkeypatch) as docker:
+        make = docker.make
+        yield replace(docker, make=lambda owner: with_networks(make(owner)), warm_up=warm_up)
+
+
+def with_networks(spawner: Any) -> Spawner:
+    again = DockerSpawner(spawner._engine, owner=spawner._owner, data_dir=spawner._data_dir, spare_networks=2)
+    return cast("Spawner", again)
+
+
 WORLDS = {
     "process in bubblewrap": bubblewrap_world,
     "process": plain_world,
     "docker": docker_world,
+    "docker with networks made ahead": docker_with_networks_world,
 }
-MARKS = {"docker": pytest.mark.docker}
+MARKS = {name: pytest.mark.docker for name in WORLDS if name.startswith("docker")}
 
 
 @pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, ())) for name in WORLDS])
@@ -318,6 +344,74 @@ async def test_launching_again(berth: Launched) -> None:
     await asyncio.wait_for(dialled, LIMIT)
     assert await berth.spawner.launch(spec) == first
     assert await berth.names() == [spec.sandbox_id]
+
+
+# What is decided after the start
+
+LIMIT_FILES = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes"
+
+
+async def test_resize(berth: Launched) -> None:
+    """A sandbox that was resized has the limits of one launched so; where that is impossible, the spawner says so."""
+    sandbox = await berth.launch(memory_mb=512)
+    if not berth.facts.resizes:
+        with pytest.raises(SpawnerError, match="limits"):
+            await berth.spawner.resize(sandbox.handle, 192)
+        assert (await sandbox.run("echo alive"))[0] == b"alive\n"
+        return
+    for process, memory_mb in enumerate((192, 1024), 1):
+        await berth.spawner.resize(sandbox.handle, memory_mb)
+        fresh = await berth.launch(memory_mb=memory_mb)
+        limit, _, _ = await sandbox.run(f"cat {LIMIT_FILES} 2>/dev/null", process)
+        assert int(limit) == (memory_mb + 16) << 20
+        assert (await fresh.run(f"cat {LIMIT_FILES} 2>/dev/null"))[0] == limit
+
+
+async def test_a_smaller_limit_counts(berth: Launched) -> None:
+    """A function that takes more than its own memory is killed, however large the sandbox was before it."""
+    if not berth.facts.resizes:
+        pytest.skip("limits stay as they are")
+    sandbox = await berth.launch(memory_mb=512)
+    await berth.spawner.resize(sandbox.handle, 128)
+    await sandbox.start("head -c 300m /dev/zero | tail -c 300m | wc -c; echo $?")  # `tail` holds all of it
+    status = await asyncio.wait_for(sandbox.watcher.exits[1], LIMIT)
+    assert sandbox.watcher.said[1, 1] == b"0\n0\n"
+    assert status.code == 0
+    peak = await sandbox.link.settle()
+    assert peak == (128 + 16) << 20, "what was killed had all there is"
+
+
+async def test_files_that_come_later(berth: Launched, trees: Path) -> None:
+    """A sandbox that was started before its function was known shows its files as any other, and cannot change them."""
+    if berth.facts.delivery is not Delivery.BIND or not berth.facts.resizes:
+        pytest.skip("no sandbox is started before its function is known, or its files come over the link")
+    store = Trees(trees / "data")
+    place = trees / "data" / "trees" / "code" / "tree"
+    (place / "deep").mkdir(parents=True)
+    (place / "handler.py").write_text("the function")
+    (place / "deep" / "tool").symlink_to("/bin/true")
+    (place / "handler.py").chmod(0o666)  # whatever a zip says: the mount is read-only
+    for directory in (trees / "data", trees / "data" / "trees"):
+        directory.chmod(0o755)
+    before = place.joinpath("handler.py").stat()
+    task_root, opt = store.make_place("one")
+    sandbox = await berth.launch(task_root=task_root, opt=opt)
+    assert (await sandbox.run("ls -A $ROOT $OPT | grep -v :"))[0].strip() == b""
+    store.fill(place, task_root)
+    out, _, code = await sandbox.run("cat $ROOT/handler.py && $ROOT/deep/tool && stat -c '%a %Y' $ROOT", 2)
+    assert code == 0
+    assert out == b"the function755 %d\n" % place.stat().st_mtime
+    tries = (
+        "echo x >>$ROOT/handler.py", "touch $ROOT/handler.py", "chmod 600 $ROOT/handler.py", "rm -f $ROOT/handler.py",
+        "mv $ROOT/handler.py $ROOT/other", "ln $ROOT/handler.py /tmp/link", "touch $ROOT/new", "rm -r $ROOT/deep",
+    )  # fmt: skip
+    out, _, _ = await sandbox.run(
+        "; ".join(f"({each}) && echo {number}" for number, each in enumerate(tries)), 3
+    )
+    assert out == b""
+    after = place.joinpath("handler.py").stat()
+    assert place.joinpath("handler.py").read_text() == "the function"
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
 
 
 # Ends

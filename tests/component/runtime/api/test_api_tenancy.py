@@ -71,7 +71,7 @@ async def test_modes_are_the_models(door: Any, tenancy: dict[str, str]) -> None:
 async def test_the_invoker_hears_the_tenant(isolated: Any, operation: str, tenant: str) -> None:
     """Through both doors."""
     answer = await isolated.call(operation, FunctionName="f", TenantId=tenant)
-    list(answer.get("EventStream", ()))
+    await isolated.aside(list, answer.get("EventStream", ()))
     assert [request.tenant_id for request in isolated.invoker.requests] == [tenant]
 
 

@@ -147,6 +147,15 @@ def test_ps_names_regions_where_there_are_several(run: Any, berth: Any) -> None:
     assert "f (123456789012 eu-west-1)" in run("ps")[1]
 
 
+def test_ps_counts_what_stands_by(run: Any, berth: Any) -> None:
+    """One line for all of them, by runtime: they are alike."""
+    standbys = [
+        {"runtime": runtime, "state": "standby"} for runtime in ("python3.11", "nodejs22.x", "python3.11")
+    ]
+    berth.answer("/_berth/ps", {"environments": [], "functions": [function("f")], "standbys": standbys})
+    assert run("ps")[1].splitlines()[-1] == "standby: 1 nodejs22.x, 2 python3.11"
+
+
 def test_ps_without_functions_says_what_to_do(run: Any, berth: Any) -> None:
     """An empty Berth is not an empty table."""
     berth.answer("/_berth/ps", {"environments": [], "functions": []})

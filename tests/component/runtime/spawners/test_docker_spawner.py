@@ -118,6 +118,35 @@ async def test_launching_again_gives_the_same_handle(spawner: DockerSpawner) -> 
     assert await spawner.launch(SPEC) == await spawner.launch(SPEC)
 
 
+async def test_a_resized_sandbox_is_as_if_launched_so(spawner: DockerSpawner, fake_engine: Any) -> None:
+    """Whatever depends on memory is another, and nothing else."""
+    small = await spawner.launch(SPEC)
+    large = await spawner.launch(replace(SPEC, sandbox_id="a2", memory_mb=3008))
+    await spawner.resize(small, 3008)
+    of_small, of_large = (fake_engine.find(each.reference)["Config"]["HostConfig"] for each in (small, large))
+    assert of_small == of_large
+
+
+async def test_limits_that_the_engine_refuses_are_not_changed(
+    spawner: DockerSpawner, fake_engine: Any
+) -> None:
+    """An option that was left out at the start stays out."""
+    fake_engine.refused_members = {"Memory", "MemorySwap"}
+    handle = await spawner.launch(SPEC)
+    await spawner.resize(handle, 1769)
+    host = fake_engine.find(handle.reference)["Config"]["HostConfig"]
+    assert "Memory" not in host
+    assert host["CpuShares"] == 1024
+
+
+async def test_an_engine_that_cannot_resize_says_so(spawner: DockerSpawner, fake_engine: Any) -> None:
+    """As Podman's older releases do."""
+    handle = await spawner.launch(SPEC)
+    fake_engine.failures.append(("POST .*/update", 404, "page not found"))
+    with pytest.raises(EngineError, match="page not found"):
+        await spawner.resize(handle, 1769)
+
+
 async def test_others_sandboxes_are_not_listed(
     spawner: DockerSpawner, engine: Engine, tmp_path: Path
 ) -> None:

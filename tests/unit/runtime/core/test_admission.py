@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from runtime.core.admission import PATIENCE, SPILL_PATIENCE, Hold, Ledger, Refusal, Verdict
+from runtime.core.admission import (
+    LINGERING_PATIENCE,
+    LINGERING_SPILL_PATIENCE,
+    PATIENCE,
+    SPILL_PATIENCE,
+    Hold,
+    Ledger,
+    Refusal,
+    Verdict,
+)
 from runtime.core.leases import AccountFigures, Lease, Reason
 from runtime.core.limits import Limits
 from runtime.core.scaling import Scaling, burst_size
@@ -45,10 +54,10 @@ class Talk:
         assert verdict is None
         return lease
 
-    def finishing(self, function: str = "f", **members: Any) -> Lease:
+    def finishing(self, function: str = "f", *, lingers: bool = False, **members: Any) -> Lease:
         """A lease whose client has its answer."""
         lease = self.run(function, **members)
-        self.ledger.responded(lease)
+        self.ledger.responded(lease, lingers=lingers)
         self.ledger.check()
         return lease
 
@@ -192,14 +201,25 @@ class TestFinishing:
         assert talk.end(running) == [(waiting, None)]
         assert talk.ask("h")[1] == Hold(100.0 + PATIENCE)
 
-    def test_extensions_keep_it(self, talk: Talk) -> None:
-        """An environment that goes on working for longer is no reason to wait for ever."""
+    @pytest.mark.parametrize(("lingers", "patience"), [(False, PATIENCE), (True, LINGERING_PATIENCE)])
+    def test_it_takes_too_long(self, talk: Talk, *, lingers: bool, patience: float) -> None:
+        """Nobody waits for ever for an environment that goes on working, and not for long where extensions do."""
         talk.set(reserved={"f": 1})
-        lease = talk.finishing()
-        following, _ = talk.ask()
-        assert talk.patience_over(following, PATIENCE) == RESERVED_FULL
+        lease = talk.finishing(lingers=lingers)
+        following, verdict = talk.ask()
+        assert verdict == Hold(100.0 + patience)
+        assert talk.patience_over(following, patience) == RESERVED_FULL
         assert talk.end(lease) == []
         assert talk.figures().throttles == {Reason.RESERVED_CONCURRENCY: 1}
+
+    def test_one_of_two_lingers(self, talk: Talk) -> None:
+        """The other one is worth the wait; lingering ones are told apart also when the limit is another one."""
+        talk.set(2)
+        talk.finishing(lingers=True)
+        talk.finishing()
+        assert talk.ask()[1] == Hold(100.0 + PATIENCE)
+        talk.set(2, reserved={"f": 2})
+        assert talk.ask("g")[1] == FULL
 
     def test_room_at_the_last_moment(self, talk: Talk) -> None:
         """Who has waited in vain gets what a raised limit gives."""
@@ -279,13 +299,17 @@ class TestProvisioned:
         assert talk.end(lease) == [(following, None)]
         assert following.is_provisioned
 
-    def test_spills_when_it_takes_too_long(self, talk: Talk) -> None:
+    @pytest.mark.parametrize(
+        ("lingers", "patience"), [(False, SPILL_PATIENCE), (True, LINGERING_SPILL_PATIENCE)]
+    )
+    def test_spills_when_it_takes_too_long(self, talk: Talk, *, lingers: bool, patience: float) -> None:
         """A cold start is better than a longer wait."""
         talk.set(provisioned={"f": 1})
         talk.allot("f:1", 1)
-        talk.finishing(provisioned="f:1")
-        following, _ = talk.ask(provisioned="f:1")
-        assert talk.patience_over(following, SPILL_PATIENCE) is None
+        talk.finishing(provisioned="f:1", lingers=lingers)
+        following, verdict = talk.ask(provisioned="f:1")
+        assert verdict == Hold(100.0 + patience)
+        assert talk.patience_over(following, patience) is None
         assert not following.is_provisioned
 
     def test_nothing_to_spill_into(self, talk: Talk) -> None:

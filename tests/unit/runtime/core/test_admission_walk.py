@@ -84,11 +84,11 @@ class LedgerWalk(RuleBasedStateMachine):
         self.note(lease, self.ledger.ask(lease, self.limits, self.now))
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def respond(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), lingers=st.booleans())
+    def respond(self, data: st.DataObject, *, lingers: bool) -> None:
         lease = data.draw(st.sampled_from(list(self.held)))
         self.held[lease] = True
-        self.ledger.responded(lease)
+        self.ledger.responded(lease, lingers=lingers)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())

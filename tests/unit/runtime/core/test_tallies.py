@@ -54,8 +54,8 @@ def test_every_invocation_is_one_error_or_none(status: str, errors: int) -> None
     assert counted.duration.sum == 0.2
 
 
-@pytest.mark.parametrize("throttled", [True, False])
-def test_refused_request_is_no_invocation(throttled: bool) -> None:
+@pytest.mark.parametrize("throttled", ["Reason", None])
+def test_refused_request_is_no_invocation(throttled: str | None) -> None:
     """It is a throttle or nothing; it was one of those at the same time while it waited."""
     counted = tally()
     counted.admitted()
@@ -63,10 +63,20 @@ def test_refused_request_is_no_invocation(throttled: bool) -> None:
     counted.refused(throttled=throttled)
     assert (counted.concurrent, counted.throttles, counted.invocations, counted.errors) == (
         0,
-        throttled,
+        throttled is not None,
         0,
         0,
     )
+
+
+def test_throttles_are_counted_by_reason() -> None:
+    """Whether a request was refused at once or after a wait for room."""
+    counted = tally()
+    for reason in ("A", "B", "A"):
+        counted.throttled(reason)
+    counted.admitted()
+    counted.refused("B")
+    assert (counted.throttled_for, counted.throttles) == ({"A": 2, "B": 2}, 4)
 
 
 def test_concurrency_lasts_until_the_environment_is_done() -> None:
