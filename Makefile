@@ -25,7 +25,7 @@ engine:  ## Find a Docker engine, or install and start one
 	@$(or $(PYTHON),python3) .ci/engine.py
 
 images: $(STAMP)  ## Build runtime images ahead: what demo and benchmark use (RUNTIMES=… names others)
-	@$(BIN)/python -m runtime.images build $(RUNTIMES)
+	@$(BIN)/berth images build $(RUNTIMES)
 
 demo: $(STAMP)  ## A function with a layer, deployed by the AWS CLI, from nothing to its answer
 	@examples/layer-demo

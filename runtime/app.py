@@ -44,6 +44,7 @@ from runtime.objects import Objects
 from runtime.provisioning import Provisioner
 from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
+from runtime.served_runtimes import ServedRuntimes
 from runtime.sessions import Sessions
 from runtime.settings import Settings
 from runtime.spawners.base import Delivery, Spawner
@@ -67,7 +68,7 @@ PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
 
-Ground: TypeAlias = tuple[Spawner, RuntimeImages | NoImages, FunctionImages | NoFunctionImages, AgentBundle]
+Ground: TypeAlias = tuple[Spawner, ServedRuntimes | NoImages, FunctionImages | NoFunctionImages, AgentBundle]
 """What functions stand on."""
 
 
@@ -296,7 +297,7 @@ async def _engine_spawner(
                 courtesy=courtesy,
                 keep_output=settings.log_level == "debug",
             ),
-            images,
+            ServedRuntimes(engine, images, settings.runtime_images, nearest=settings.nearest_runtime),
             function_images,
             EngineBundle(engine, images, settings.data_dir),
         )

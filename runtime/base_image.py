@@ -20,6 +20,8 @@ PULL_LIMIT = 180.0
 BUILD_LIMIT = 900.0
 TAIL = 30
 
+REPOSITORIES = {"amd64": "amd64", "arm64": "arm64v8"}
+"""Where Debian's images are by processor: their usual name means the engine's own."""
 INSTALL = (
     ("apt-get", "update"),
     ("apt-get", "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
@@ -40,16 +42,21 @@ class BaseImages:
         """What identifies the base in an image's content address: the same wherever it came from."""
         return self._fixed or f"debian:{suite}"
 
-    async def ensure(self, suite: str, progress: Progress) -> str:
-        """A base that the engine holds. A fixed one is the setting's to be right: it is pulled if missing."""
+    async def ensure(self, suite: str, progress: Progress, processor: str | None = None) -> str:
+        """A base that the engine holds. A fixed one is the setting's to be right: it is pulled if missing.
+
+        `processor` is another than the engine's; a base for it is not built here.
+        """
         if self._fixed:
             try:
-                await self._fetch(_tagged(self._fixed), progress)
+                await self._fetch(tagged(self._fixed), progress)
             except EngineError as error:
                 raise StepFailed(
                     f"base_image is {self._fixed}, which is not here and cannot be pulled: {error}"
                 ) from error
             return self._fixed
+        if processor is not None:
+            return await self._elsewhere(suite, processor, progress)
         debian, own = f"debian:{suite}-slim", f"berth/base:{suite}"
         for reference in (debian, own):
             if await self._engine.image(reference):
@@ -57,10 +64,21 @@ class BaseImages:
         try:
             await self._fetch(debian, progress)
         except EngineError as error:
-            progress(f"{debian} cannot be pulled ({_first_line(error)}): building {own} from packages")
+            progress(f"{debian} cannot be pulled ({first_line(error)}): building {own} from packages")
             await self._build(suite, own, progress)
             return own
         return debian
+
+    async def _elsewhere(self, suite: str, processor: str, progress: Progress) -> str:
+        reference = f"{REPOSITORIES[processor]}/debian:{suite}-slim"
+        try:
+            await self._fetch(reference, progress)
+        except EngineError as error:
+            raise StepFailed(
+                f"images for {processor} start from {reference}, which is not here and cannot be pulled "
+                f"({first_line(error)}): load it into the engine (docker load), or build on a machine with that processor"
+            ) from error
+        return reference
 
     async def _fetch(self, reference: str, progress: Progress) -> None:
         if await self._engine.image(reference) is None:
@@ -89,11 +107,13 @@ class BaseImages:
             await _command(command, progress)
 
 
-def _tagged(reference: str) -> str:
+def tagged(reference: str) -> str:
+    """The reference with the tag that it means."""
     return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without what led to it."""
     return str(error).splitlines()[0]
 
 

@@ -70,7 +70,8 @@ def program(
 ) -> Program:
     """The runtime's process and where extensions are.
 
-    `kind` is the initialization type, `image` the function's own image, if it has one.
+    `kind` is the initialization type, `image` what it runs in, where that is not one of Berth's images. A function's own
+    says what to start; one that serves a runtime has the program where all runtimes have it.
     """
     variables = runtime_variables(
         version,
@@ -83,7 +84,7 @@ def program(
         image=None if image is None else image.environment,
     )
     argv, cwd = [_bootstrap(version.config.runtime or "", layout)], layout.task_root
-    if image is not None:
+    if image is not None and version.config.runtime is None:
         argv, cwd = _of_image(version.config.image_config or ImageConfig(), image)
         argv = argv or [
             first_of(*(f"{place}/bootstrap" for place in (layout.task_root, layout.opt, layout.runtime_dir)))

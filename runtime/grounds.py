@@ -1,7 +1,7 @@
 """What a sandbox of a function version stands on: an image, and what is shown or copied into it.
 
-A package stands on the image of its runtime, which has an agent, and its trees are brought there. A container image has
-everything of the function, and the agent's bundle is brought there. It starts no sandbox.
+A package stands on the image of its runtime, and its trees are brought there. A container image has everything of the
+function. Images of Berth's own have an agent; into any other the agent's bundle is brought. It starts no sandbox.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Protocol
 from runtime.bundles import Bundles, is_composed
 from runtime.errors import PreparationFailed
 from runtime.function_images import ImageMissing
-from runtime.image_facts import Image
+from runtime.image_facts import Image, Serving
 from runtime.model import FunctionVersion, ImageCode
 from runtime.spawners.base import Delivery, ForeignImage
 
@@ -24,8 +24,8 @@ Progress = Callable[[str], None]
 class Images(Protocol):
     """Where the image of a runtime comes from."""
 
-    async def ensure(self, runtime: str, progress: Progress) -> str:
-        """The reference of an image that the engine holds, built first if need be."""
+    async def ensure(self, runtime: str, progress: Progress) -> Serving:
+        """An image that the engine holds, built or pulled first if need be."""
         ...
 
 
@@ -47,12 +47,12 @@ class AgentBundle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """An image and what comes into it: trees for the task root and for `/opt`, or an agent."""
+    """An image and what comes into it: trees for the task root and for `/opt`, an agent, or both."""
 
     image: str
     trees: tuple[Path, Path] | None = None
     own: Image | None = None
-    """The image, where it is the function's own."""
+    """The image, where it is not one of Berth's: the function's, or another that serves its runtime."""
     foreign: ForeignImage | None = None
 
 
@@ -71,14 +71,21 @@ class Grounds:
         """The version's, made first if need be. Raises `SpawnerError`."""
         if isinstance(version.code, ImageCode):
             own = await self._function_images.pinned(version.code)
-            agent = await self._agent_bundle.ensure(delivery, progress)
-            foreign = ForeignImage(agent=agent, variables=tuple(own.environment))
-            return Ground(own.identifier, own=own, foreign=foreign)
-        image = await self._images.ensure(version.config.runtime or "", progress)
+            return Ground(own.identifier, own=own, foreign=await self._foreign(own, delivery, progress))
+        serving = await self._images.ensure(version.config.runtime or "", progress)
+        foreign = None
+        if serving.foreign is not None:
+            foreign = await self._foreign(serving.foreign, delivery, progress, has_code=False)
         await self._bundles.ready(version.code, version.layers)
         layers = () if is_composed(version.layers) else version.layers  # those are composed for each sandbox
         trees = await self._bundles.task_root(version.code), await self._bundles.opt(layers)
-        return Ground(image, trees=trees)
+        return Ground(serving.reference, trees=trees, own=serving.foreign, foreign=foreign)
+
+    async def _foreign(
+        self, image: Image, delivery: Delivery, progress: Progress, *, has_code: bool = True
+    ) -> ForeignImage:
+        agent = await self._agent_bundle.ensure(delivery, progress)
+        return ForeignImage(agent=agent, variables=tuple(image.environment), has_code=has_code)
 
     async def check(self, version: FunctionVersion) -> None:
         """Raise `PreparationFailed` for an image that Lambda would not take either."""

@@ -38,6 +38,17 @@ class Image:
         return ImageCode(uri, known[0].partition(f"@{_PREFIX}")[2], self.identifier)
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The image that serves a runtime."""
+
+    reference: str
+    foreign: Image | None = None
+    """What is known of it, where it is not one of Berth's and so has no agent."""
+    stand_in: str | None = None
+    """The runtime whose image it really is, where that is another's."""
+
+
 def read_image(document: Mapping[str, Any]) -> Image:
     """The engine's description of an image; members that it leaves out are empty."""
     config = document.get("Config") or {}

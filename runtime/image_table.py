@@ -12,6 +12,8 @@ BUNDLE = "rapid"
 PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 """What processors are called, by machines, by Lambda and by engines → by Debian and by engines."""
 STANDALONE = "standalone"
+AWS_IMAGES = "public.ecr.aws/lambda"
+"""Where AWS publishes its base images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,18 @@ class Runtime:
     """A row of `images/runtimes.yaml`."""
 
     identifier: str
-    context: str
-    suite: str
+    context: str = ""
+    suite: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
+    nearest: str | None = None
+    """The runtime whose image may stand in for its own."""
+    processor: str | None = None
+    """What it is built for, where that is not the engine's own processor."""
+
+    @property
+    def is_built(self) -> bool:
+        """Whether Berth has an image of its own for it."""
+        return bool(self.context)
 
 
 def image_sources() -> Path:
@@ -32,7 +43,7 @@ def image_sources() -> Path:
 
 
 def read_table(sources: Path) -> dict[str, Runtime]:
-    """The runtimes by identifier."""
+    """The runtimes by identifier, those without an image of our own included."""
     rows = yaml.safe_load((sources / "runtimes.yaml").read_text())
     return {identifier: Runtime(identifier=identifier, **row) for identifier, row in rows.items()}
 
@@ -74,3 +85,8 @@ def public_name(runtime: str) -> str:
     """What AWS calls the base image of a runtime: `python:3.11`, `nodejs:22`, `provided:al2023`."""
     family, version = re.fullmatch(r"([a-z]+)\.?(.*?)(?:\.x)?", runtime).groups()  # type: ignore[union-attr]
     return f"{family}:{version}"
+
+
+def aws_reference(runtime: str) -> str:
+    """AWS's base image of a runtime."""
+    return f"{AWS_IMAGES}/{public_name(runtime)}"

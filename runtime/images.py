@@ -3,24 +3,23 @@
 Beside them the bundle: an interpreter and `rapid` in one directory that runs in any image (`images/bundle`).
 
 An image is named by its content (`berth/python3.11:<12 hex>`): what goes into it decides its tag, so a changed agent or
-Dockerfile is a new image and an unchanged one is never built twice. `python -m runtime.images build` builds ahead.
+Dockerfile is a new image and an unchanged one is never built twice. `berth images build` builds ahead.
 It knows nothing of functions or sandboxes.
 """
 
-import argparse
 import asyncio
 import hashlib
 import io
 import json
+import os
 import platform
 import shutil
-import sys
 import tarfile
 import tempfile
-import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import rapid
@@ -36,7 +35,7 @@ from runtime.image_table import (
     read_table,
     standalone_row,
 )
-from runtime.settings import SettingsError, add_flags, flags_of, load
+from runtime.old_images import LABEL, REPOSITORY, OldImages
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine, EngineError, StepFailed
 
@@ -46,13 +45,12 @@ Progress = Callable[[str], None]
 Files = Mapping[str, tuple[bytes, int]]
 """Path in the build context → content and mode."""
 
-REPOSITORY = "berth"
-LABEL = "berth.image"
-STAGE = "berth.stage"
 BUNDLE_PLACE = "/var/rapid"
 """Where the bundle lies in its image. It runs anywhere."""
-SPARED = 24 * 3600
-"""Seconds that an older image is kept: another version of Berth, or another checkout, may still start sandboxes of it."""
+MOST_BUILDS = 4
+"""Builds at a time, on a machine with so many processors; two anywhere, for one downloads while the other works."""
+FOREIGN_PROGRAM = "exec format error"
+"""What the engine says of a program for another processor."""
 DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY")
 """What pip and npm say of a certificate by somebody they do not know."""
 
@@ -93,12 +91,17 @@ class RuntimeImages:
         self._table = read_table(self._sources)
         self._bundles = read_bundle(self._sources)
         self._standalone: dict[str, Runtime] = {}
-        #: Those that were asked for.
+        self._elsewhere: dict[str, Runtime] = {}
+        #: Those that were asked for: for Dockerfiles, and for other processors.
         self._bases = BaseImages(engine, self._sources / "debian" / "build", base_image)
+        self._old = OldImages(engine)
         self._build_ca = build_ca
         self._recipes: dict[str, _Recipe] = {}
         self._builds: dict[str, _Build] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self._few_at_a_time = asyncio.Semaphore(min(MOST_BUILDS, max(2, os.cpu_count() or 1)))
+        self._suites: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        #: Images of one suite begin alike: built at once, each would have that beginning to itself.
+        self._exporting = asyncio.Lock()
 
     def __repr__(self) -> str:
         return (
@@ -107,19 +110,36 @@ class RuntimeImages:
 
     @property
     def runtimes(self) -> Sequence[str]:
-        """The identifiers that there are images for."""
-        return tuple(self._table)
+        """The identifiers that there are images of Berth's own for."""
+        return tuple(row.identifier for row in self._table.values() if row.is_built)
+
+    @property
+    def rows(self) -> Mapping[str, Runtime]:
+        """All runtimes, by identifier."""
+        return self._table
+
+    def row(self, runtime: str) -> Runtime:
+        """A runtime of the table. Raises `UnknownRuntime`."""
+        try:
+            return self._table[runtime]
+        except KeyError:
+            known = ", ".join(self._table)
+            raise UnknownRuntime(f"there is no runtime {runtime}; there are {known}") from None
 
     def reference(self, runtime: str) -> str:
         """The image's name, whether it is built or not."""
         return self._recipe(self._row(runtime)).reference
 
-    async def ensure(self, runtime: str, progress: Progress, *, fresh: bool = False) -> str:
+    async def ensure(
+        self, runtime: str, progress: Progress, *, fresh: bool = False, processor: str | None = None
+    ) -> str:
         """The reference of an image that the engine holds, built first if need be.
 
         Callers that ask for the same one share one build, and it goes on when they leave. `fresh` builds in any case.
         The engine is asked every time (a millisecond): images are removed behind our back.
+        `processor` is another than the engine's, for images that are to be used elsewhere.
         """
+        runtime = self._for(runtime, processor)
         reference = self.reference(runtime)
         if fresh or await self._engine.image(reference) is None:
             await self._shared(runtime, progress, fresh=fresh)
@@ -143,11 +163,16 @@ class RuntimeImages:
         It is the runtime's image with the emulator and the tools that such Dockerfiles call.
         """
         image = await self.ensure(runtime, progress, fresh=fresh)
-        row = standalone_row(self._row(runtime), image, await self.bundle(progress))
-        self._standalone[row.identifier] = row
+        row = self._standalone_row(runtime, image, await self.bundle(progress))
         name = f"{REPOSITORY}/{public_name(runtime)}"
         await self._engine.tag(await self.ensure(row.identifier, progress, fresh=fresh), name)
         return name
+
+    def _standalone_row(self, runtime: str, image: str, bundle: str) -> Runtime:
+        row = standalone_row(self._row(runtime), image, bundle)
+        self._standalone[row.identifier] = row
+        self._recipes.pop(row.identifier, None)  # made of other images, it is another
+        return row
 
     async def exported(self, place: Path, progress: Progress, processor: str | None = None) -> Path:
         """A directory below `place` that holds the bundle: what a container is given as a read-only mount.
@@ -159,7 +184,7 @@ class RuntimeImages:
         if image is None:
             raise EngineError(f"{reference} was removed a moment after it had been built")
         directory = place / str(image["Id"]).removeprefix("sha256:")[:12]
-        async with self._one_at_a_time:
+        async with self._exporting:
             if not directory.is_dir():
                 await self._export(reference, directory)
         return directory
@@ -177,14 +202,11 @@ class RuntimeImages:
             await asyncio.to_thread(shutil.rmtree, draft)
 
     def _bundle_name(self, processor: str | None) -> str:
-        machine = processor or self._engine.facts.machine or platform.machine()
-        try:
-            return f"{BUNDLE}-{PROCESSORS[machine]}"
-        except KeyError:
-            known = ", ".join(sorted(set(PROCESSORS.values())))
-            raise UnknownRuntime(
-                f"there is no bundle for the processor {machine}; there are {known}"
-            ) from None
+        return f"{BUNDLE}-{_processor(processor or self._machine)}"
+
+    @property
+    def _machine(self) -> str:
+        return self._engine.facts.machine or platform.machine()
 
     async def close(self) -> None:
         """Give up builds under way."""
@@ -211,57 +233,64 @@ class RuntimeImages:
                 listener(line)
 
         recipe = self._recipe(row)
-        async with self._one_at_a_time:
-            base = await self._bases.ensure(row.suite, tell)
+        async with self._suites[row.suite], self._few_at_a_time:
+            base = await self._bases.ensure(row.suite, tell, row.processor)
             tell(f"building {recipe.reference} from {base}")
             arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
             context = tar_of({**recipe.files, **self._ca()})
             labels = {LABEL: row.identifier}
+            platform = f"linux/{row.processor}" if row.processor else None
             try:
-                await self._engine.build(context, recipe.reference, arguments, labels, tell, fresh=fresh)
+                await self._engine.build(
+                    context, recipe.reference, arguments, labels, tell, fresh=fresh, platform=platform
+                )
             except StepFailed as error:
-                raise self._advised(error) from error
-            await self._prune(row.identifier, recipe.reference)
+                raise self._advised(error, row) from error
+            inherited = row.identifier in self._standalone  # other people's images are built on those
+            await self._old.replaced(row.identifier, recipe.reference, inherited=inherited)
 
-    def _is_inherited(self, identifier: str) -> bool:
-        """Whether other people's images are built on it, and so carry its label."""
-        return identifier in self._standalone
-
-    def _advised(self, error: StepFailed) -> StepFailed:
+    def _advised(self, error: StepFailed, row: Runtime) -> StepFailed:
+        if row.processor and FOREIGN_PROGRAM in str(error):
+            advice = (
+                f"The engine's machine does not run programs for {row.processor}: install an emulator there "
+                f"(qemu-user-static with binfmt-support), or build on a machine with that processor."
+            )
+            return StepFailed(f"{error}\n{advice}")
         if self._build_ca or not any(words in str(error) for words in DISTRUST):
             return error
         advice = "A proxy here signs for other hosts: set build_ca (BERTH_BUILD_CA) to the file with its CA certificate."
         return StepFailed(f"{error}\n{advice}")
 
-    async def _prune(self, runtime: str, current: str) -> None:
-        """Remove what the new image replaced. What a sandbox still runs on stays: the engine refuses.
-
-        Other people's images carry our label too, if they are built on ours: only our own names are taken away.
-        """
-        oldest = time.time() - SPARED
-        for image in await self._engine.images(f"{LABEL}={runtime}"):
-            if int(image["Created"]) > oldest:
-                continue
-            tags = [tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>"]
-            ours = [tag for tag in tags if _is_called(tag, runtime)]
-            if not ours and (tags or self._is_inherited(runtime)):
-                continue
-            if not any(tag.endswith(current) for tag in tags):  # Podman puts localhost/ before it
-                for name in ours or [image["Id"]]:
-                    await self._engine.remove_image(name)
-        # The newest stage stays, as the builder's cache: with it a new agent is an image within two seconds.
-        stages = await self._engine.images(f"{STAGE}={runtime}")
-        for image in sorted(stages, key=lambda each: int(each["Created"]))[:-1]:
-            await self._engine.remove_image(image["Id"])
+    async def prune(self) -> list[str]:
+        """Remove images that are not current, in use or not made by Berth excepted; the names of those removed."""
+        bundle = self.reference(self._bundle_name(None))
+        own = [self._table[runtime] for runtime in self.runtimes]
+        standalone = [
+            self._standalone_row(row.identifier, self.reference(row.identifier), bundle) for row in own
+        ]
+        rows = [*own, *standalone, *self._bundles.values()]
+        return await self._old.all({self._recipe(row).reference for row in rows})
 
     def _row(self, runtime: str) -> Runtime:
-        if (row := self._bundles.get(runtime) or self._standalone.get(runtime)) is not None:
-            return row
-        try:
-            return self._table[runtime]
-        except KeyError:
-            known = ", ".join(self._table)
-            raise UnknownRuntime(f"there is no image for the runtime {runtime}; there are {known}") from None
+        for others in (self._bundles, self._standalone, self._elsewhere):
+            if (row := others.get(runtime)) is not None:
+                return row
+        row = self.row(runtime)
+        if not row.is_built:
+            known = ", ".join(self.runtimes)
+            raise UnknownRuntime(
+                f"Berth has no image of its own for the runtime {runtime}; it has for {known}"
+            )
+        return row
+
+    def _for(self, runtime: str, processor: str | None) -> str:
+        """What the image of a runtime for a processor is called here; the engine's own processor adds nothing."""
+        if processor is None or _processor(processor) == _processor(self._machine):
+            return runtime
+        row = self._row(runtime)
+        name = f"{runtime}-{_processor(processor)}"
+        self._elsewhere[name] = replace(row, identifier=name, processor=_processor(processor))
+        return name
 
     def _recipe(self, row: Runtime) -> _Recipe:
         if row.identifier not in self._recipes:
@@ -300,12 +329,23 @@ def content_address(files: Files, row: Runtime, base: str) -> str:
     A CA bundle is not part of it: it serves the download and leaves no trace.
     """
     parts = {name: (hashlib.sha256(data).hexdigest(), mode) for name, (data, mode) in sorted(files.items())}
-    whole = [parts, row.identifier, row.suite, sorted(row.arguments.items()), base]
+    whole = [
+        parts,
+        row.identifier,
+        row.suite,
+        sorted(row.arguments.items()),
+        base,
+    ]  # the identifier has the processor
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
 
 
-def _is_called(tag: str, runtime: str) -> bool:
-    return tag.removeprefix("localhost/").startswith(f"{REPOSITORY}/{runtime}:")
+def _processor(machine: str) -> str:
+    """As engines name it. Raises `UnknownRuntime` for one that Lambda has not."""
+    try:
+        return PROCESSORS[machine]
+    except KeyError:
+        known = ", ".join(sorted(set(PROCESSORS.values())))
+        raise UnknownRuntime(f"there is nothing for the processor {machine}; there are {known}") from None
 
 
 def _unpack(tar: Path, directory: Path) -> None:
@@ -325,71 +365,3 @@ def tar_of(files: Files) -> bytes:
             entry.size, entry.mode = len(data), mode
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m runtime.images build|standalone [RUNTIME…]`, or `bundle`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m runtime.images", description="Build runtime images ahead."
-    )
-    commands = parser.add_subparsers(required=True)
-    for name, what in (
-        ("build", "build the images of these runtimes, or of all"),
-        ("standalone", "build images for Dockerfiles to start from, of these runtimes, or of all"),
-    ):
-        build = commands.add_parser(name, help=what)
-        build.set_defaults(make=_standalone_image if name == "standalone" else _runtime_image)
-        build.add_argument("runtime", nargs="*")
-        build.add_argument(
-            "--fresh", action="store_true", help="build anew what is there, e.g. for security updates"
-        )
-    bundle = commands.add_parser(
-        "bundle", help="build the interpreter and the emulator that run in any image"
-    )
-    bundle.set_defaults(make=_bundle_image, runtime=[BUNDLE])
-    bundle.add_argument("--processor", choices=sorted(PROCESSORS), help="default: the engine's")
-    bundle.add_argument(
-        "--output", type=Path, help="write it to a directory too, to be mounted into containers"
-    )
-    for each in commands.choices.values():
-        add_flags(each, only=["data_dir", "docker_host", "build_ca", "base_image"])
-    try:
-        return asyncio.run(_make(parser.parse_args(arguments)))
-    except (SpawnerError, SettingsError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 1
-
-
-async def _make(arguments: argparse.Namespace) -> int:
-    settings = load(flags_of(arguments)).settings
-    engine = await Engine.connect(settings.docker_host)
-    images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
-    try:
-        for runtime in arguments.runtime or images.runtimes:
-            _show(f"{runtime}: {await arguments.make(images, runtime, arguments)}")
-    finally:
-        await images.close()
-        await engine.close()
-    return 0
-
-
-async def _runtime_image(images: RuntimeImages, runtime: str, arguments: argparse.Namespace) -> str:
-    return await images.ensure(runtime, _show, fresh=arguments.fresh)
-
-
-async def _standalone_image(images: RuntimeImages, runtime: str, arguments: argparse.Namespace) -> str:
-    return await images.standalone(runtime, _show, fresh=arguments.fresh)
-
-
-async def _bundle_image(images: RuntimeImages, _: str, arguments: argparse.Namespace) -> str:
-    if arguments.output is None:
-        return await images.bundle(_show, arguments.processor)
-    return str(await images.exported(arguments.output, _show, arguments.processor))
-
-
-def _show(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
-
-
-if __name__ == "__main__":
-    sys.exit(main())

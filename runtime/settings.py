@@ -18,12 +18,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from runtime import neighbours
+from runtime import image_choice, neighbours
+from runtime.image_choice import ImageChoice
 from runtime.neighbours import Endpoints
 
 CONFIG_NAME = "berth.yaml"
 CONFIG_VARIABLE = "BERTH_CONFIG"
 URL_VARIABLE = "BERTH_URL"
+TESTS_VARIABLE = "BERTH_ENDPOINT"
 DEFAULT = "default"
 """The origin of a value that nobody set."""
 
@@ -127,6 +129,11 @@ _FILE = Kind(_file, "an existing file", "FILE")
 _SWITCH = Kind(_flag, "true or false", "true|false")
 _ENDPOINTS = Kind(
     neighbours.parse, "a URL, or a list such as http://localhost:4566,s3=http://localhost:9000", "URLS"
+)
+_IMAGES = Kind(
+    image_choice.parse,
+    "own or aws, and pairs such as python3.12=registry.local/py:3.12",
+    "own|aws|RUNTIME=IMAGE",
 )
 
 
@@ -305,6 +312,18 @@ class Settings:
         None,
         "Base of the runtime images; unset: Debian's, pulled, or built from packages where it cannot be pulled.",
     )
+    runtime_images: ImageChoice = _row(  # noqa: RUF009
+        _IMAGES,
+        "own",
+        "Which image serves a runtime: `own` are Berth's, and AWS's for runtimes that it has none for; `aws` are AWS's "
+        "base images; `python3.12=IMAGE` names one. Several with commas between. They are pulled if missing.",
+    )
+    nearest_runtime: bool = _row(
+        _SWITCH,
+        "false",
+        "Let Berth's image of the nearest version serve a runtime where AWS's image cannot be had, e.g. python3.13 "
+        "for python3.12.",
+    )
     log_level: str = _row(
         _choice("debug", "info", "warning", "error"), "info", "How much Berth says about itself."
     )
@@ -377,6 +396,12 @@ def client_url(flag: str | None, environ: Mapping[str, str] | None = None) -> st
     """The address of a running Berth that the caller named; None: look it up in the data directory."""
     env = os.environ if environ is None else environ
     return flag or env.get(URL_VARIABLE) or None
+
+
+def endpoint_of_tests(environ: Mapping[str, str] | None = None) -> str | None:
+    """The address of the running Berth that tests are to use; None: they start one."""
+    env = os.environ if environ is None else environ
+    return env.get(TESTS_VARIABLE) or None
 
 
 def _voices(

@@ -68,12 +68,11 @@ def runtime_variables(
 ) -> dict[str, str]:
     """The whole environment of the runtime process. `endpoints` tell SDKs where services are.
 
-    `image` is what the function's own container image sets, where it has one.
+    `image` is what the image sets that it runs in, where that is not one of Berth's.
     """
-    if image is None:
-        platform = {**_platform(version.config.runtime or "", layout), **endpoints}
-    else:
-        platform = {"PATH": BARE_PATH, **_EVERYWHERE, **endpoints, **image}
+    runtime = version.config.runtime
+    usual = {"PATH": BARE_PATH, **_EVERYWHERE} if runtime is None else _platform(runtime, layout)
+    platform = {**usual, **endpoints, **(image or {})}
     return {
         **platform,
         **_logging(version),

@@ -66,7 +66,7 @@ async def _store_update(
         while True:
             changed = _updated(services, record, config, code)
             try:
-                async with on_provider(services, call.scope, config):
+                async with on_provider(services, call.scope, config, adds=bool(call.params.get("Publish"))):
                     published = await _write(services, call, changed, record.revision_id)
                 break
             except RevisionMismatch:

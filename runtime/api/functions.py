@@ -54,7 +54,7 @@ async def create_function(services: Services, call: Call) -> Mapping[str, Any]:
             )
         )
         try:
-            async with on_provider(services, call.scope, config):
+            async with on_provider(services, call.scope, config, adds=2 if call.params.get("Publish") else 1):
                 published = await _create(services, call, record)
         except RecordExists:
             raise conflict(f"Function already exist: {name}") from None

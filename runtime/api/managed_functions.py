@@ -12,8 +12,10 @@ VERSIONS_LIMIT = 100
 
 
 @asynccontextmanager
-async def on_provider(services: Services, scope: Scope, config: FunctionConfig) -> AsyncIterator[None]:
-    """Around the write of a function's version: the capacity provider that it names is there, and has room for one more.
+async def on_provider(
+    services: Services, scope: Scope, config: FunctionConfig, *, adds: int = 1
+) -> AsyncIterator[None]:
+    """Around the write of a function: the capacity provider that it names is there, and takes so many versions more.
 
     Raises `LambdaError`.
     """
@@ -25,7 +27,7 @@ async def on_provider(services: Services, scope: Scope, config: FunctionConfig) 
         found = services.store.catalog.attachment(CapacityProvider, scope, arn.rpartition(":")[2])
         if found is None or found.arn != arn:
             raise invalid_parameter(f"The capacity provider {arn} does not exist.")
-        if sum(1 for _ in users_of(services, scope, arn)) >= VERSIONS_LIMIT:
+        if adds and sum(1 for _ in users_of(services, scope, arn)) + adds > VERSIONS_LIMIT:
             raise LambdaError(
                 "FunctionVersionsPerCapacityProviderLimitExceededException",
                 f"The capacity provider {arn} has its maximum of {VERSIONS_LIMIT} function versions.",

@@ -6,6 +6,7 @@ It knows names and shapes only; what a command does is in the module of its name
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 from runtime import __version__
@@ -134,6 +135,45 @@ def _run(parser: Parser) -> None:
     )
 
 
+def _images(parser: Parser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    build = verbs.add_parser("build", help="build or pull the images of these runtimes ahead")
+    build.add_argument(
+        "--all", action="store_true", help="of all runtimes that Berth has images of its own for"
+    )
+    build.add_argument(
+        "--architecture",
+        choices=("x86_64", "arm64"),
+        help="the processor they are for (default: the engine's)",
+    )
+    standalone = verbs.add_parser("standalone", help="build images for Dockerfiles to start from")
+    for each in (build, standalone):
+        each.add_argument("runtime", nargs="*", metavar="RUNTIME", help="e.g. python3.11")
+        each.add_argument(
+            "--fresh", action="store_true", help="build or pull anew what is there, e.g. for security updates"
+        )
+    bundle = verbs.add_parser(
+        "bundle", help="build the interpreter and the emulator that run in any image, and say where they are"
+    )
+    bundle.add_argument(
+        "--architecture", choices=("x86_64", "arm64"), help="the processor it is for (default: the engine's)"
+    )
+    bundle.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIRECTORY",
+        help="write it below this too, to be mounted into containers",
+    )
+    verbs.add_parser("list", help="show which image serves each runtime, and whether it is there")
+    verbs.add_parser("prune", help="remove Berth's images that newer ones have replaced and nothing runs on")
+    for each in verbs.choices.values():
+        _json(each)
+        add_flags(
+            each,
+            only=["data_dir", "docker_host", "build_ca", "base_image", "runtime_images", "nearest_runtime"],
+        )
+
+
 def _attach(parser: Parser) -> None:
     parser.add_argument("-q", "--qualifier", metavar="Q", help="version or alias (default: $LATEST)")
     parser.add_argument(
@@ -244,6 +284,18 @@ def _rekey(parser: Parser) -> None:
 
 
 def _doctor(parser: Parser) -> None:
+    parser.add_argument(
+        "--ready",
+        action="store_true",
+        help="ask the running Berth whether it can run functions by now; for health checks",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="with --ready: how long it may take to get there (default: 0)",
+    )
     _json(parser)
     add_flags(parser)
 
@@ -339,6 +391,16 @@ COMMANDS: tuple[Command, ...] = (
         "berth run --timeout 10 --memory 512 my-image other.handler",
     ),
     Command(
+        "images",
+        "Build, list and tidy up the images that serve runtimes; exit code 1 if one could not be had.",
+        _images,
+        "berth images list\n"
+        "berth images build python3.13 nodejs22.x\n"
+        "berth images build --all --json\n"
+        "berth images standalone python3.11\n"
+        "berth images bundle --output ~/.aws-lambda-rie",
+    ),
+    Command(
         "attach",
         "Let a process on this machine be a function's runtime, e.g. in a debugger; invocations go there meanwhile.",
         _attach,
@@ -385,7 +447,7 @@ COMMANDS: tuple[Command, ...] = (
         "doctor",
         "Check this machine; exit code 1 if something essential is missing.",
         _doctor,
-        "berth doctor\nberth doctor --docker-host unix:///run/podman/podman.sock",
+        "berth doctor\nberth doctor --docker-host unix:///run/podman/podman.sock\nberth doctor --ready --wait 60",
     ),
     Command(
         "settings",

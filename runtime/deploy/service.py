@@ -41,12 +41,12 @@ class Unreachable(Exception):
 class Service:
     """One Berth's Lambda, of one account and region."""
 
-    def __init__(self, url: str, account: str, region: str) -> None:
+    def __init__(self, url: str, account: str, region: str, attempts: int = 3) -> None:
         nothing = (None, None, os.devnull, None)
         session = Session(
             {"profile": (None, None, None, None), "config_file": nothing, "credentials_file": nothing}
         )
-        self._client = session.create_client(
+        self.client: Any = session.create_client(
             "lambda",
             region_name=region,
             endpoint_url=url,
@@ -56,14 +56,14 @@ class Service:
                 parameter_validation=False,  # Berth checks, and its words are AWS's
                 proxies={},
                 read_timeout=120,
-                retries={"mode": "standard", "total_max_attempts": 3},
+                retries={"mode": "standard", "total_max_attempts": attempts},
             ),
         )
 
     def call(self, operation: str, /, **members: Any) -> dict[str, Any]:
         """One operation, by its name in snake case."""
         try:
-            answer: dict[str, Any] = getattr(self._client, operation)(**members)
+            answer: dict[str, Any] = getattr(self.client, operation)(**members)
         except ClientError as error:
             _check_sender(error.response)
             told = error.response.get("Error", {})

@@ -56,12 +56,14 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignImage:
-    """What a sandbox needs beside its image where that is a function's own: it brings all files, but no agent."""
+    """What a sandbox needs beside its image where that is not one of Berth's: it brings no agent."""
 
     agent: Path | str
     """The agent's bundle: a directory that the engine sees, or the name of a volume of its own."""
     variables: tuple[str, ...] = ()
     """Names of variables that the image sets. They are meant for the function, and kept from the agent."""
+    has_code: bool = True
+    """Whether it is a function's own and has its files; else it serves a runtime, and the trees are shown in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class SandboxSpec:
     token: str
     """One-time secret by which the link recognises this sandbox."""
     foreign: ForeignImage | None = None
-    """None: the image is one of ours, and the trees are shown in it."""
+    """None: the image is one of Berth's."""
     ahead: bool = False
     """Nobody waits for it: what would make its start quicker is left for others."""
 

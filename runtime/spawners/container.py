@@ -3,7 +3,8 @@
 Pure. The hardening is a table, because an engine may refuse any row of it (rootless engines, nested ones, old
 kernels): the spawner then leaves that row out and says what is lost.
 
-A function's own image has the files of the function already; only the agent and `/tmp` are mounted into it.
+A function's own image has the files of the function already: only the agent and `/tmp` are mounted into it. Into an
+image that is not ours and serves a runtime the agent is mounted beside the files.
 
 On `/tmp`: the root file system is read-only and `/tmp` is an anonymous volume. A tmpfs would be capped in size but its
 pages count as the function's memory: a 128 MB function that fills its 512 MB of `/tmp` would be killed. The volume has
@@ -44,8 +45,10 @@ PYTHON = "/usr/bin/python3"
 
 FOREIGN_AGENT = f"{AGENT_PLACE}/bin/agent"
 """The agent's program where its bundle was mounted into an image that is not ours."""
+CODE_PLACES = ("/var/task", "/opt")
+"""Where a package and its layers are shown."""
 FOREIGN_PLACES = (AGENT_PLACE, TMP)
-"""What is mounted there."""
+"""What is mounted into images that are not ours, beside those."""
 
 FULL_CORE_MB = 1769
 """Memory at which Lambda gives one whole core."""
@@ -193,12 +196,11 @@ def _environment(spec: SandboxSpec) -> list[str]:
 
 
 def _mounts(spec: SandboxSpec) -> list[Document]:
+    trees = list(zip(CODE_PLACES, (spec.task_root, spec.opt), strict=True))
     if spec.foreign is None:
-        return [_volume(TMP), _tree("/var/task", spec.task_root), _tree("/opt", spec.opt)]
-    return [
-        {**_volume(TMP), "VolumeOptions": {"NoCopy": True}},  # empty, whatever the image has there
-        _agent(spec.foreign),
-    ]
+        return [_volume(TMP), *(_tree(place, tree, _volume) for place, tree in trees)]
+    shown = [] if spec.foreign.has_code else [_tree(place, tree, _empty) for place, tree in trees]
+    return [_empty(TMP), _agent(spec.foreign), *shown]
 
 
 def hardening(memory_mb: int, left_out: Collection[str]) -> Document:
@@ -253,6 +255,11 @@ def _agent(foreign: ForeignImage) -> Document:
     return {**_volume(AGENT_PLACE), "Source": foreign.agent, **options}
 
 
-def _tree(target: str, source: Path | None) -> Document:
-    """The control plane's tree, or an empty place that the agent fills."""
-    return _volume(target) if source is None else bind(source, target)
+def _empty(target: str) -> Document:
+    """A volume that is empty, whatever the image has there."""
+    return {**_volume(target), "VolumeOptions": {"NoCopy": True}}
+
+
+def _tree(target: str, source: Path | None, place: Callable[[str], Document]) -> Document:
+    """The control plane's tree, or a place that the agent fills."""
+    return place(target) if source is None else bind(source, target)

@@ -17,6 +17,7 @@ from typing import Any
 from runtime.reserve import Courtesy
 from runtime.spawners.base import Delivery, SandboxDeath, SandboxHandle, SandboxSpec, SpawnerFacts
 from runtime.spawners.container import (
+    CODE_PLACES,
     FOREIGN_PLACES,
     OPTIONS,
     OWNER,
@@ -148,7 +149,7 @@ class DockerSpawner:
     async def _start(self, spec: SandboxSpec) -> str:
         """Start a container; where the engine refuses an option, without that option."""
         around = replace(self._around, left_out=self._refusals.names)
-        if spec.runtime:  # an image of ours: nobody knows what others hold
+        if spec.foreign is None:  # an image of ours: nobody knows what others hold
             self._pauses.make_of(spec.image, around)
         if not spec.ahead and (joined := self._pauses.join(spec.sandbox_id)):
             try:
@@ -318,8 +319,10 @@ def _explained(error: EngineError, spec: SandboxSpec) -> EngineError:
     """What the engine says of a sandbox that it does not start."""
     if spec.foreign is None:
         return error
+    places = FOREIGN_PLACES if spec.foreign.has_code else (*FOREIGN_PLACES, *CODE_PLACES)
+    whose = "the function's image" if spec.foreign.has_code else f"the image {spec.image} for {spec.runtime}"
     return EngineError(
-        f"no container of the function's image starts. Where Berth mounts ({' and '.join(FOREIGN_PLACES)}), the image "
+        f"no container of {whose} starts. Where Berth mounts ({' and '.join(places)}), the image "
         f"must have a directory or nothing. The engine says: {error}",
         error.status,
     )

@@ -216,7 +216,8 @@ class Engine:
             await self.remove(container)
 
     async def pull(self, reference: str, progress: Progress, limit: float) -> None:
-        repository, _, tag = reference.rpartition(":")
+        """Fetch an image, by its tag or its digest."""
+        repository, _, tag = reference.partition("@") if "@" in reference else reference.rpartition(":")
         steps = functools.partial(self._client.pull, repository, tag, stream=True, decode=True)
         await self._follow(steps, f"pulling {reference}", progress, limit)
 
@@ -229,12 +230,16 @@ class Engine:
         progress: Progress,
         *,
         fresh: bool = False,
+        platform: str | None = None,
     ) -> None:
-        """Build an image with the classic builder, the only one behind the engine's API. It pulls nothing."""
+        """Build an image with the classic builder, the only one behind the engine's API. It pulls nothing.
+
+        `platform`: another than the engine's own.
+        """
         steps = functools.partial(
             self._client.build,
             fileobj=io.BytesIO(context), custom_context=True, tag=tag, buildargs=dict(arguments), labels=dict(labels),
-            rm=True, forcerm=True, nocache=fresh, decode=True,
+            rm=True, forcerm=True, nocache=fresh, decode=True, platform=platform,
         )  # fmt: skip
         await self._follow(steps, f"building {tag}", progress, TRANSFER_LIMIT)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import rapid
 from rapid.agent import FILES, GROUP, USER
 from rapid.subscriptions import HOSTS
+from runtime.image_facts import Serving
 from runtime.image_table import image_sources
 from runtime.spawners.base import SpawnerError
 
@@ -48,9 +49,9 @@ def require(runtime: str) -> None:
 class NoImages:
     """Stands where images would: there is nothing to build, and one runtime that can be had."""
 
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> str:  # noqa: ARG002
+    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> Serving:  # noqa: ARG002
         require(runtime)
-        return ""
+        return Serving("")
 
     async def existing(self, runtime: str) -> str | None:
         return "" if runtime == IDENTIFIER else None

@@ -27,6 +27,7 @@ VALID = {
     "PrincipalOrgID": "o-1234567890",
     "RoleArn": "arn:aws:iam::123456789012:role/r",
     "SourceOwner": "123456789012",
+    "SubnetId": "subnet-1234abcd",
     "TaggableResource": FUNCTION,
     "UUIDString": "12345678-1234-1234-1234-123456789012",
 }

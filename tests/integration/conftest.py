@@ -198,5 +198,15 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def own_image() -> Iterator[str]:
+    """The control plane's own image, of this checkout."""
+    tag = "berth:test"
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, ".ci/image.py", tag], cwd=root, check=True, capture_output=True)
+    yield tag
+    subprocess.run(["docker", "rmi", tag], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
 def zip_of() -> Callable[..., bytes]:
     return make_zip

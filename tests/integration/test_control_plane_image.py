@@ -3,11 +3,9 @@
 import json
 import re
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,23 +13,19 @@ import boto3
 import pytest
 from botocore.config import Config
 
-ROOT = Path(__file__).parents[2]
-TAG = "berth:test"
-
 
 def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")
-def control_plane() -> Iterator[str]:
+def control_plane(own_image: str) -> Iterator[str]:
     """The URL of a Berth that runs in a container."""
-    subprocess.run([sys.executable, ".ci/image.py", TAG], cwd=ROOT, check=True, capture_output=True)
     name = f"berth-test-{uuid4().hex[:8]}"
     docker(
         *("run", "--detach", "--name", name, "--publish", "127.0.0.1::3001"),
         *("--env", "BERTH_WARM_AHEAD=false"),  # tests say themselves when something starts
-        *("--volume", "/var/run/docker.sock:/var/run/docker.sock", TAG),
+        *("--volume", "/var/run/docker.sock:/var/run/docker.sock", own_image),
     )
     try:
         log = subprocess.Popen(
@@ -57,7 +51,6 @@ def control_plane() -> Iterator[str]:
         left = docker("ps", "--all", "--quiet", "--filter", f"label=berth={instance}")
         left += docker("network", "ls", "--quiet", "--filter", f"label=berth={instance}")
         docker("rm", "--force", "--volumes", name)
-        docker("rmi", TAG)
         assert left == ""
 
 

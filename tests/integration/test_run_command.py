@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.images import main as build_images
 from runtime.settings import load
 
 pytestmark = pytest.mark.docker
@@ -42,7 +41,7 @@ def docker(*arguments: str, stdin: str = "") -> str:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A function in shell."""
-    assert build_images(["standalone", "provided.al2023"]) == 0
+    assert berth("images", "standalone", "provided.al2023").returncode == 0
     place = tmp_path_factory.mktemp("image")
     (place / "bootstrap").write_text(SHELL)
     (place / "bootstrap").chmod(0o755)

@@ -261,10 +261,43 @@ async def test_a_thousand_requests_at_a_time(image: Any, run: Run) -> None:
     assert [answer.value["n"] for answer in answers] == list(range(1000))
 
 
+@pytest.mark.parametrize(
+    ("runtime", "start"),
+    [
+        ("python3.11", "/var/lang/bin/python3 /var/runtime/bootstrap.py"),
+        ("nodejs22.x", "/var/lang/bin/node --"),
+        ("provided.al2023", "app.handler at platform:1"),
+    ],
+)
+async def test_under_a_platform_the_runtime_starts_by_itself(
+    images: RuntimeImages, engine: Engine, runtime: str, start: str
+) -> None:
+    """The entry point starts /var/runtime/bootstrap, or one of the function's, and no emulator; a wrapper gets its command."""
+    base = await images.standalone(runtime, print)
+    own = "#!/bin/sh\\necho $_HANDLER at $AWS_LAMBDA_RUNTIME_API\\n"
+    prepare = f'printf \'{own}\' >/var/task/bootstrap && chmod 755 /var/task/bootstrap && exec "$0" "$@"'
+    document = {
+        "Image": base,
+        "Entrypoint": ["/bin/sh", "-c", prepare, "/lambda-entrypoint.sh"],
+        "Cmd": ["app.handler"],
+        "Env": ["AWS_LAMBDA_RUNTIME_API=platform:1", "AWS_LAMBDA_EXEC_WRAPPER=/bin/echo"],
+        "Labels": {LABEL: "1"},
+    }
+    reference, _ = await engine.create("", document)
+    await engine.start(reference)
+    assert await exit_status(engine, reference) == 0
+    said = (await engine.output(reference, 5)).splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(start)
+
+
+@pytest.mark.parametrize("runtime", ["python3.11", "nodejs22.x", "provided.al2023"])
 @pytest.mark.parametrize("arguments", [[], ["one", "two"]])
-async def test_the_entry_point_wants_the_handler(image: Any, engine: Engine, arguments: list[str]) -> None:
+async def test_the_entry_point_wants_the_handler(
+    image: Any, engine: Engine, runtime: str, arguments: list[str]
+) -> None:
     """One argument, as in AWS's images."""
-    name = await image("provided.al2023")
+    name = await image(runtime)
     document = {
         "Image": name,
         "Cmd": arguments,

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")])
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("**/*.md"), *(ROOT / "examples").glob("**/*.md")])
 
 
 def generator() -> ModuleType:
@@ -38,3 +38,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_make_targets_exist(target: tuple[str, str]) -> None:
     """Every make target that the README names is one."""
     assert re.search(rf"^{''.join(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "examples").glob("*/run")), ids=lambda script: script.parent.name
+)
+def test_examples_are_run_and_explained(script: Path) -> None:
+    """Each folder with a script has a test that runs it, a few lines about it, and a place in the list."""
+    name = script.parent.name
+    tests = (ROOT / "tests" / "integration" / "test_examples.py").read_text()
+    assert f"def test_{name.replace('-', '_')}(" in tests
+    assert (script.parent / "README.md").is_file()
+    assert f"({name}/README.md)" in (ROOT / "examples" / "README.md").read_text()

@@ -40,6 +40,7 @@ PURE = [
         )
     ),
     ROOT / "rapid" / "event_stream.py",
+    ROOT / "runtime" / "image_choice.py",
     ROOT / "runtime" / "model.py",
     ROOT / "runtime" / "names.py",
     ROOT / "runtime" / "neighbours.py",

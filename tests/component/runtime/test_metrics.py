@@ -287,7 +287,7 @@ async def test_series_are_bounded_though_nobody_scrapes(monkeypatch: pytest.Monk
     for number in range(100):
         name = f"f{number}"
         world.catalog = world.catalog.evolve([FunctionPut(function(name))])
-        world.metrics.admitted(function(name), None).refused(throttled=True)
+        world.metrics.admitted(function(name), None).refused("ConcurrentInvocationLimitExceeded")
         world.catalog = world.catalog.evolve([FunctionDeleted(SCOPE, name)])
         assert len(world.metrics.tallies()) <= 10
 

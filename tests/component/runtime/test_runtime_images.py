@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime import base_image
-from runtime.images import RuntimeImages, UnknownRuntime, main
+from runtime.images import RuntimeImages, UnknownRuntime
 from runtime.spawners.engine import Engine, StepFailed
 
 
@@ -33,10 +33,15 @@ def quiet(line: str) -> None:
 async def test_an_unknown_runtime_names_the_known(images: RuntimeImages) -> None:
     """Whoever asks for another sees what there is."""
     with pytest.raises(
-        UnknownRuntime, match=r"ruby3\.3; there are .*python3\.11.*nodejs22\.x.*provided\.al2023"
+        UnknownRuntime, match=r"perl5; there are .*python3\.11.*nodejs22\.x.*provided\.al2023.*ruby3\.3"
+    ):
+        await images.ensure("perl5", quiet)
+    with pytest.raises(
+        UnknownRuntime, match=r"no image of its own for the runtime ruby3\.3; it has for python"
     ):
         await images.ensure("ruby3.3", quiet)
     assert "python3.11" in images.runtimes
+    assert "ruby3.3" not in images.runtimes
 
 
 async def test_an_image_is_built_once(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
@@ -296,19 +301,6 @@ async def test_a_fixed_base_that_cannot_be_had_is_an_error(engine: Engine) -> No
         await RuntimeImages(engine, base_image="my/base:1").ensure("python3.11", quiet)
 
 
-def test_the_command_builds_and_says_what(fake_engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """`python -m runtime.images build RUNTIME…`."""
-    fake_engine.add_image("debian:bookworm-slim")
-    assert main(["build", "python3.11", "--docker-host", fake_engine.url]) == 0
-    assert "python3.11: berth/python3.11:" in capsys.readouterr().out
-
-
-def test_the_command_fails_with_one_clear_text(fake_engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """No traceback."""
-    assert main(["build", "perl5", "--docker-host", fake_engine.url]) == 1
-    assert capsys.readouterr().err.startswith("there is no image for the runtime perl5; there are python3.9")
-
-
 async def test_a_young_image_stays(images: RuntimeImages, fake_engine: Any, with_base: None) -> None:
     """Two checkouts on one engine do not take each other's images away."""
     fake_engine.add_image("berth/python3.11:young", {"berth.image": "python3.11"})
@@ -348,5 +340,92 @@ async def test_a_bundle_is_for_one_processor(
     assert await images.bundle(quiet, "x86_64") == await images.bundle(quiet, "amd64")
     await images.bundle(quiet, "arm64")
     assert [build["buildargs"]["ARCHITECTURE"] for build in fake_engine.builds] == ["amd64", "arm64"]
-    with pytest.raises(UnknownRuntime, match="no bundle for the processor riscv64; there are amd64, arm64"):
+    with pytest.raises(UnknownRuntime, match="nothing for the processor riscv64; there are amd64, arm64"):
         await images.bundle(quiet, "riscv64")
+
+
+async def test_images_of_one_suite_are_built_one_after_another(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """They begin alike, and the second finds that beginning made; those of other suites are built meanwhile."""
+    fake_engine.add_image("debian:trixie-slim")
+    reached = {name: threading.Event() for name in ("first", "second")}
+    go_on = threading.Event()
+    begun: list[str] = []
+
+    def hold(request: str) -> None:
+        if request == "POST /build":
+            begun.append(request)
+            reached["first" if len(begun) == 1 else "second"].set()
+            go_on.wait(10)
+
+    fake_engine.before = hold
+    wanted = ["python3.11", "nodejs22.x", "python3.13"]
+    told: list[str] = []
+    callers = [asyncio.create_task(images.ensure(runtime, told.append)) for runtime in wanted]
+    for event in reached.values():
+        assert await asyncio.to_thread(event.wait, 10)
+    assert sorted(line.rpartition(" ")[2] for line in told) == ["debian:bookworm-slim", "debian:trixie-slim"]
+    go_on.set()
+    await asyncio.gather(*callers)
+    assert len(fake_engine.builds) == 3
+
+
+async def test_an_image_for_another_processor(images: RuntimeImages, fake_engine: Any) -> None:
+    """It is built from that processor's base, under a name of its own."""
+    fake_engine.registry.add("arm64v8/debian:bookworm-slim")
+    reference = await images.ensure("python3.11", quiet, processor="arm64")
+    [build] = fake_engine.builds
+    assert reference.startswith("berth/python3.11-arm64:")
+    assert (build["platform"], build["buildargs"]["BASE"]) == ("linux/arm64", "arm64v8/debian:bookworm-slim")
+    assert fake_engine.images[reference]["Labels"] == {"berth.image": "python3.11-arm64"}
+
+
+async def test_without_a_base_for_another_processor(images: RuntimeImages) -> None:
+    """None is built here: the ways out are named."""
+    with pytest.raises(StepFailed, match=r"arm64 start from arm64v8/debian:bookworm-slim.*docker load"):
+        await images.ensure("python3.11", quiet, processor="arm64")
+
+
+async def test_a_machine_that_cannot_run_another_processor_s_programs(
+    images: RuntimeImages, fake_engine: Any
+) -> None:
+    """The engine's words for that say nothing of emulation."""
+    fake_engine.add_image("arm64v8/debian:bookworm-slim")
+    fake_engine.build_steps = [{"error": "exec /bin/sh: exec format error"}]
+    with pytest.raises(StepFailed, match="does not run programs for arm64: install an emulator"):
+        await images.ensure("python3.11", quiet, processor="arm64")
+
+
+async def test_the_engine_s_own_processor_is_nothing_special(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """Asked for by any of its names, it is the usual image."""
+    machine = "amd64" if images._bundle_name(None).endswith("amd64") else "arm64"
+    assert await images.ensure("python3.11", quiet, processor=machine) == images.reference("python3.11")
+
+
+async def test_pruning_leaves_what_is_current_and_what_is_not_ours(
+    images: RuntimeImages, fake_engine: Any, with_base: None
+) -> None:
+    """However young the rest is; what a sandbox runs on stays, and is not said to be removed."""
+    await images.standalone("python3.11", quiet)
+    before = set(fake_engine.images)
+    assert images.reference("python3.11") in before
+    label = {"berth.image": "python3.11"}
+    for name in ("berth/python3.11:old", "berth/python3.11:used", "team/app:1"):
+        fake_engine.add_image(name, label)
+        fake_engine.images[name]["Created"] = time.time()
+    fake_engine.add_image("berth/standalone-python3.11:old", {"berth.image": "standalone-python3.11"})
+    for number in range(3):
+        fake_engine.add_image(f"sha256:{number}", {"berth.stage": "python3.11"})
+        fake_engine.images[f"sha256:{number}"].update(Id=f"sha256:{number}", RepoTags=[])
+    fake_engine.failures.append(("DELETE /images/berth/python3.11:used", 409, "image is being used"))
+    removed = await images.prune()
+    assert sorted(removed) == [
+        "berth/python3.11:old",
+        "berth/standalone-python3.11:old",
+        "sha256:0",
+        "sha256:1",
+    ]
+    assert set(fake_engine.images) == before | {"berth/python3.11:used", "team/app:1", "sha256:2"}

@@ -11,7 +11,7 @@ from runtime.bundles import Bundles
 from runtime.errors import PreparationFailed
 from runtime.function_images import ImageMissing
 from runtime.grounds import MOST_BYTES, Ground, Grounds, Progress
-from runtime.image_facts import Image
+from runtime.image_facts import Image, Serving
 from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference, Scope
 from runtime.spawners.base import Delivery, ForeignImage
 
@@ -42,14 +42,16 @@ def version(code: Code | ImageCode) -> FunctionVersion:
 class Surroundings:
     """Images, a bundle and trees, all of them there."""
 
-    def __init__(self, image: Image | None = IMAGE) -> None:
+    def __init__(self, image: Image | None = IMAGE, serving: Serving | None = None) -> None:
         self.image = image
+        self.serving = serving
         self.grounds = Grounds(
             images=self, function_images=self, agent_bundle=_Bundle(), bundles=cast("Bundles", _Trees())
         )
 
-    async def ensure(self, runtime: str, _progress: Progress) -> str:
-        return f"berth/{runtime}:0"
+    async def ensure(self, runtime: str, progress: Progress) -> Serving:
+        del progress
+        return self.serving or Serving(f"berth/{runtime}:0")
 
     async def pinned(self, code: ImageCode) -> Image:
         if self.image is None:
@@ -80,6 +82,14 @@ async def test_a_package() -> None:
     """The image of its runtime, and its trees."""
     trees = Path("/trees", "c" * 64), Path("/merged", "l" * 64)
     assert await Surroundings().of(CODE) == Ground("berth/python3.11:0", trees=trees)
+
+
+async def test_a_package_on_an_image_that_is_not_ours() -> None:
+    """It gets the trees and an agent, which sees nothing of the image's variables."""
+    ground = await Surroundings(serving=Serving("sha256:1", IMAGE)).of(CODE)
+    trees = Path("/trees", "c" * 64), Path("/merged", "l" * 64)
+    foreign = ForeignImage(agent=Path("/agent"), variables=("PATH", "LD_PRELOAD"), has_code=False)
+    assert ground == Ground("sha256:1", trees=trees, own=IMAGE, foreign=foreign)
 
 
 async def test_a_container_image() -> None:

@@ -4,16 +4,29 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from rapid.agent import FILES
-from runtime.image_table import Runtime, image_sources, public_name, read_bundle, read_table, standalone_row
+from runtime.api.configuration import BLOCKED_RUNTIMES
+from runtime.image_table import (
+    Runtime,
+    aws_reference,
+    image_sources,
+    public_name,
+    read_bundle,
+    read_table,
+    standalone_row,
+)
 from runtime.images import Files, content_address, files_under, tar_of
 
 ROW = Runtime("python3.11", "python", "bookworm", {"PACKAGES": "awslambdaric==4.2.2"})
 WHAT: Files = {"Dockerfile": (b"FROM x", 0o644), "bootstrap": (b"#!", 0o755)}
 BACKWARDS: Files = {name: WHAT[name] for name in sorted(WHAT, reverse=True)}
-TABLE = read_table(image_sources())
+RUNTIMES = read_table(image_sources())
+TABLE = {name: row for name, row in RUNTIMES.items() if row.is_built}
+NOT_YET = {"nodejs26.x", "python3.15", "java8.al2023", "java11.al2023", "java17.al2023", "custom"}
+"""Identifiers that the model has and nobody can create a function of."""
 ROWS = (
     TABLE
     | read_bundle(image_sources())
@@ -118,3 +131,37 @@ def test_images_for_dockerfiles_have_aws_s_names() -> None:
         "nodejs22.x": "nodejs:22",
         "provided.al2023": "provided:al2023",
     }
+
+
+def test_every_runtime_that_a_function_may_have_is_in_the_table() -> None:
+    """What the API lets through has an image, AWS's at least; identifiers of the model that AWS refuses have none."""
+    model = botocore.session.get_session().get_service_model("lambda")
+    accepted = set(model.shape_for("Runtime").enum) - BLOCKED_RUNTIMES
+    assert set(RUNTIMES) <= accepted
+    assert accepted - set(RUNTIMES) == NOT_YET
+
+
+def test_a_stand_in_is_a_version_of_the_same_family_that_berth_has() -> None:
+    """Those that Berth builds need none."""
+    for row in RUNTIMES.values():
+        if row.nearest is not None:
+            assert not row.is_built
+            assert RUNTIMES[row.nearest].is_built
+            assert row.nearest.rstrip("0123456789.x") == row.identifier.rstrip("0123456789.x")
+
+
+def test_aws_s_images_follow_from_identifiers() -> None:
+    """As AWS publishes them."""
+    names = ["python3.12", "nodejs18.x", "java8.al2", "java21", "dotnet8", "ruby3.3", "provided.al2"]
+    assert [aws_reference(name) for name in names] == [
+        f"public.ecr.aws/lambda/{name}"
+        for name in (
+            "python:3.12",
+            "nodejs:18",
+            "java:8.al2",
+            "java:21",
+            "dotnet:8",
+            "ruby:3.3",
+            "provided:al2",
+        )
+    ]

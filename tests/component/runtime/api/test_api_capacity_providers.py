@@ -194,3 +194,17 @@ async def test_scaling_of_ordinary_functions(door: Any) -> None:
     await door.published()
     refused = await door.refused("get_function_scaling_config", FunctionName="f", Qualifier="1")
     assert refused[1] == "InvalidParameterValueException"
+
+
+async def test_limits_of_providers(door: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an account, and of versions on one of them: AWS's numbers, here smaller ones."""
+    monkeypatch.setattr("runtime.api.capacity_providers.PROVIDERS_LIMIT", 1)
+    monkeypatch.setattr("runtime.api.managed_functions.VERSIONS_LIMIT", 1)
+    await managed(door)
+    second = PROVIDER | {"CapacityProviderName": "second"}
+    refused = await door.refused("create_capacity_provider", **second)
+    assert refused[:2] == (400, "CapacityProviderLimitExceededException")
+    await door.call("update_function_configuration", FunctionName="f", Timeout=9)
+    await door.wait("function_updated_v2")
+    refused = await door.refused("publish_version", FunctionName="f")
+    assert refused[:2] == (400, "FunctionVersionsPerCapacityProviderLimitExceededException")

@@ -40,7 +40,6 @@ NEVER: dict[str, str] = {
     "EFSMountTimeoutException": "the same",
     "ENILimitReachedException": "VPC settings are kept, and no network interface is made",
     "ENINotReadyException": "the same",
-    "FunctionVersionsPerCapacityProviderLimitExceededException": "capacity providers are refused",
     "InvalidCodeSignatureException": "no package is signed, so none is signed wrongly",
     "InvalidRuntimeException": "a runtime that cannot be had fails the function, and then it is a ResourceConflict",
     "InvalidSecurityGroupIDException": "VPC settings are kept, and no network interface is made",
@@ -51,7 +50,7 @@ NEVER: dict[str, str] = {
     "KMSInvalidStateException": "the same",
     "KMSNotFoundException": "the same",
     "ModeNotSupportedException": "no function is of a kind that cannot be invoked so",
-    "NoPublishedVersionException": "managed instances are refused",
+    "NoPublishedVersionException": "`$LATEST` of managed instances can be invoked too",
     "PublicPolicyException": "nothing blocks policies that are open to everybody",
     "RecursiveInvocationException": "loops are not looked for",
     "RequestTooLargeException": "its wire code is RequestEntityTooLargeException, as recorded",
@@ -84,6 +83,7 @@ NEVER_OF: dict[tuple[str, str], str] = {
             *("CreateCodeSigningConfig", "DeleteCodeSigningConfig", "GetCodeSigningConfig"),
             *("UpdateCodeSigningConfig", "DeleteEventSourceMapping", "GetEventSourceMapping"),
             *("GetFunctionRecursionConfig", "PutFunctionRecursionConfig", "GetLayerVersionByArn"),
+            *("DeleteCapacityProvider", "GetCapacityProvider"),
         )
     },
     **{
@@ -104,7 +104,7 @@ NEVER_OF: dict[tuple[str, str], str] = {
                 "TagResource",
             ),
             *("UntagResource", "UpdateAlias", "UpdateEventSourceMapping", "UpdateFunctionEventInvokeConfig"),
-            "UpdateFunctionUrlConfig",
+            *("UpdateFunctionUrlConfig", "PutFunctionScalingConfig", "UpdateCapacityProvider"),
         )
     },
     **{
@@ -135,7 +135,9 @@ NEVER_OF: dict[tuple[str, str], str] = {
 
 ELSEWHERE: dict[str, str] = {
     "ServiceException": "test_bug_in_an_operation",
+    "CapacityProviderLimitExceededException": "test_limits_of_providers",
     "CodeStorageExceededException": "test_full_disk",
+    "FunctionVersionsPerCapacityProviderLimitExceededException": "test_limits_of_providers",
 }
 """Errors that take more than a call: the test that reaches them."""
 ELSEWHERE_OF: dict[tuple[str, str], str] = {
@@ -161,6 +163,23 @@ EXAMPLES: dict[tuple[str, str], Params] = {
     ("AddPermission", "PolicyLengthExceededException"): PERMISSION | {"FunctionName": "full"},
     ("AddPermission", "PreconditionFailedException"): PERMISSION | {"RevisionId": STALE},
     ("AddPermission", "ResourceConflictException"): PERMISSION,
+    ("CreateCapacityProvider", "InvalidParameterValueException"): {"Tags": {"aws:a": "b"}},
+    ("CreateCapacityProvider", "ResourceConflictException"): {"CapacityProviderName": "here"},
+    ("DeleteCapacityProvider", "ResourceConflictException"): {"CapacityProviderName": "here"},
+    ("GetFunctionScalingConfig", "InvalidParameterValueException"): {"Qualifier": "1"},
+    ("ListFunctionVersionsByCapacityProvider", "InvalidParameterValueException"): {
+        "CapacityProviderName": "here",
+        "Marker": "x",
+    },
+    ("PutFunctionScalingConfig", "InvalidParameterValueException"): {"Qualifier": "1"},
+    ("UpdateCapacityProvider", "InvalidParameterValueException"): {
+        "CapacityProviderName": "here",
+        "CapacityProviderScalingConfig": {
+            "ScalingPolicies": [
+                {"PredefinedMetricType": "LambdaCapacityProviderAverageCPUUtilization", "TargetValue": 50.0}
+            ]
+        },
+    },
     ("CreateAlias", "ResourceConflictException"): {"Name": "live", "FunctionVersion": "1"},
     ("CreateEventSourceMapping", "InvalidParameterValueException"): MISSING | {"EventSourceArn": QUEUE},
     ("CreateEventSourceMapping", "ResourceConflictException"): {"EventSourceArn": QUEUE},
@@ -284,7 +303,8 @@ class World:
 @pytest.fixture
 async def world(door: Any, zip_of: Any) -> AsyncIterator[World]:
     """Functions `f` with version 1 and alias `live`, `full` with a policy that nothing more fits in, `signed`, whose
-    code must be, and `busy`, whose update is in progress, and `pending`; layers `lib` and `full`; things attached to them.
+    code must be, and `busy`, whose update is in progress, and `pending`; layers `lib` and `full`; things attached to
+    them; a capacity provider `here` with a function.
     """
     world = World(door, door.client())
     await door.published()
@@ -310,6 +330,11 @@ async def world(door: Any, zip_of: Any) -> AsyncIterator[World]:
     await world.call("put_function_code_signing_config", **signing)
     mapping = await world.call("create_event_source_mapping", FunctionName="f", EventSourceArn=QUEUE)
     world.made["mapping"] = mapping["UUID"]
+    provider = least_input("CreateCapacityProvider") | {"CapacityProviderName": "here"}
+    made = await world.call("create_capacity_provider", **provider)
+    arn = made["CapacityProvider"]["CapacityProviderArn"]
+    capacity = {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": arn}}
+    await door.created("managed", Runtime="python3.13", CapacityProviderConfig=capacity)
     provision = {"Qualifier": "live", "ProvisionedConcurrentExecutions": 1}
     await world.call("put_provisioned_concurrency_config", FunctionName="f", **provision)
     await world.call("create_function_url_config", FunctionName="f", AuthType="NONE")

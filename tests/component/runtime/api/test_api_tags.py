@@ -153,7 +153,7 @@ async def test_tag_refusals(door: Any) -> None:
         (mapping, (404, MISSING, gone)),
         (mapping.replace("us-east-1", "eu-west-1"), (404, MISSING, gone)),
         (signing, (404, MISSING, f"The Lambda code signing configuration {signing} can not be found.")),
-        (provider, (404, MISSING, gone)),
+        (provider, (404, MISSING, f"Capacity provider not found: {provider}")),
     ):
         assert await door.refused("list_tags", Resource=arn) == expected
         assert await door.refused("tag_resource", Resource=arn, Tags={"a": "1"}) == expected

@@ -100,8 +100,11 @@ async def test_presigned_request(door: Any) -> None:
 
 async def test_not_implemented_operations(door: Any) -> None:
     """An operation without behaviour is refused by name, in a way that SDKs do not retry."""
-    refused = await door.refused("list_capacity_providers")
-    text = "Berth does not implement ListCapacityProviders yet."
+    execution = "arn:aws:lambda:us-east-1:123456789012:function:f:1/durable-execution/name/id"
+    refused = await door.refused(
+        "get_durable_execution_state", DurableExecutionArn=execution, CheckpointToken="1"
+    )
+    text = "Berth does not implement GetDurableExecutionState yet."
     assert refused == (400, "InvalidParameterValueException", text)
 
 

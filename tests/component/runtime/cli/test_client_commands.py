@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -383,3 +384,52 @@ def test_doctor_fails_for_essentials_only(run: Any, monkeypatch: pytest.MonkeyPa
         "          → start Docker",
     ]
     assert json.loads(run("doctor", "--json")[1])[1]["advice"] == "start Docker"
+
+
+@pytest.mark.parametrize(
+    ("health", "code"),
+    [
+        ({"spawner": "Docker 20.10", "function_host": "172.18.0.1"}, 0),
+        ({"spawner": "preparing"}, 1),
+        ({"spawner": "unavailable"}, 1),
+    ],
+)
+def test_doctor_asks_the_running_berth(
+    run: Any, server: Any, monkeypatch: pytest.MonkeyPatch, health: Any, code: int
+) -> None:
+    """With --ready the exit code is for health checks: it counts whether functions can be run."""
+    monkeypatch.setenv("BERTH_URL", server.url)
+    server.answer("/health", {"status": "ok", **health})
+    says = f"Berth at {server.url} is {'not ' if code else ''}ready: {health['spawner']}\n"
+    assert run("doctor", "--ready")[:2] == (code, says)
+    assert json.loads(run("doctor", "--ready", "--json")[1])["ready"] is (code == 0)
+
+
+def test_doctor_asks_where_nothing_runs(run: Any) -> None:
+    """A Berth that is not there is not ready."""
+    code, out, err = run("doctor", "--ready")
+    assert (code, out) == (2, "")
+    assert "no Berth is running" in err
+
+
+def test_doctor_waits_for_a_berth_that_is_starting(
+    run: Any, server: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --wait it asks again until there is one, and that is ready; one that will never be is told at once."""
+    server.answer("/health", {"spawner": "preparing"})
+    with acquire(home / ".berth") as owned:
+
+        def sleep(_: float) -> None:
+            next(steps)()
+
+        steps: Iterator[Callable[[], object]] = iter(
+            [
+                lambda: owned.write_state(server.url),
+                lambda: server.answer("/health", {"function_host": "172.18.0.1"}),
+            ]
+        )
+        pause = SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep)
+        monkeypatch.setattr("runtime.cli.doctor.time", pause)
+        assert run("doctor", "--ready", "--wait", "60")[0] == 0
+        server.answer("/health", {"spawner": "unavailable"})
+        assert run("doctor", "--ready", "--wait", "60")[0] == 1

@@ -1,0 +1,6 @@
+"""Knows nothing of the extension beside it."""
+
+
+def handler(event, context):
+    print("function: at work")
+    return "done"
