@@ -330,6 +330,48 @@ async def test_a_function_may_have_no_concurrency(door: Any, deploy: Deploys) ->
     assert found["ReservedConcurrentExecutions"] == 0
 
 
+async def test_concurrency_goes_up_and_down(door: Any, deploy: Deploys) -> None:
+    """Provisioned concurrency is always within what is reserved, whichever way both go; a failed run goes back the same way."""
+
+    def template(reserved: int | None, provisioned: int | None) -> str:
+        text = PLAIN
+        if reserved is not None:
+            text += f"      ReservedConcurrentExecutions: {reserved}\n"
+        if provisioned is not None:
+            text += (
+                f"      ProvisionedConcurrencyConfig: {{ProvisionedConcurrentExecutions: {provisioned}}}\n"
+            )
+        return text
+
+    async def found() -> tuple[int | None, int | None]:
+        now = await state(door)
+        provisioned = now["provisioned"] or {}
+        return (
+            now["reserved"].get("ReservedConcurrentExecutions"),
+            provisioned.get("RequestedProvisionedConcurrentExecutions"),
+        )
+
+    steps = [
+        (None, 9),
+        (9, 9),
+        (20, 20),
+        (3, 3),
+        (30, 25),
+        (2, None),
+        (5, 5),
+        (None, 1),
+        (1, 1),
+        (None, None),
+    ]
+    for step in steps:
+        code, _, err = await deploy(template(*step))
+        assert (code, await found()) == (0, step), err
+    for before, after in (((20, 15), (10, 5)), ((10, 5), (20, 15)), ((10, 5), (3, None))):
+        await deploy(template(*before))
+        code, _, _ = await deploy(f"{template(*after)}{BROKEN.replace(', Policy, Source, Share', '')}")
+        assert (code, await found()) == (2, before)
+
+
 async def test_tenants_cannot_be_changed(door: Any, deploy: Deploys) -> None:
     """A function is created for tenants, or it is not."""
     plain = PLAIN.replace("      AutoPublishAlias: live\n", "")
