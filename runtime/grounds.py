@@ -4,6 +4,7 @@ A package stands on the image of its runtime, which has an agent, and its trees 
 everything of the function, and the agent's bundle is brought there. It starts no sandbox.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from runtime.spawners.base import Delivery, ForeignImage
 
 MOST_BYTES = 10 << 30
 """Of a container image, uncompressed."""
+MOMENT = 1.0
+"""Seconds for which a launch takes it that the engine still holds a runtime's image: it was asked before the launch."""
 Progress = Callable[[str], None]
 
 
@@ -60,25 +63,50 @@ class Grounds:
     """See the module's text."""
 
     def __init__(
-        self, *, images: Images, function_images: FunctionImages, agent_bundle: AgentBundle, bundles: Bundles
+        self,
+        *,
+        images: Images,
+        function_images: FunctionImages,
+        agent_bundle: AgentBundle,
+        bundles: Bundles,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._images = images
         self._function_images = function_images
         self._agent_bundle = agent_bundle
         self._bundles = bundles
+        self._clock = clock
+        self._seen: dict[str, tuple[str, float]] = {}
+        #: By runtime: the image, and when the engine last said that it holds it.
 
-    async def of(self, version: FunctionVersion, delivery: Delivery, progress: Progress) -> Ground:
-        """The version's, made first if need be. Raises `SpawnerError`."""
+    async def of(
+        self, version: FunctionVersion, delivery: Delivery, progress: Progress, *, launches: bool = False
+    ) -> Ground:
+        """The version's, made first if need be. Raises `SpawnerError`.
+
+        For a launch the engine is not asked again what it said a `MOMENT` ago.
+        """
         if isinstance(version.code, ImageCode):
             own = await self._function_images.pinned(version.code)
             agent = await self._agent_bundle.ensure(delivery, progress)
             foreign = ForeignImage(agent=agent, variables=tuple(own.environment))
             return Ground(own.identifier, own=own, foreign=foreign)
-        image = await self._images.ensure(version.config.runtime or "", progress)
+        image = await self._image(version.config.runtime or "", progress, launches=launches)
         await self._bundles.ready(version.code, version.layers)
         layers = () if is_composed(version.layers) else version.layers  # those are composed for each sandbox
         trees = await self._bundles.task_root(version.code), await self._bundles.opt(layers)
         return Ground(image, trees=trees)
+
+    async def _image(self, runtime: str, progress: Progress, *, launches: bool) -> str:
+        image, seen = self._seen.get(runtime, ("", 0.0))
+        if not (launches and image and self._clock() - seen < MOMENT):
+            image = await self._images.ensure(runtime, progress)
+            self._seen[runtime] = (image, self._clock())
+        return image
+
+    def doubt(self, version: FunctionVersion) -> None:
+        """A launch has failed: what it took for granted is to be asked again."""
+        self._seen.pop(version.config.runtime or "", None)
 
     async def check(self, version: FunctionVersion) -> None:
         """Raise `PreparationFailed` for an image that Lambda would not take either."""

@@ -10,7 +10,7 @@ import pytest
 from runtime.bundles import Bundles
 from runtime.errors import PreparationFailed
 from runtime.function_images import ImageMissing
-from runtime.grounds import MOST_BYTES, Ground, Grounds, Progress
+from runtime.grounds import MOMENT, MOST_BYTES, Ground, Grounds, Progress
 from runtime.image_facts import Image
 from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference, Scope
 from runtime.spawners.base import Delivery, ForeignImage
@@ -44,11 +44,18 @@ class Surroundings:
 
     def __init__(self, image: Image | None = IMAGE) -> None:
         self.image = image
+        self.now = 0.0
+        self.asked = 0
         self.grounds = Grounds(
-            images=self, function_images=self, agent_bundle=_Bundle(), bundles=cast("Bundles", _Trees())
+            images=self,
+            function_images=self,
+            agent_bundle=_Bundle(),
+            bundles=cast("Bundles", _Trees()),
+            clock=lambda: self.now,
         )
 
     async def ensure(self, runtime: str, _progress: Progress) -> str:
+        self.asked += 1
         return f"berth/{runtime}:0"
 
     async def pinned(self, code: ImageCode) -> Image:
@@ -56,8 +63,8 @@ class Surroundings:
             raise ImageMissing(f"{code.uri} is gone")
         return self.image
 
-    async def of(self, code: Code | ImageCode) -> Ground:
-        return await self.grounds.of(version(code), Delivery.BIND, print)
+    async def of(self, code: Code | ImageCode, *, launches: bool = False) -> Ground:
+        return await self.grounds.of(version(code), Delivery.BIND, print, launches=launches)
 
 
 class _Bundle:
@@ -80,6 +87,27 @@ async def test_a_package() -> None:
     """The image of its runtime, and its trees."""
     trees = Path("/trees", "c" * 64), Path("/merged", "l" * 64)
     assert await Surroundings().of(CODE) == Ground("berth/python3.11:0", trees=trees)
+
+
+async def test_the_engine_is_asked_once() -> None:
+    """A launch takes the answer that its preparation has got; later, and after a failure, it asks again."""
+    there = Surroundings()
+    prepared = await there.of(CODE)
+    assert await there.of(CODE, launches=True) == prepared
+    assert there.asked == 1
+    there.grounds.doubt(version(CODE))
+    await there.of(CODE, launches=True)
+    assert there.asked == 2
+    there.now += MOMENT
+    await there.of(CODE, launches=True)
+    assert there.asked == 3
+
+
+async def test_preparations_ask() -> None:
+    """An image may have been removed behind our back."""
+    there = Surroundings()
+    assert await there.of(CODE) == await there.of(CODE)
+    assert there.asked == 2
 
 
 async def test_a_container_image() -> None:
