@@ -36,6 +36,7 @@ from rapid.wire import (
 
 TYPE_CHECKING = False  # `typing` itself would cost a cold start 3 ms
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from rapid.log_desk import LogDesk
@@ -374,7 +375,7 @@ class Agent:
         """
         import tarfile  # noqa: PLC0415  only where files are copied
 
-        stream: Any = TreeStream(self._link, self._frames, heard)
+        stream: Any = TreeStream(self._receive, self._frames, heard)
         error = None
         try:
             os.makedirs(path, exist_ok=True)
@@ -390,12 +391,23 @@ class Agent:
         rest: list[tuple[Kind, bytes]] = stream.rest
         return rest
 
+    def _receive(self) -> bytes:
+        """What comes next over the link, nothing when it has ended.
+
+        Not by a `recv` that waits: it would sleep on if a signal came after the interpreter had last looked for one.
+        """
+        link = self._link.fileno()
+        while link not in select.select([link, self._wakeup], [], [])[0]:
+            _drain_signals(self._wakeup)
+            self._reap()
+        return self._link.recv(CHUNK * 4)
+
 
 class TreeStream:
     """The payload of the `TREE_DATA` frames up to `TREE_END`, as a readable file."""
 
-    def __init__(self, link: socket.socket, frames: Frames, heard: list[tuple[Kind, bytes]]) -> None:
-        self._link = link
+    def __init__(self, receive: Callable[[], bytes], frames: Frames, heard: list[tuple[Kind, bytes]]) -> None:
+        self._receive = receive
         self._frames = frames
         self.rest = heard
         self._data = b""
@@ -415,7 +427,7 @@ class TreeStream:
 
     def _more(self) -> None:
         while not self.rest:
-            data = self._link.recv(CHUNK * 4)
+            data = self._receive()
             if not data:
                 raise ConnectionResetError(errno.ECONNRESET, "the link ended inside an archive")
             self.rest = self._frames.feed(data)

@@ -40,7 +40,7 @@ from runtime.refusals import (
 )
 from runtime.renewal import Renewals
 from runtime.snapshot import describe
-from runtime.spawners.base import Spawner, SpawnerError
+from runtime.spawners.base import SandboxLost, Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
 
@@ -413,7 +413,8 @@ class Fleet:
                 hosted = await held.enter_async_context(launched)
                 await self._host(hosted, key)
         except Exception as error:  # noqa: BLE001  whoever waits for the environment is told
-            self._launch_failed(number, key, error)
+            chances = MOST_RETURNS if isinstance(error, SandboxLost) else 0
+            self._launch_failed(number, key, error, chances=chances)
         finally:
             self._act(self._pool.gone(number, self._loop.time()))
 

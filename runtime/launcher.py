@@ -44,6 +44,7 @@ from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
     SandboxHandle,
+    SandboxLost,
     SpawnerError,
     SpawnerFacts,
 )
@@ -237,7 +238,7 @@ class Launcher:
         await listener.open()
         held.push_async_callback(listener.close)
         if link.lost is not None:  # before there was an environment to be told
-            raise SpawnerError(f"the sandbox ended before its environment could initialise: {link.lost}")
+            raise SandboxLost(f"the sandbox ended before its environment could initialise: {link.lost}")
         outside = Outside(
             api=f"{facts.dial_host}:{listener.port}",
             credentials=self._calls.begin(sandbox.handle.sandbox_id, version.scope, link.peer),
@@ -316,7 +317,7 @@ class Launcher:
                     async with self._bundles.archived(opt) as archive:
                         await link.deliver(layout.opt, archive)
         except SupervisorLost as error:
-            raise SpawnerError(f"the sandbox ended while its files were copied: {error}") from error
+            raise SandboxLost(f"the sandbox ended while its files were copied: {error}") from error
         except TimeoutError:
             raise SpawnerError(
                 f"the function's files were not copied into the sandbox within {COPY_LIMIT:.0f} s"

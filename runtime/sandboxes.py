@@ -16,6 +16,7 @@ from runtime.spawners.base import (
     ForeignImage,
     SandboxDeath,
     SandboxHandle,
+    SandboxLost,
     SandboxSpec,
     Spawner,
     SpawnerError,
@@ -107,7 +108,7 @@ class Sandboxes:
             return
         if not dialled.done():
             text = f"the sandbox ended before its agent dialled in: {death.reason}"
-            dialled.set_exception(SpawnerError(text))
+            dialled.set_exception(SandboxLost(text) if death.is_from_outside else SpawnerError(text))
         elif dialled.exception() is None:
             dialled.result().cut(death.reason, out_of_memory=death.out_of_memory)
 

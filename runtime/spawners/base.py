@@ -121,9 +121,18 @@ class SandboxDeath:
     out_of_memory: bool = False
     """The kernel ended it for its memory limit."""
 
+    @property
+    def is_from_outside(self) -> bool:
+        """Whether somebody ended it, so that the next one may fare better: it did not exit, nor take too much."""
+        return not self.out_of_memory and not self.reason.startswith("exit status")
+
 
 class SpawnerError(Exception):
     """The surroundings refused; the text says what to do about it."""
+
+
+class SandboxLost(SpawnerError):
+    """A sandbox that had been started was ended from outside before it was of use."""
 
 
 class Spawner(Protocol):

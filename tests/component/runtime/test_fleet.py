@@ -7,6 +7,7 @@ behaves.
 import asyncio
 import logging
 import random
+import re
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -784,7 +785,7 @@ class TestLaunchFailures:
     ) -> None:
         """A sandbox that does not come up fails its invocation with a reason, and only that one."""
         monkeypatch.setattr(sandboxes_module, "DIAL_LIMIT", 0.05 if kind is Silent else 5.0)
-        world.spawner.kinds = [kind] * (1 + (kind is Fragile) * fleet_module.MOST_RETURNS)
+        world.spawner.kinds = [kind] * (1 + (kind is not Silent) * fleet_module.MOST_RETURNS)
         with pytest.raises(LambdaError, match=text) as caught:
             await world.invoke(f)
         assert caught.value.code == "ServiceException"
@@ -820,6 +821,28 @@ class TestLaunchFailures:
         world.spawner.events.put_nowait(SandboxDeath(sandbox.spec.sandbox_id, "exit status 3"))
         with pytest.raises(LambdaError, match="before its agent dialled in: exit status 3"):
             await call
+
+    async def test_killed_before_the_dial(self, world: World, f: FunctionVersion) -> None:
+        """Who waits for a sandbox that somebody kills before its agent dials gets another one."""
+        world.spawner.kinds = [Silent]
+        call = asyncio.create_task(world.invoke(f, b"1"))
+        await world.until(lambda: world.spawner.launched)
+        [sandbox] = world.spawner.launched
+        world.spawner.events.put_nowait(SandboxDeath(sandbox.spec.sandbox_id, "signal: killed"))
+        assert await call == b"1"
+        assert len(world.spawner.launched) == 2
+
+    async def test_killed_before_the_dial_again_and_again(self, world: World, f: FunctionVersion) -> None:
+        """Not for ever: in the end the client is told, and nothing more is launched for it."""
+        world.spawner.kinds = [Silent] * 10
+        call = asyncio.create_task(world.invoke(f))
+        for number in range(1 + fleet_module.MOST_RETURNS):
+            await world.until(lambda: len(world.spawner.launched) > number)  # noqa: B023  awaited here
+            sandbox_id = world.spawner.launched[number].spec.sandbox_id
+            world.spawner.events.put_nowait(SandboxDeath(sandbox_id, "signal: killed"))
+        with pytest.raises(LambdaError, match="before its agent dialled in: signal: killed"):
+            await call
+        assert len(world.spawner.launched) == 1 + fleet_module.MOST_RETURNS
 
     async def test_death_during_a_failing_launch(
         self, world: World, f: FunctionVersion, caplog: pytest.LogCaptureFixture
@@ -952,13 +975,15 @@ class TestCancelledCallers:
 
     async def test_storm(self, world: World, f: FunctionVersion) -> None:
         """Callers that are cancelled at every possible moment leave a fleet that works."""
+        await world.fleet.prepare(f)  # in threads: however long it takes, it would outlast all the callers
         for turns in range(60):
             call = asyncio.create_task(world.invoke(f))
             for _ in range(turns):
                 await asyncio.sleep(0)
             call.cancel()
             await asyncio.wait([call])
-        await world.until(lambda: world.states() and set(world.states()) == {"idle"})
+        await world.until(lambda: world.states() == ["idle"] * len(world.fleet._lives))
+        assert world.spawner.launched
         assert await world.invoke(f, b"9") == b"9"
 
 
@@ -1155,7 +1180,7 @@ async def test_copy(tmp_path: Path) -> None:
     world = World(tmp_path)
     f = world.put(function())
     world.spawner.delivery = Delivery.COPY
-    world.spawner.kinds = [Unpacking, Fleeting]
+    world.spawner.kinds = [Unpacking, *[Fleeting] * (1 + fleet_module.MOST_RETURNS)]
     assert await world.invoke_whole(f, b"1") == b"1"
     heard = world.spawner.launched[0].heard
     assert heard[0] is Kind.TREE
@@ -1276,6 +1301,16 @@ def published(number: str, **facts: Any) -> FunctionVersion:
     return replace(version, version=number, revision_id=f"{version.revision_id}-{number}")
 
 
+async def persist(world: World, version: FunctionVersion, payload: bytes, begun: Counter[bytes]) -> bytes:
+    """The answer, by a client that asks again where too many sandboxes were lost in a row before it began."""
+    while True:
+        [got] = await asyncio.gather(world.invoke(version, payload), return_exceptions=True)
+        if isinstance(got, bytes):
+            return got
+        assert re.search("the sandbox ended|was lost before the function began", str(got))
+        assert not begun[payload]
+
+
 class TestGivenBack:
     """A dead sandbox costs nobody an invocation of which its runtime has heard nothing."""
 
@@ -1361,6 +1396,7 @@ class TestGivenBack:
         """
         1. Eight clients invoke in tight loops; a sandbox is lost at random every few turns of the loop.
         Result: every invocation is answered, rightly or, where its runtime had heard of it, as lost; none twice.
+        One that loses too many environments in a row before it begins is refused, and may be asked for again.
         """
         draw = random.Random(7)  # noqa: S311  a test must be repeatable
         begun: Counter[bytes] = Counter()
@@ -1378,7 +1414,7 @@ class TestGivenBack:
             nonlocal lost
             for turn in range(40):
                 payload = b'"%d.%d"' % (number, turn)
-                answer = await world.invoke(f, payload)
+                answer = await persist(world, f, payload, begun)
                 assert begun[payload] <= 1
                 if answer != payload:
                     assert b"Sandbox.Failure" in answer
