@@ -4,7 +4,7 @@
 #   docker run -d --name berth -p 127.0.0.1:3001:3001 -v /var/run/docker.sock:/var/run/docker.sock -v berth:/var/lib/berth berth
 #
 # Any Debian with Python 3.11 or later will do as BASE, e.g. --build-arg BASE=berth/base:bookworm (what
-# `python -m runtime.images build` makes where nothing can be pulled). Behind a proxy that signs for other hosts, put
+# `berth images build` makes where nothing can be pulled). Behind a proxy that signs for other hosts, put
 # its CA bundle into .ci/ca/ca.crt; it serves the installation only.
 ARG BASE=debian:bookworm-slim
 

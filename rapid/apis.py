@@ -15,6 +15,7 @@ from rapid.lifecycle import UnknownRequest
 from rapid.responses import refuse
 from rapid.runtime_api import RuntimeApi
 from rapid.server import Api
+from rapid.shortcut import Shortcut
 from rapid.snapshots_api import CREDENTIALS, RESTORE, SnapshotsApi
 from rapid.states import IllegalTransition
 from rapid.telemetry_api import PATHS as TELEMETRY
@@ -32,13 +33,14 @@ class Apis:
         self._extensions = ExtensionsApi(environment)
         self._snapshots = SnapshotsApi(environment)
         self._telemetry = TelemetryApi(environment)
+        self.shortcut = Shortcut(self._runtime, self._refusal)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever comes of it."""
         try:
             return await self._api(request.path).handle(request)
         except Exception as error:  # noqa: BLE001  whoever asked is answered, and the log has the reason
-            return refuse(self._refusal(request, error))
+            return refuse(self._refusal(f"{request.method} {request.path}", error))
 
     def _api(self, path: str) -> Api:
         """Whose the path is; what belongs to no API is the Runtime API's to say no to."""
@@ -48,7 +50,7 @@ class Apis:
             return self._snapshots
         return self._telemetry if path in TELEMETRY else self._runtime
 
-    def _refusal(self, request: web.BaseRequest, error: Exception) -> errors.Refusal:
+    def _refusal(self, what: str, error: Exception) -> errors.Refusal:
         for kind, refusal in _REFUSALS:
             if isinstance(error, kind):
                 return refusal
@@ -59,7 +61,7 @@ class Apis:
                 return errors.illegal_transition(error.current, error.target)
             case BodyTooLong():
                 return errors.too_large(error.limit)
-        logger.error("%s %s of %r failed", request.method, request.path, self._environment, exc_info=error)
+        logger.error("%s of %r failed", what, self._environment, exc_info=error)
         return errors.INTERNAL
 
 

@@ -3,12 +3,12 @@
 The vocabulary of `rapid.lifecycle`: events are past facts, effects are orders to the shell. Values only.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.records import Record, Report
 from rapid.states import ExtensionCall, RuntimeCall
+from rapid.values import value
 
 
 class Timer(Enum):
@@ -32,14 +32,14 @@ class Drain(Enum):
 # Events
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Began:
     """The sandbox is there: initialise ahead of any invocation."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InvokeArrived:
     now: float
     invocation: Invocation
@@ -47,12 +47,12 @@ class InvokeArrived:
     """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NextCalled:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ResponseBegan:
     """The runtime began to post a result (`RESPONSE`) or an error (`ERROR`)."""
 
@@ -61,7 +61,7 @@ class ResponseBegan:
     call: RuntimeCall
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ResponseEnded:
     """The whole of it has been received."""
 
@@ -70,7 +70,7 @@ class ResponseEnded:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ResponseBroke:
     """It was cut off; the runtime may post again."""
 
@@ -78,21 +78,21 @@ class ResponseBroke:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InitErrorPosted:
     now: float
     error_type: str
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RestoreNextCalled:
     """The runtime is ready for a snapshot of its environment."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RestoreErrorPosted:
     """A hook that was to run after the restoration failed."""
 
@@ -101,21 +101,21 @@ class RestoreErrorPosted:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RuntimeNotStarted:
     now: float
     generation: int
     fault: Fault
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RuntimeExited:
     now: float
     generation: int
     status: ExitStatus
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExtensionsFound:
     """The files in `/opt/extensions`."""
 
@@ -124,7 +124,7 @@ class ExtensionsFound:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExtensionRegistered:
     """An extension asks to be known under a new identifier."""
 
@@ -134,13 +134,13 @@ class ExtensionRegistered:
     identifier: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExtensionNextCalled:
     now: float
     identifier: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExtensionErrorPosted:
     """An extension gives up: `INIT_ERROR` or `EXIT_ERROR`."""
 
@@ -150,7 +150,7 @@ class ExtensionErrorPosted:
     error_type: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExtensionNotStarted:
     now: float
     generation: int
@@ -158,7 +158,7 @@ class ExtensionNotStarted:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExtensionExited:
     now: float
     generation: int
@@ -166,7 +166,7 @@ class ExtensionExited:
     status: ExitStatus
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TelemetrySubscribed:
     """An extension asks for events of the Telemetry API or (`is_logs`) of the Logs API."""
 
@@ -176,21 +176,21 @@ class TelemetrySubscribed:
     is_logs: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TimerFired:
     now: float
     timer: Timer
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NextGone:
     """Of many pending `next`, one is not waited for any more: a worker of the runtime has ended."""
 
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LimitPassed:
     """The time that `Limit` set for one of many invocations is over."""
 
@@ -198,7 +198,7 @@ class LimitPassed:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InvocationSettled:
     """Everything that had been written when `SettleInvocation` was performed has arrived."""
 
@@ -207,7 +207,7 @@ class InvocationSettled:
     memory_peak: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Settled:
     """Everything that the processes had written when `Settle` was performed has arrived; `memory_peak` in bytes."""
 
@@ -216,7 +216,7 @@ class Settled:
     memory_peak: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cleared:
     """Everything that the processes wrote has arrived, and none of them is left."""
 
@@ -224,7 +224,7 @@ class Cleared:
     memory_peak: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CodeChanged:
     """What the processes have loaded is out of date; told between invocations."""
 
@@ -233,12 +233,12 @@ class CodeChanged:
     """Whether to initialise again at once, or inside the next invocation."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ShutdownAsked:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SandboxLost:
     now: float
     reason: str
@@ -281,23 +281,23 @@ Event = (
 # Effects
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StartRuntime:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FindExtensions:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StartExtension:
     generation: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SignalRuntime:
     """Signal the runtime's process group."""
 
@@ -305,7 +305,7 @@ class SignalRuntime:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InvokeNotice:
     """What an extension hears of an invocation. `deadline` on the clock of `now`."""
 
@@ -313,7 +313,7 @@ class InvokeNotice:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ShutdownNotice:
     """The environment ends; `reason` is `spindown`, `timeout` or `failure`."""
 
@@ -321,7 +321,7 @@ class ShutdownNotice:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Notify:
     """Answer the pending (or coming) `event/next` of an extension."""
 
@@ -329,7 +329,7 @@ class Notify:
     notice: InvokeNotice | ShutdownNotice
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Deliver:
     """Answer the pending (or coming) `next`. `deadline` on the same clock as `now`."""
 
@@ -337,35 +337,35 @@ class Deliver:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Respond:
     """The client's answer is known."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GiveBack:
     """The runtime has heard nothing of the invocation, and never will: another environment is to have it."""
 
     invocation: Invocation
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Complete:
     """The invocation is over and logged."""
 
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Write:
     """Log a platform record."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Arm:
     """Fire `timer` at `at`, instead of any armed before."""
 
@@ -374,14 +374,14 @@ class Arm:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Settle:
     """Drain the output of the processes; `Settled` answers it."""
 
     drain: Drain
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """The answer for the client of one of many invocations is known."""
 
@@ -389,7 +389,7 @@ class Answer:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Limit:
     """Hand in `LimitPassed` for one of many invocations at `at`."""
 
@@ -397,21 +397,21 @@ class Limit:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unlimit:
     """Do not."""
 
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SettleInvocation:
     """Drain the output of the processes on behalf of one of many invocations; `InvocationSettled` answers it."""
 
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Room:
     """The environment can take so many invocations more, or fewer, than it said before."""
 

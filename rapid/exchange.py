@@ -9,7 +9,7 @@ import time
 import uuid
 from asyncio import Future
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from rapid.buffering import Tail
 from rapid.events import InvokeNotice, ShutdownNotice
@@ -17,9 +17,10 @@ from rapid.extensions import INVOKE, SHUTDOWN
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
+from rapid.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Program:
     """What the runtime process is, and where extensions are."""
 
@@ -35,7 +36,7 @@ class Program:
     """Whether the runtime has workers, which write to streams of their own."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Function:
     """What extensions learn about the function when they register."""
 
@@ -45,7 +46,7 @@ class Function:
     account_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FetchedCredentials:
     """What stands for the execution role's session, where the runtime fetches it by `token` instead of inheriting it."""
 
@@ -57,7 +58,7 @@ class FetchedCredentials:
     """ISO 8601, UTC."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Registered:
     """The answer to an extension's registration."""
 
@@ -65,7 +66,7 @@ class Registered:
     function: Function
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Notice:
     """The answer to an extension's `event/next`: the event's own identifier, and the event as JSON."""
 
@@ -73,7 +74,7 @@ class Notice:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Delivery:
     """The answer to a `next`. `deadline_ms` in milliseconds of the Unix epoch."""
 

@@ -2,10 +2,12 @@
 
 import json
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from rapid.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """One event on its way to the runtime."""
 
@@ -22,7 +24,7 @@ class Invocation:
     tenant_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outcome:
     """What the client of an invocation gets."""
 
@@ -43,7 +45,7 @@ class Outcome:
         return len(self.payload) if self.streamed is None else self.streamed
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExitStatus:
     """How a process ended. `code` as a shell would see it, or minus the signal's number."""
 
@@ -66,7 +68,7 @@ def _signal_text(number: int) -> str:
         return f"signal {number}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fault:
     """Why an environment could not finish its work, in the terms of logs (`status`, `error_type`) and of the client.
 

@@ -6,9 +6,9 @@ the JSON log format show. Durations are in seconds, times in seconds of the cloc
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rapid.invocation import Fault
+from rapid.values import value
 
 ON_DEMAND, PROVISIONED, SNAP_START = "on-demand", "provisioned-concurrency", "snap-start"
 MANAGED = "lambda-managed-instances"
@@ -18,7 +18,7 @@ SUCCESS, FAILURE, ERROR, TIMEOUT = "success", "failure", "error", "timeout"
 """Statuses: `failure` when the function answered with an error, `error` for a crash or the like."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InitStart:
     """An initialisation begins. `phase` is `init`, or `invoke` for one inside an invocation, which text leaves out."""
 
@@ -34,7 +34,7 @@ class InitStart:
         return f"INIT_START {_runtime(self.runtime_version, self.runtime_version_arn)}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InitRuntimeDone:
     """The runtime has asked for its first event, or will never."""
 
@@ -47,7 +47,7 @@ class InitRuntimeDone:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InitReport:
     """An initialisation is over. Text has it where it failed, or was done ahead on request."""
 
@@ -64,7 +64,7 @@ class InitReport:
         return line + _status(self.status, self.error_type) + "\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RestoreStart:
     """An environment is restored from a snapshot."""
 
@@ -75,7 +75,7 @@ class RestoreStart:
         return f"RESTORE_START {_runtime(self.runtime_version, self.runtime_version_arn)}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RestoreRuntimeDone:
     """The runtime has run its hooks and asked for its first event, or will never."""
 
@@ -86,7 +86,7 @@ class RestoreRuntimeDone:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RestoreReport:
     duration: float
     status: str
@@ -99,7 +99,7 @@ class RestoreReport:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Start:
     request_id: str
     version: str
@@ -112,7 +112,7 @@ class Start:
         return f"START RequestId: {self.request_id} Version: {self.version}\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Span:
     """A part of an invocation. `start` on the clock of events."""
 
@@ -121,7 +121,7 @@ class Span:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RuntimeDone:
     """The runtime is back at `next`, or will never be. `produced` in bytes of the response; None without one."""
 
@@ -137,7 +137,7 @@ class RuntimeDone:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Report:
     """The end of an invocation, as its END and REPORT lines. Memory in bytes and MB."""
 
@@ -185,7 +185,7 @@ class Report:
         return "\t".join(parts) + (status or "\t") + "\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExtensionStatus:
     """What has become of an extension when an initialisation is over, well or not."""
 
@@ -199,7 +199,7 @@ class ExtensionStatus:
         return line + (f"\tError Type: {self.error_type}\n" if self.error_type else "\n")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Subscribed:
     """An extension has subscribed to the Telemetry API or (`is_logs`) to the Logs API."""
 
@@ -213,7 +213,7 @@ class Subscribed:
         return f"{word}\tName: {self.name}\tState: Subscribed\tTypes: [{types}]\n"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LogsDropped:
     """A subscriber was too slow. Its own matter: the log does not have it."""
 

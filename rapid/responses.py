@@ -49,12 +49,27 @@ def is_waiting(request: web.BaseRequest) -> Callable[[], bool]:
     return lambda: transport is not None and not transport.is_closing()
 
 
+def ready(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
+    """An answer with a body, as it is written to a kept connection."""
+    return _head(status, headers, len(body)) + body
+
+
+def ready_acceptance() -> bytes:
+    """As `accept`."""
+    return ready(202, JSON, errors.ACCEPTED)
+
+
+def ready_refusal(refusal: errors.Refusal) -> bytes:
+    """As `refuse`."""
+    return ready(refusal.status, JSON, refusal.body())
+
+
 class _Ready(web.StreamResponse):
     """Bytes to be written as they are."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__(status=status)
-        self._bytes = _head(status, headers, len(body)) + body
+        self._bytes = ready(status, headers, body)
         self._writer: AbstractStreamWriter | None = None
 
     @property

@@ -6,6 +6,7 @@ connect at all is the listener's business (`rapid.server`).
 
 import json
 import re
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -70,13 +71,21 @@ class RuntimeApi:
         return web.Response(text="pong")
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
+        is_alive = is_waiting(request)
+        delivery = await self.ask_next(is_alive)
+        if is_alive():
+            self.sent()
+        return answer(request, next_headers(delivery), delivery.invocation.payload)
+
+    def ask_next(self, is_alive: Callable[[], bool]) -> Future[Delivery]:
+        """The runtime asks for its next event, and waits as long as `is_alive` says so."""
         if self._broken is not None:  # it has not ended, for here it is
             self._cut_off(*self._broken)
-        is_alive = is_waiting(request)
-        delivery = await self._environment.next(is_alive)
-        if is_alive():
-            self._environment.sent()
-        return answer(request, _next_headers(delivery), delivery.invocation.payload)
+        return self._environment.next(is_alive)
+
+    def sent(self) -> None:
+        """The event is being written to the runtime's connection."""
+        self._environment.sent()
 
     async def _response(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
@@ -92,6 +101,12 @@ class RuntimeApi:
             return refuse(errors.INVALID_MODE)
         self._environment.end_response(request_id, outcome)
         return accept(request)
+
+    def take_response(self, request_id: str, body: bytes, content_type: str | None) -> None:
+        """A response that is there all at once, and no longer than it may be."""
+        self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
+        outcome = Outcome(body, content_type=content_type or "application/json")
+        self._environment.end_response(request_id, outcome)
 
     async def _streamed(self, request: web.BaseRequest, request_id: str, stream: Stream | None) -> Outcome:
         """A response in streaming mode: passed on while it comes if somebody wants that, else collected."""
@@ -190,7 +205,8 @@ def known_error_type(text: str) -> str:
     return "Function.Unknown" if text.startswith("Function.") else "Runtime.Unknown"
 
 
-def _next_headers(delivery: Delivery) -> dict[str, str]:
+def next_headers(delivery: Delivery) -> dict[str, str]:
+    """What a runtime is told about an event beside it."""
     invocation = delivery.invocation
     headers = {
         "Content-Type": invocation.content_type,

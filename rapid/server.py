@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from rapid.connections import Connection
+from rapid.shortcut import Shortcut
 
 logger = logging.getLogger(__name__)
 _unheard = logging.getLogger(f"{__name__}.http")
@@ -40,6 +41,12 @@ class Api(Protocol):
     def handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]: ...
 
 
+class Apis(Api, Protocol):
+    """All that is answered on a connection, and the shorter way for some of it."""
+
+    shortcut: Shortcut
+
+
 class Door(web.Server):
     """aiohttp's server; whom `admit` does not let in is hung up on before a byte is read."""
 
@@ -56,18 +63,19 @@ class Door(web.Server):
 
 
 class _OwnDoor(Door):
-    """One whose connections keep the ends of bodies."""
+    """One whose connections keep the ends of bodies, and know the shorter way."""
+
+    shortcut: Shortcut | None = None
 
     def __call__(self) -> RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, lambda: self.shortcut, loop=self._loop, **self._kwargs)
 
 
 class Listener:
     """Listens on `host`, at a port that the system chooses unless one is named, from `open` to `close`."""
 
     def __init__(self, host: str, peer: str) -> None:
-        self.api: Api | None = None
-        #: Set once the port is known, which the environment's variables name.
+        self._api: Apis | None = None
         self._host = host
         self._peer = peer
         self._has_refused = False
@@ -83,6 +91,16 @@ class Listener:
         self._web.admit = self._admit
         self._server: Server | None = None
         self.port = 0
+
+    @property
+    def api(self) -> Apis | None:
+        """Set once the port is known, which the environment's variables name."""
+        return self._api
+
+    @api.setter
+    def api(self, api: Apis | None) -> None:
+        self._api = api
+        self._web.shortcut = None if api is None else api.shortcut
 
     async def open(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()
@@ -112,6 +130,6 @@ class Listener:
         self._has_refused = True
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self.api is None:
+        if self._api is None:
             return web.Response(status=503, text="not ready\n")
-        return await self.api.handle(request)
+        return await self._api.handle(request)

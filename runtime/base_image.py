@@ -18,6 +18,8 @@ Progress = Callable[[str], None]
 
 PULL_LIMIT = 180.0
 BUILD_LIMIT = 900.0
+END_LIMIT = 5.0
+"""Seconds until a program that was killed has gone, with all that it started."""
 TAIL = 30
 
 REPOSITORIES = {"amd64": "amd64", "arm64": "arm64v8"}
@@ -140,5 +142,8 @@ async def _command(command: Sequence[str], progress: Progress) -> None:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_LIMIT):  # else its pipe would outlive the event loop
+                    await process.communicate()
     if status:
         raise StepFailed("\n".join([f"{command[0]} ended with status {status}", *seen[-TAIL:]]))

@@ -4,6 +4,7 @@ A package stands on the image of its runtime, and its trees are brought there. A
 function. Images of Berth's own have an agent; into any other the agent's bundle is brought. It starts no sandbox.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from runtime.spawners.base import Delivery, ForeignImage
 
 MOST_BYTES = 10 << 30
 """Of a container image, uncompressed."""
+MOMENT = 1.0
+"""Seconds for which a launch takes it that the engine still holds a runtime's image: it was asked before the launch."""
 Progress = Callable[[str], None]
 
 
@@ -60,19 +63,33 @@ class Grounds:
     """See the module's text."""
 
     def __init__(
-        self, *, images: Images, function_images: FunctionImages, agent_bundle: AgentBundle, bundles: Bundles
+        self,
+        *,
+        images: Images,
+        function_images: FunctionImages,
+        agent_bundle: AgentBundle,
+        bundles: Bundles,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._images = images
         self._function_images = function_images
         self._agent_bundle = agent_bundle
         self._bundles = bundles
+        self._clock = clock
+        self._seen: dict[str, tuple[Serving, float]] = {}
+        #: By runtime: its image, and when the engine last said that it holds it.
 
-    async def of(self, version: FunctionVersion, delivery: Delivery, progress: Progress) -> Ground:
-        """The version's, made first if need be. Raises `SpawnerError`."""
+    async def of(
+        self, version: FunctionVersion, delivery: Delivery, progress: Progress, *, launches: bool = False
+    ) -> Ground:
+        """The version's, made first if need be. Raises `SpawnerError`.
+
+        For a launch the engine is not asked again what it said a `MOMENT` ago.
+        """
         if isinstance(version.code, ImageCode):
             own = await self._function_images.pinned(version.code)
             return Ground(own.identifier, own=own, foreign=await self._foreign(own, delivery, progress))
-        serving = await self._images.ensure(version.config.runtime or "", progress)
+        serving = await self._serving(version.config.runtime or "", progress, launches=launches)
         foreign = None
         if serving.foreign is not None:
             foreign = await self._foreign(serving.foreign, delivery, progress, has_code=False)
@@ -86,6 +103,17 @@ class Grounds:
     ) -> ForeignImage:
         agent = await self._agent_bundle.ensure(delivery, progress)
         return ForeignImage(agent=agent, variables=tuple(image.environment), has_code=has_code)
+
+    async def _serving(self, runtime: str, progress: Progress, *, launches: bool) -> Serving:
+        serving, seen = self._seen.get(runtime, (None, 0.0))
+        if serving is None or not launches or self._clock() - seen >= MOMENT:
+            serving = await self._images.ensure(runtime, progress)
+            self._seen[runtime] = (serving, self._clock())
+        return serving
+
+    def doubt(self, version: FunctionVersion) -> None:
+        """A launch has failed: what it took for granted is to be asked again."""
+        self._seen.pop(version.config.runtime or "", None)
 
     async def check(self, version: FunctionVersion) -> None:
         """Raise `PreparationFailed` for an image that Lambda would not take either."""

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import tarfile
 import tempfile
@@ -49,6 +50,7 @@ BUNDLE_PLACE = "/var/rapid"
 """Where the bundle lies in its image. It runs anywhere."""
 MOST_BUILDS = 4
 """Builds at a time, on a machine with so many processors; two anywhere, for one downloads while the other works."""
+STAGE_LINE = re.compile(r"Step \d+/\d+ : FROM ", re.IGNORECASE)
 FOREIGN_PROGRAM = "exec format error"
 """What the engine says of a program for another processor."""
 DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY")
@@ -73,6 +75,26 @@ class _Build:
 
     task: asyncio.Task[None]
     listeners: list[Progress] = field(default_factory=list)
+
+
+class Beginning:
+    """The first stage of a build, which images of one suite have in common: what it holds is let go of at its end."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release: Callable[[], None] | None = release
+        self._stages = 0
+
+    def hear(self, line: str) -> None:
+        """A line that the builder says: with the second stage the first is made."""
+        self._stages += bool(STAGE_LINE.match(line))
+        if self._stages > 1:
+            self.end()
+
+    def end(self) -> None:
+        """It is over, one way or the other."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
 
 class RuntimeImages:
@@ -229,25 +251,35 @@ class RuntimeImages:
 
     async def _build(self, row: Runtime, *, fresh: bool) -> None:
         def tell(line: str) -> None:
+            beginning.hear(line)
             for listener in tuple(self._builds[row.identifier].listeners):
                 listener(line)
 
+        lock = self._suites[row.suite]
+        await lock.acquire()
+        beginning = Beginning(lock.release)
+        try:
+            async with self._few_at_a_time:
+                await self._build_image(row, tell, fresh=fresh)
+        finally:
+            beginning.end()
+
+    async def _build_image(self, row: Runtime, tell: Progress, *, fresh: bool) -> None:
         recipe = self._recipe(row)
-        async with self._suites[row.suite], self._few_at_a_time:
-            base = await self._bases.ensure(row.suite, tell, row.processor)
-            tell(f"building {recipe.reference} from {base}")
-            arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
-            context = tar_of({**recipe.files, **self._ca()})
-            labels = {LABEL: row.identifier}
-            platform = f"linux/{row.processor}" if row.processor else None
-            try:
-                await self._engine.build(
-                    context, recipe.reference, arguments, labels, tell, fresh=fresh, platform=platform
-                )
-            except StepFailed as error:
-                raise self._advised(error, row) from error
-            inherited = row.identifier in self._standalone  # other people's images are built on those
-            await self._old.replaced(row.identifier, recipe.reference, inherited=inherited)
+        base = await self._bases.ensure(row.suite, tell, row.processor)
+        tell(f"building {recipe.reference} from {base}")
+        arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
+        context = tar_of({**recipe.files, **self._ca()})
+        labels = {LABEL: row.identifier}
+        platform = f"linux/{row.processor}" if row.processor else None
+        try:
+            await self._engine.build(
+                context, recipe.reference, arguments, labels, tell, fresh=fresh, platform=platform
+            )
+        except StepFailed as error:
+            raise self._advised(error, row) from error
+        inherited = row.identifier in self._standalone  # other people's images are built on those
+        await self._old.replaced(row.identifier, recipe.reference, inherited=inherited)
 
     def _advised(self, error: StepFailed, row: Runtime) -> StepFailed:
         if row.processor and FOREIGN_PROGRAM in str(error):
@@ -264,12 +296,16 @@ class RuntimeImages:
     async def prune(self) -> list[str]:
         """Remove images that are not current, in use or not made by Berth excepted; the names of those removed."""
         bundle = self.reference(self._bundle_name(None))
-        own = [self._table[runtime] for runtime in self.runtimes]
-        standalone = [
-            self._standalone_row(row.identifier, self.reference(row.identifier), bundle) for row in own
+        names = [
+            self._for(runtime, processor)
+            for runtime in self.runtimes
+            for processor in set(PROCESSORS.values())
         ]
-        rows = [*own, *standalone, *self._bundles.values()]
-        return await self._old.all({self._recipe(row).reference for row in rows})
+        standalone = [
+            self._standalone_row(runtime, self.reference(runtime), bundle).identifier
+            for runtime in self.runtimes
+        ]
+        return await self._old.all({self.reference(name) for name in (*names, *standalone, *self._bundles)})
 
     def _row(self, runtime: str) -> Runtime:
         for others in (self._bundles, self._standalone, self._elsewhere):

@@ -8,7 +8,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from rapid.exchange import Ticket
@@ -16,6 +15,7 @@ from rapid.invocation import Invocation
 from rapid.streamed import Streamed
 from rapid.streams import Stream
 from rapid.traces import trace_header
+from rapid.values import value
 from runtime.admission import Admission
 from runtime.core.leases import Lease
 from runtime.core.routing import as_run_by, choose
@@ -29,7 +29,7 @@ from runtime.store.catalog import Catalog
 from runtime.tenancy import check_tenant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class InvokeRequest:
     """What a door knows about an invocation. `payload` is checked JSON; `client_context` decoded JSON text."""
 
@@ -50,7 +50,7 @@ class InvokeRequest:
     """Whether a client waits for the answer. Where none does there is no limit to the rate of requests."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class InvokeResult:
     payload: bytes
     executed_version: str

@@ -208,7 +208,11 @@ class Launcher:
         """
         async with AsyncExitStack() as held:
             with self._courtesy.launch():
-                stage = await self._stage(version, held)
+                try:
+                    stage = await self._stage(version, held)
+                except SpawnerError:
+                    self._grounds.doubt(version)
+                    raise
             hosted = self._hosted(
                 number,
                 version,
@@ -225,7 +229,7 @@ class Launcher:
 
     async def _stage(self, version: FunctionVersion, held: AsyncExitStack) -> _Stage:
         facts = await self.prepare()
-        ground = await self._grounds.of(version, facts.delivery, logger.info)
+        ground = await self._grounds.of(version, facts.delivery, logger.info, launches=True)
         if ground.trees is not None and is_composed(version.layers):
             opt = await held.enter_async_context(self._bundles.composed(version.layers))
             ground = replace(ground, trees=(ground.trees[0], opt))

@@ -200,8 +200,13 @@ def environment_variables(member: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _logging(member: Mapping[str, Any]) -> LoggingConfig:
-    """JSON logging has levels, INFO unless said otherwise."""
+    """JSON logging has levels, INFO unless said otherwise; text has none."""
     log_format = member.get("LogFormat", "Text")
+    if log_format == "Text" and {"ApplicationLogLevel", "SystemLogLevel"} & member.keys():
+        raise invalid_parameter(
+            'LogLevel is not supported when LogFormat is set to "Text". '
+            'Remove LogLevel from your request or change the LogFormat to "JSON" and try again.'
+        )
     level = "INFO" if log_format == "JSON" else None
     return LoggingConfig(
         log_format=log_format,

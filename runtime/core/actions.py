@@ -1,12 +1,11 @@
 """What the pool asks its shell to do. Values, pure."""
 
-from dataclasses import dataclass
-
+from rapid.values import value
 from runtime.core.groups import Key
 from runtime.core.room import Bound
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Assign:
     """The ticket gets the environment."""
 
@@ -14,7 +13,7 @@ class Assign:
     environment: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Launch:
     """Start an environment for the key; tell `launched` when its sandbox is there."""
 
@@ -22,14 +21,14 @@ class Launch:
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Destroy:
     """End an environment; tell `gone` when it has."""
 
     environment: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hold:
     """Call `grace_over` with the ticket at the time `until`."""
 
@@ -37,14 +36,14 @@ class Hold:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fail:
     """The ticket gets no environment: the launch made for it failed."""
 
     ticket: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refuse:
     """The ticket gets no environment: there is no room for one; `for_good` where nothing that ends would help."""
 

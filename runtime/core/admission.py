@@ -24,8 +24,8 @@ decision looks at three of them at the most. `check` recounts from the leases fo
 import math
 from collections import Counter as Tally
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 
+from rapid.values import value
 from runtime.core.allowance import Allowance
 from runtime.core.leases import (
     AccountFigures,
@@ -54,14 +54,14 @@ REQUEST_RATE = 10
 """Requests a second for each unit of concurrency."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hold:
     """Call `patience_over` at the time `until`, unless the lease is settled before."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refusal:
     """`retry_after` in whole seconds."""
 

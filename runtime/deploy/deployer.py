@@ -18,7 +18,7 @@ from runtime.deploy.journal import Journal
 from runtime.deploy.live import LiveFolders
 from runtime.deploy.packages import Package, imaged
 from runtime.deploy.plan import Plan
-from runtime.deploy.report import UNCHANGED, UPDATED, Outcome, Report
+from runtime.deploy.report import CREATED, UNCHANGED, UPDATED, Outcome, Report
 from runtime.deploy.service import Service, ServiceError, Unreachable
 from runtime.deploy.setting_steps import SettingSteps
 from runtime.deploy.settings import STACK_TAG
@@ -127,6 +127,8 @@ class Deployment:
         for logical_id, wanted in self._wanted.items():
             self._journal.at = logical_id
             with _placed(logical_id):
+                if self._dry_run and self._outcomes[logical_id].action == CREATED:
+                    continue  # nothing is there that could have anything
                 if isinstance(wanted, FunctionWanted):
                     changes = [*self._beside.left(wanted.name), *self._left_statements(wanted.name)]
                 elif isinstance(wanted, LayerWanted):

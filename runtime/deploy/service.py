@@ -6,6 +6,7 @@ Berth checks no signatures, so no secret is sent to it: the access key is the ac
 import os
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from http.client import HTTPException
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
@@ -38,32 +39,41 @@ class Unreachable(Exception):
     """There is no answer, or none of Lambda's."""
 
 
+def lambda_client(url: str, account: str, region: str, **options: Any) -> Any:
+    """The SDK's client of one Berth's Lambda; options are those of botocore's `Config`."""
+    return _session().create_client(
+        "lambda",
+        region_name=region,
+        endpoint_url=url,
+        aws_access_key_id=account,
+        aws_secret_access_key="berth",  # noqa: S106 -- opens nothing
+        config=Config(proxies={}, read_timeout=120, **options),
+    )
+
+
+@cache
+def _session() -> Any:
+    """One for all clients: it keeps Lambda's model, whose reading takes most of the time that a client takes."""
+    nothing = (None, None, os.devnull, None)
+    return Session({"profile": (None, None, None, None), "config_file": nothing, "credentials_file": nothing})
+
+
 class Service:
     """One Berth's Lambda, of one account and region."""
 
-    def __init__(self, url: str, account: str, region: str, attempts: int = 3) -> None:
-        nothing = (None, None, os.devnull, None)
-        session = Session(
-            {"profile": (None, None, None, None), "config_file": nothing, "credentials_file": nothing}
-        )
-        self.client: Any = session.create_client(
-            "lambda",
-            region_name=region,
-            endpoint_url=url,
-            aws_access_key_id=account,
-            aws_secret_access_key="berth",  # noqa: S106 -- opens nothing
-            config=Config(
-                parameter_validation=False,  # Berth checks, and its words are AWS's
-                proxies={},
-                read_timeout=120,
-                retries={"mode": "standard", "total_max_attempts": attempts},
-            ),
+    def __init__(self, url: str, account: str, region: str) -> None:
+        self._client = lambda_client(
+            url,
+            account,
+            region,
+            parameter_validation=False,  # Berth checks, and its words are AWS's
+            retries={"mode": "standard", "total_max_attempts": 3},
         )
 
     def call(self, operation: str, /, **members: Any) -> dict[str, Any]:
         """One operation, by its name in snake case."""
         try:
-            answer: dict[str, Any] = getattr(self.client, operation)(**members)
+            answer: dict[str, Any] = getattr(self._client, operation)(**members)
         except ClientError as error:
             _check_sender(error.response)
             told = error.response.get("Error", {})

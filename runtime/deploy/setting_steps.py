@@ -13,6 +13,7 @@ from runtime.deploy.places import all_of, answered, put, take_off, told
 from runtime.deploy.report import CREATED, UNCHANGED, UPDATED, Outcome
 from runtime.deploy.service import Service
 from runtime.deploy.settings import (
+    CONCURRENCY,
     ID_TAG,
     MAPPING_FIXED,
     STACK_TAG,
@@ -48,6 +49,8 @@ class SettingSteps:
     _statements: set[tuple[Policy, str]] = field(default_factory=set)
     _mappings: set[str] = field(default_factory=set)
     #: What the template says, and must not be taken off.
+    _later: dict[str, tuple[Setting, Mapping[str, Any] | None]] = field(default_factory=dict)
+    #: By function: concurrency that is reserved once less is provisioned, and what was reserved before.
 
     def settings(self, wanted: tuple[Setting, ...]) -> tuple[str, ...]:
         """Put what differs; its kinds."""
@@ -83,11 +86,19 @@ class SettingSteps:
         before = told(self.service, *wanted.place)
         if before == wanted.members:
             return False
+        if wanted.kind == CONCURRENCY and (
+            before is None or wanted.members[CONCURRENCY] < before[CONCURRENCY]
+        ):
+            self._later[wanted.function] = (wanted, before)
+        else:
+            self._put(wanted, before)
+        return True
+
+    def _put(self, wanted: Setting, before: Mapping[str, Any] | None) -> None:
         self.tell(f"setting {wanted.kind} of {_named(wanted)}")
         if not self.dry_run:
             put(self.service, wanted, is_there=before is not None)
             self._undo(wanted, before)
-        return True
 
     def _undo(self, now: Setting, before: Mapping[str, Any] | None) -> None:
         if before is None:
@@ -101,14 +112,17 @@ class SettingSteps:
         )
 
     def left(self, function: str) -> tuple[str, ...]:
-        """Take off a function of the stack what the template does not say; its kinds."""
-        if self.dry_run and self.service.find("get_function", FunctionName=function) is None:
-            return ()
-        return tuple(
+        """Take off a function of the stack what the template does not say, and do what had to wait for that; the kinds
+        that were taken off.
+        """
+        taken = tuple(
             each.kind
             for each in list(all_of(self.service, function))
             if each.place not in self._places and self._take_off(each)
         )
+        if (later := self._later.pop(function, None)) is not None:
+            self._put(*later)
+        return taken
 
     def _take_off(self, setting: Setting) -> bool:
         self.tell(f"taking {setting.kind} off {_named(setting)}")

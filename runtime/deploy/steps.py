@@ -309,9 +309,7 @@ class Steps:
         return self._set(Outcome(name, CREATED if told is None else UPDATED), wanted.settings)
 
     def aliases(self, function: str) -> list[str]:
-        """Of a function; none where a dry run made none."""
-        if self.dry_run and self.service.find("get_function", FunctionName=function) is None:
-            return []
+        """Of a function."""
         listed = self.service.listed("list_aliases", "Aliases", FunctionName=function)
         return [each["Name"] for each in listed]
 

@@ -237,6 +237,9 @@ def _function(
             f"the name {name} is longer than {_NAME_LIMIT}: give it a FunctionName", properties.path
         )
     own_tags = {STACK_TAG: stack.name, ID_TAG: reading.logical_id}
+    if "CapacityProviderConfig" in particular:  # Lambda's defaults are others there, and lines always JSON
+        logging = properties.inner("LoggingConfig").pairs() | {"LogFormat": "JSON"}
+        particular |= {"LoggingConfig": logging, "MemorySize": properties.number("MemorySize", 2048)}
     mode = properties.inner("TenancyConfig").text("TenantIsolationMode")
     return FunctionWanted(
         name,

@@ -511,7 +511,7 @@ def _images(images: Sequence[Document]) -> Finding:
     tags = sorted(
         tag for image in images for tag in image.get("RepoTags") or () if not tag.startswith("<none>")
     )
-    advice = None if tags else "they are built on first need; `make images` builds them ahead"
+    advice = None if tags else "they are built on first need; `berth images build` builds them ahead"
     return _finding("runtime images", ", ".join(tags) or "none built yet", advice, ok=bool(tags))
 
 

@@ -14,15 +14,19 @@ from urllib.parse import urlencode
 
 from runtime.cli.client import Client
 from runtime.cli.terminal import CliError
-from runtime.deploy.service import Service
+from runtime.deploy.service import Service, lambda_client
 from runtime.readable import readable
 
 LINES = 200
 """Of a function's log that a failing test shows."""
 FUNCTIONS = 50
 """Functions whose logs a failing test shows."""
+CONNECTIONS = 64
+"""Invocations that a test can have at the same time."""
 SETTLING = 2.0
 """Seconds that a look at logs waits for invocations to end, so that their last lines are there."""
+UNSETTLED = ("busy", "finishing", "ending")
+"""States of environments whose log has lines to come; who is finishing has answered already."""
 _LOOK = 0.02
 
 
@@ -52,8 +56,10 @@ class Namespace:
     def client(self) -> Any:
         """A Lambda client; it looks at nobody's AWS configuration, and tells refusals at once."""
         if self._client is None:
-            service = Service(self.url, self.account, self.region, attempts=1)
-            self._client = service.client
+            once = {"mode": "standard", "total_max_attempts": 1}
+            self._client = lambda_client(
+                self.url, self.account, self.region, retries=once, max_pool_connections=CONNECTIONS
+            )
             self._client.meta.events.register("after-call.lambda.CreateFunction", self._created)
         return self._client
 
@@ -78,13 +84,13 @@ class Namespace:
 
         What runs is waited for, so what an invocation wrote is there when it has been answered.
         """
-        self._settle(SETTLING)
+        self._settle()
         return [event["message"] for event in self._events(region or self.region, function, limit)]
 
-    def log_sections(self, wait: float = SETTLING) -> list[tuple[str, str]]:
+    def log_sections(self) -> list[tuple[str, str]]:
         """Title and text of each function's log, for a report; where it cannot be read, why."""
         try:
-            self._settle(wait)
+            self._settle()
             self._look()
         except CliError as error:
             return [(f"Berth logs of account {self.account}", f"cannot be read: {error}")]
@@ -108,10 +114,10 @@ class Namespace:
         for each in self._mine("functions"):
             self._known.setdefault((each["region"], each["function"]))
 
-    def _settle(self, limit: float) -> None:
+    def _settle(self) -> None:
         """Wait until nothing runs, though not for long: a function may be what hangs."""
-        deadline = time.monotonic() + limit
-        while any(each["state"] == "busy" for each in self._mine("environments")):
+        deadline = time.monotonic() + SETTLING
+        while any(each["state"] in UNSETTLED for each in self._mine("environments")):
             if time.monotonic() > deadline:
                 return
             time.sleep(_LOOK)

@@ -52,7 +52,7 @@ class Server:
             yield namespace
         finally:
             self._open.remove(namespace)
-            self._closed = [*self._closed, *namespace.log_sections(wait=0)][-_KEPT:]
+            self._closed = [*self._closed, *namespace.log_sections()][-_KEPT:]
             namespace.clear()
 
     def logs(self) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -200,7 +201,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def own_image() -> Iterator[str]:
     """The control plane's own image, of this checkout."""
-    tag = "berth:test"
+    tag = f"berth:test-{uuid4().hex[:8]}"
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, ".ci/image.py", tag], cwd=root, check=True, capture_output=True)
     yield tag

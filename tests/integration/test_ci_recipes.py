@@ -65,6 +65,9 @@ def test_compose(own_image: str) -> None:
             BERTH_IMAGE=own_image,
         )
         assert "{'greeting': 'Hello, compose!'}" in out
+        container = run(*compose, "ps", "--all", "--quiet", "berth", BERTH_IMAGE=own_image).strip()
+        checks = "{{range .State.Health.Log}}{{.ExitCode}} {{end}}"
+        assert "0" in run("docker", "inspect", "--format", checks, container).split()
     finally:
         run(*compose, "down", "--volumes", "--timeout", "30", BERTH_IMAGE=own_image)
 

@@ -27,7 +27,7 @@ PURE = [
                 "story",
             ),
             *("settings", "invocation", "records", "platform_events", "log_format", "buffering", "errors"),
-            *("error_causes", "log_frames", "plain_text", "trailers"),
+            *("error_causes", "log_frames", "plain_requests", "plain_text", "trailers", "values"),
         )
     ),
     *(ROOT / "rapid" / f"{name}.py" for name in ("subscriptions", "batches", "telemetry_events")),

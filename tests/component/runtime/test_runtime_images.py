@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime import base_image
-from runtime.images import RuntimeImages, UnknownRuntime
+from runtime.images import Beginning, RuntimeImages, UnknownRuntime
 from runtime.spawners.engine import Engine, StepFailed
 
 
@@ -371,6 +371,27 @@ async def test_images_of_one_suite_are_built_one_after_another(
     assert len(fake_engine.builds) == 3
 
 
+def test_a_suite_s_beginning_is_over_with_the_second_stage() -> None:
+    """Of the builder's own lines only; what runs in a build may say anything. It is let go of once."""
+    released: list[int] = []
+    beginning = Beginning(lambda: released.append(1))
+    for line in ("Step 1/9 : ARG BASE", "Step 2/9 : FROM ${BASE} AS python", " Step 3/9 : FROM x", "FROM x"):
+        beginning.hear(line)
+    assert released == []
+    beginning.hear("Step 4/9 : FROM python AS packages")
+    assert released == [1]
+    beginning.hear("Step 8/9 : FROM python")
+    beginning.end()
+    assert released == [1]
+
+
+def test_a_build_that_ends_early_lets_go_of_its_suite() -> None:
+    """The next one tries for itself."""
+    released: list[int] = []
+    Beginning(lambda: released.append(1)).end()
+    assert released == [1]
+
+
 async def test_an_image_for_another_processor(images: RuntimeImages, fake_engine: Any) -> None:
     """It is built from that processor's base, under a name of its own."""
     fake_engine.registry.add("arm64v8/debian:bookworm-slim")
@@ -410,6 +431,8 @@ async def test_pruning_leaves_what_is_current_and_what_is_not_ours(
 ) -> None:
     """However young the rest is; what a sandbox runs on stays, and is not said to be removed."""
     await images.standalone("python3.11", quiet)
+    fake_engine.add_image("arm64v8/debian:bookworm-slim")
+    await images.ensure("python3.11", quiet, processor="arm64")
     before = set(fake_engine.images)
     assert images.reference("python3.11") in before
     label = {"berth.image": "python3.11"}

@@ -10,7 +10,7 @@ import pytest
 from runtime.bundles import Bundles
 from runtime.errors import PreparationFailed
 from runtime.function_images import ImageMissing
-from runtime.grounds import MOST_BYTES, Ground, Grounds, Progress
+from runtime.grounds import MOMENT, MOST_BYTES, Ground, Grounds, Progress
 from runtime.image_facts import Image, Serving
 from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference, Scope
 from runtime.spawners.base import Delivery, ForeignImage
@@ -45,12 +45,19 @@ class Surroundings:
     def __init__(self, image: Image | None = IMAGE, serving: Serving | None = None) -> None:
         self.image = image
         self.serving = serving
+        self.now = 0.0
+        self.asked = 0
         self.grounds = Grounds(
-            images=self, function_images=self, agent_bundle=_Bundle(), bundles=cast("Bundles", _Trees())
+            images=self,
+            function_images=self,
+            agent_bundle=_Bundle(),
+            bundles=cast("Bundles", _Trees()),
+            clock=lambda: self.now,
         )
 
     async def ensure(self, runtime: str, progress: Progress) -> Serving:
         del progress
+        self.asked += 1
         return self.serving or Serving(f"berth/{runtime}:0")
 
     async def pinned(self, code: ImageCode) -> Image:
@@ -58,8 +65,8 @@ class Surroundings:
             raise ImageMissing(f"{code.uri} is gone")
         return self.image
 
-    async def of(self, code: Code | ImageCode) -> Ground:
-        return await self.grounds.of(version(code), Delivery.BIND, print)
+    async def of(self, code: Code | ImageCode, *, launches: bool = False) -> Ground:
+        return await self.grounds.of(version(code), Delivery.BIND, print, launches=launches)
 
 
 class _Bundle:
@@ -90,6 +97,27 @@ async def test_a_package_on_an_image_that_is_not_ours() -> None:
     trees = Path("/trees", "c" * 64), Path("/merged", "l" * 64)
     foreign = ForeignImage(agent=Path("/agent"), variables=("PATH", "LD_PRELOAD"), has_code=False)
     assert ground == Ground("sha256:1", trees=trees, own=IMAGE, foreign=foreign)
+
+
+async def test_the_engine_is_asked_once() -> None:
+    """A launch takes the answer that its preparation has got; later, and after a failure, it asks again."""
+    there = Surroundings()
+    prepared = await there.of(CODE)
+    assert await there.of(CODE, launches=True) == prepared
+    assert there.asked == 1
+    there.grounds.doubt(version(CODE))
+    await there.of(CODE, launches=True)
+    assert there.asked == 2
+    there.now += MOMENT
+    await there.of(CODE, launches=True)
+    assert there.asked == 3
+
+
+async def test_preparations_ask() -> None:
+    """An image may have been removed behind our back."""
+    there = Surroundings()
+    assert await there.of(CODE) == await there.of(CODE)
+    assert there.asked == 2
 
 
 async def test_a_container_image() -> None:

@@ -330,6 +330,48 @@ async def test_a_function_may_have_no_concurrency(door: Any, deploy: Deploys) ->
     assert found["ReservedConcurrentExecutions"] == 0
 
 
+async def test_concurrency_goes_up_and_down(door: Any, deploy: Deploys) -> None:
+    """Provisioned concurrency is always within what is reserved, whichever way both go; a failed run goes back the same way."""
+
+    def template(reserved: int | None, provisioned: int | None) -> str:
+        text = PLAIN
+        if reserved is not None:
+            text += f"      ReservedConcurrentExecutions: {reserved}\n"
+        if provisioned is not None:
+            text += (
+                f"      ProvisionedConcurrencyConfig: {{ProvisionedConcurrentExecutions: {provisioned}}}\n"
+            )
+        return text
+
+    async def found() -> tuple[int | None, int | None]:
+        now = await state(door)
+        provisioned = now["provisioned"] or {}
+        return (
+            now["reserved"].get("ReservedConcurrentExecutions"),
+            provisioned.get("RequestedProvisionedConcurrentExecutions"),
+        )
+
+    steps = [
+        (None, 9),
+        (9, 9),
+        (20, 20),
+        (3, 3),
+        (30, 25),
+        (2, None),
+        (5, 5),
+        (None, 1),
+        (1, 1),
+        (None, None),
+    ]
+    for step in steps:
+        code, _, err = await deploy(template(*step))
+        assert (code, await found()) == (0, step), err
+    for before, after in (((20, 15), (10, 5)), ((10, 5), (20, 15)), ((10, 5), (3, None))):
+        await deploy(template(*before))
+        code, _, _ = await deploy(f"{template(*after)}{BROKEN.replace(', Policy, Source, Share', '')}")
+        assert (code, await found()) == (2, before)
+
+
 async def test_tenants_cannot_be_changed(door: Any, deploy: Deploys) -> None:
     """A function is created for tenants, or it is not."""
     plain = PLAIN.replace("      AutoPublishAlias: live\n", "")
@@ -343,8 +385,32 @@ async def test_tenants_cannot_be_changed(door: Any, deploy: Deploys) -> None:
     assert (code, "TenancyConfig of shop-F cannot be changed" in err) == (2, True)
 
 
-async def test_capacity_providers_and_code_signing(door: Any, deploy: Deploys) -> None:
-    """Where what they name is there; a resource that is not done here is left out, by name."""
+async def test_capacity_providers(door: Any, deploy: Deploys) -> None:
+    """One that is there runs the function, with the defaults that such functions have; it stays with it."""
+    made = await door.call(
+        "create_capacity_provider",
+        CapacityProviderName="p",
+        VpcConfig={"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]},
+        PermissionsConfig={"CapacityProviderOperatorRoleArn": "arn:aws:iam::123456789012:role/r"},
+    )
+    arn = made["CapacityProvider"]["CapacityProviderArn"]
+    plain = PLAIN.replace("python3.11", "python3.13").replace("      AutoPublishAlias: live\n", "")
+    text = plain + f"      CapacityProviderConfig: {{Arn: '{arn}'}}\n"
+    code, document, err = await deploy(text)
+    assert code == 0, err
+    told = await door.call("get_function_configuration", FunctionName="shop-F")
+    found = told["CapacityProviderConfig"]["LambdaManagedInstancesCapacityProviderConfig"]
+    assert (found["CapacityProviderArn"], told["MemorySize"]) == (arn, 2048)
+    assert set(actions((await deploy(text))[1]).values()) == {"unchanged"}
+    _, document, _ = await deploy(text.replace("'}", "', PerExecutionEnvironmentMaxConcurrency: 3}"))
+    assert changes(document, "F") == ["CapacityProviderConfig"]
+    assert changes((await deploy(text))[1], "F") == ["CapacityProviderConfig"]
+    code, _, err = await deploy(plain)
+    assert (code, "CapacityProviderConfig of shop-F cannot be changed" in err) == (2, True)
+
+
+async def test_code_signing(door: Any, deploy: Deploys) -> None:
+    """Where the configuration is there; one that is a resource of the template is left out, by name."""
     signing = await door.call(
         "create_code_signing_config",
         AllowedPublishers={

@@ -452,3 +452,26 @@ async def test_list_refusals(door: Any) -> None:
     assert text.endswith(
         "at 'functionVersion' failed to satisfy constraint: Member must satisfy enum value set: [ALL]"
     )
+
+
+@pytest.mark.parametrize(
+    "config", [{"ApplicationLogLevel": "DEBUG"}, {"LogFormat": "Text", "SystemLogLevel": "WARN"}]
+)
+async def test_text_has_no_levels(door: Any, zip_of: Callable[..., bytes], config: dict[str, str]) -> None:
+    """Neither where a function is created nor where it is changed."""
+    text = (
+        'LogLevel is not supported when LogFormat is set to "Text". '
+        'Remove LogLevel from your request or change the LogFormat to "JSON" and try again.'
+    )
+    refusal = (400, "InvalidParameterValueException", text)
+    params = {
+        "Runtime": "python3.12",
+        "Handler": "a.b",
+        "Role": "arn:aws:iam::123456789012:role/r",
+        "Code": {"ZipFile": zip_of()},
+    }
+    assert await door.refused("create_function", FunctionName="f", **params, LoggingConfig=config) == refusal
+    await door.created()
+    assert (
+        await door.refused("update_function_configuration", FunctionName="f", LoggingConfig=config) == refusal
+    )

@@ -32,6 +32,7 @@ def template(tmp_path: Path) -> Path:
 def test_the_stack_is_named_after_the_folder(run: Any, berth: Any, template: Path) -> None:
     """Unless `--stack` says otherwise; parameters may come many to a flag, and the last of a name counts."""
     berth.answer(LISTED, {"Functions": []}, x_amzn_RequestId="1")
+    berth.answer("/2015-03-31/event-source-mappings", {"EventSourceMappings": []}, x_amzn_RequestId="1")
     parameters = ("--parameter", "Size=1", "Size=256", "--parameter", "Size=512")
     for arguments, name in (((), "My-shop-2"), (("--stack", "s"), "s")):
         berth.answer(f"{LISTED}/{name}-F", {}, 404, **MISSING)
