@@ -3,7 +3,7 @@
 The vocabulary of `rapid.lifecycle`: events are past facts, effects are orders to the shell. Values only.
 """
 
-from enum import Enum
+from enum import Enum, StrEnum
 
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.records import Record, Report
@@ -18,7 +18,7 @@ class Timer(Enum):
     STOP = "stop"
 
 
-class Drain(Enum):
+class Drain(StrEnum):
     """What is waited for when the output of the processes is drained; a log must be whole up to some point."""
 
     INIT = "initialisation"

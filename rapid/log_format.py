@@ -59,7 +59,8 @@ class LogFormat:
     def platform(self, record: Record, now: float, offset: float = 0.0) -> list[bytes]:
         """The events of a record; `now` and `offset` as in `rapid.platform_events.event`."""
         if not self.json:
-            return record.text().encode().splitlines(keepends=True)
+            text = record.text()
+            return text.encode().splitlines(keepends=True) if text else []
         level = _level_of_record(record)
         if level is None or level < self._system:
             return []

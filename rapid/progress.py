@@ -83,15 +83,22 @@ class Progress:
         )
 
     def _runtime_spans(self) -> tuple[Span, ...]:
-        marks = [
-            ("responseLatency", self.delivered, self.answer_began),
-            ("responseDuration", self.answer_began, self.answer_ended),
-            ("runtimeOverhead", self.answer_ended, self.runtime_back),
-        ]
-        return tuple(
-            Span(name, since, until - since)
-            for name, since, until in marks
-            if since is not None and until is not None
+        delivered, began, ended, back = (
+            self.delivered,
+            self.answer_began,
+            self.answer_ended,
+            self.runtime_back,
+        )
+        if delivered is None or began is None:
+            return ()
+        latency = Span("responseLatency", delivered, began - delivered)
+        if ended is None:
+            return (latency,)
+        duration = Span("responseDuration", began, ended - began)
+        return (
+            (latency, duration)
+            if back is None
+            else (latency, duration, Span("runtimeOverhead", ended, back - ended))
         )
 
     def _overhead(self) -> tuple[Span, ...]:

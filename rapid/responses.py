@@ -56,7 +56,10 @@ def ready(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
 
 def ready_acceptance() -> bytes:
     """As `accept`."""
-    return ready(202, JSON, errors.ACCEPTED)
+    date = _date()
+    if date is not _Accepted.date:
+        _Accepted.date, _Accepted.answer = date, ready(202, JSON, errors.ACCEPTED)
+    return _Accepted.answer
 
 
 def ready_refusal(refusal: errors.Refusal) -> bytes:
@@ -92,6 +95,13 @@ def _head(status: int, headers: Mapping[str, str], length: int) -> bytes:
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header's value has a line end in it")
     return f"{_STATUS_LINES[status]}{lines}Content-Length: {length}\r\nDate: {_date()}\r\n\r\n".encode()
+
+
+class _Accepted:
+    """The same answer to every response, made once for each date."""
+
+    date = ""
+    answer = b""
 
 
 class _Clock:

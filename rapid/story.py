@@ -43,7 +43,7 @@ DETAIL = 200
 
 _DETAILS: Mapping[type, Callable[[Any], str]] = {
     InvokeArrived: lambda event: event.invocation.request_id,
-    ResponseBegan: lambda event: f"{event.request_id} {event.call.value}",
+    ResponseBegan: lambda event: f"{event.request_id} {event.call}",
     ResponseEnded: lambda event: f"{event.request_id}{' function error' * event.outcome.function_error}",
     ResponseBroke: lambda event: event.request_id,
     InitErrorPosted: lambda event: event.error_type,
@@ -58,7 +58,7 @@ _DETAILS: Mapping[type, Callable[[Any], str]] = {
     ExtensionExited: lambda event: f"{event.name}: {event.status.text()}",
     TelemetrySubscribed: lambda event: f"{event.identifier} {','.join(event.types)}",
     TimerFired: lambda event: event.timer.value,
-    Settled: lambda event: event.drain.value,
+    Settled: lambda event: event.drain,
     LimitPassed: lambda event: event.request_id,
     InvocationSettled: lambda event: event.request_id,
     CodeChanged: lambda event: "" if event.ahead else "initialises with the next invocation",
@@ -66,7 +66,7 @@ _DETAILS: Mapping[type, Callable[[Any], str]] = {
 }
 
 
-_Entry = tuple[float, str, str, Phase, RuntimeState]
+_Entry = tuple[float, type, str, Phase, RuntimeState]
 """When, what, about whom, and the states that it led to."""
 
 
@@ -82,10 +82,11 @@ class Story:
     def add(self, event: Event, phase: Phase, runtime: RuntimeState, refused: str = "") -> None:
         """An event, and the states that it led to; `refused` says why it led nowhere."""
         kind = type(event)
-        detail = _DETAILS[kind](event) if kind in _DETAILS else ""
+        tell = _DETAILS.get(kind)
+        detail = tell(event)[:DETAIL] if tell is not None else ""
         if refused:
-            detail = f"{detail} REFUSED: {refused}".lstrip()
-        self._entries.append((event.now, kind.__name__, detail[:DETAIL], phase, runtime))
+            detail = f"{detail} REFUSED: {refused}".lstrip()[:DETAIL]
+        self._entries.append((event.now, kind, detail, phase, runtime))
 
     def lines(self, offset: float) -> list[str]:
         """One line an event: time, phase and runtime's state after it, its name, what it was about.
@@ -93,6 +94,6 @@ class Story:
         `offset` is what the clock of events lacks to the Unix epoch, in seconds.
         """
         return [
-            f"{timestamp(now + offset)}  {phase:<8}  {runtime:<24}  {what} {plain(detail)}".rstrip()
-            for now, what, detail, phase, runtime in self._entries
+            f"{timestamp(now + offset)}  {phase:<8}  {runtime:<24}  {kind.__name__} {plain(detail)}".rstrip()
+            for now, kind, detail, phase, runtime in self._entries
         ]
