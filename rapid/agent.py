@@ -272,7 +272,7 @@ class Agent:
     def _open_desk(self, process: int, env: dict[str, str]) -> LogDesk:
         from rapid.log_desk import VARIABLE, LogDesk  # noqa: PLC0415  only where a runtime has workers
 
-        desk = LogDesk(self._poll, process)
+        desk = LogDesk(self._poll, str(process))
         env[VARIABLE] = desk.path
         return desk
 

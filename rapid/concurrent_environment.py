@@ -130,7 +130,8 @@ class ConcurrentEnvironment(Environment):
 
     def _invocation_settled(self, request_id: str, future: Future[int]) -> None:
         if not future.cancelled() and future.exception() is None:
-            self._journal.flush(final=False)
+            if not self._core.is_answering:  # else it would cut lines that other workers are writing
+                self._journal.flush(final=False)
             self.memory_peak = future.result()
             self._handle(InvocationSettled(time.monotonic(), request_id, self.memory_peak))
 

@@ -98,8 +98,7 @@ class Crew:
                 break
         else:
             self._idle[number] = time.monotonic()
-            if len(self._members) > 1:
-                self._loop.call_later(IDLE_LIMIT, self._relieve, number)
+            self._relieve_later(number)
         self._consider()
 
     def ended(self, number: int) -> None:
@@ -152,12 +151,16 @@ class Crew:
         """Launch one more if somebody waits for it who would not be served by those under way; a few at a time."""
         while self._waiting and self._waiting[0].done():
             self._waiting.popleft()
-        wanted = len(self._waiting) > len(self._starting) and not self._closing
+        wanted = len(self._waiting) > self._expected() and not self._closing
         if not wanted or len(self._starting) >= self._at_once:
             return
         if len(self._members) >= self._most or (self._members and not self._room()):
             return
         self.launch()
+
+    def _expected(self) -> int:
+        """How many of those who wait will be served by what has been launched already."""
+        return len(self._starting)
 
     def launch(self) -> None:
         """Launch one, whether somebody waits for it or not."""
@@ -177,13 +180,17 @@ class Crew:
         else:
             self._consider()
 
-    def _fail_one(self, error: OSError) -> None:
+    def _fail_one(self, error: Exception) -> None:
         """An environment could not be made: tell who has waited longest, so that nobody is tried for without end."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(error)
                 return
+
+    def _relieve_later(self, number: int) -> None:
+        if len(self._members) > 1:
+            self._loop.call_later(IDLE_LIMIT, self._relieve, number)
 
     def _relieve(self, number: int) -> None:
         """End it if it has been idle for all that time, and is not the last one."""

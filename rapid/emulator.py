@@ -12,23 +12,29 @@ import signal
 import socket
 from asyncio import Transport
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rapid.agent import names_in
 from rapid.apis import Apis
+from rapid.concurrent_crew import ConcurrentCrew, InitialisationFailed
+from rapid.concurrent_environment import ConcurrentEnvironment
 from rapid.crew import Closed, Crew, Overloaded
 from rapid.emulator_log import EmulatorFormat, log_to_stderr, write
 from rapid.emulator_options import BACKLOG, Options, cannot_listen, variables
 from rapid.environment import Environment
 from rapid.exchange import Function, Program, Ticket
 from rapid.extension_variables import extension_variables
-from rapid.invocation import Invocation
+from rapid.invocation import Fault, Invocation
 from rapid.invoke_door import ACCOUNT, InvokeDoor, Refused
 from rapid.local_processes import LocalSupervisor, Reaper
 from rapid.memory import free_memory
 from rapid.platform_events import Identity
+from rapid.records import MANAGED, ON_DEMAND
 from rapid.server import Door, Listener
 from rapid.settings import LONGEST, Settings
+from rapid.states import Phase
 from rapid.streams import Stream
 from rapid.subscriptions import HOSTS
 
@@ -61,7 +67,11 @@ class Emulator:
         self._reaper = Reaper()
         processors = len(os.sched_getaffinity(0))
         most = options.most or max(2, PER_PROCESSOR * processors)
-        self._crew = Crew(self._launch, most=most, room=self._has_room, at_once=processors)
+        bounds: dict[str, Any] = {"most": most, "room": self._has_room, "at_once": processors}
+        slots = options.concurrency
+        self._many = ConcurrentCrew(self._launch, slots=slots, **bounds) if slots else None
+        #: The crew, if its environments serve many invocations at once.
+        self._crew = self._many or Crew(self._launch, **bounds)
         self._door = InvokeDoor(
             self,
             name=options.name,
@@ -116,6 +126,8 @@ class Emulator:
     async def run(self, invocation: Invocation, stream: Stream | None = None) -> Ticket:
         try:
             ticket = await self._crew.run(invocation, self._options.timeout, stream)
+        except InitialisationFailed as failure:
+            return _failed(invocation, stream, failure.fault)
         except Overloaded:
             raise Refused(429, "TooManyRequestsException", "Rate Exceeded.") from None
         except Closed:
@@ -129,18 +141,32 @@ class Emulator:
         if number > 1:
             listener = Listener(self._host, self._peer_host)
             await listener.open()
-        cabin = Cabin(listener, kept=number == 1, gone=lambda: self._crew.ended(number))
+        cabin = Cabin(listener, kept=number == 1, gone=partial(self._gone, number))
         supervisor = LocalSupervisor(self._reaper, f"{self._peer_host}:{listener.port}")
         cabin.board(self._environment(number, supervisor, cabin), supervisor)
         return cabin
 
+    def _gone(self, number: int, init_failure: Fault | None) -> None:
+        if self._many is None:
+            self._crew.ended(number)
+        else:
+            self._many.ended(number, init_failure)
+
     def _environment(self, number: int, supervisor: LocalSupervisor, cabin: "Cabin") -> Environment:
-        options = self._options
+        options, many = self._options, self._many
         own = {**self._variables, "AWS_LAMBDA_RUNTIME_API": supervisor.runtime_api}
 
-        def on_idle() -> None:
+        def measure() -> None:
             self._peak = max(self._peak, environment.memory_peak)
+
+        def on_idle() -> None:
+            measure()
             self._crew.idle(number)
+
+        def on_room(change: int) -> None:
+            measure()
+            if many is not None:
+                many.offer(number, change)
 
         identity = Identity(
             function=options.name,
@@ -148,10 +174,12 @@ class Emulator:
             instance=own["AWS_LAMBDA_LOG_STREAM_NAME"],
             memory_size=options.memory_size,
         )
-        environment = Environment(
-            # As with AWS's emulator an initialisation has no limit of its own.
-            settings=Settings(options.version, options.memory_size, "", "", init_limit=LONGEST),
-            program=Program(options.argv, own, options.cwd, OPT, extension_variables(own)),
+        make = partial(ConcurrentEnvironment, on_room=on_room) if many else Environment
+        environment: Environment = make(
+            settings=self._settings(),
+            program=Program(
+                options.argv, own, options.cwd, OPT, extension_variables(own), log_desk=many is not None
+            ),
             function=Function(options.name, options.version, options.handler, ACCOUNT),
             supervisor=supervisor,
             log=write,
@@ -162,6 +190,19 @@ class Emulator:
         )
         return environment
 
+    def _settings(self) -> Settings:
+        """As with AWS's emulator an initialisation has no limit of its own."""
+        options = self._options
+        return Settings(
+            options.version,
+            options.memory_size,
+            "",
+            "",
+            init_limit=LONGEST,
+            initialization_type=MANAGED if options.concurrency else ON_DEMAND,
+            max_concurrency=options.concurrency or 1,
+        )
+
     def _has_room(self) -> bool:
         return free_memory() > (self._peak or FIRST_GUESS) + SPARE
 
@@ -169,10 +210,18 @@ class Emulator:
         return others < CONNECTIONS
 
 
+def _failed(invocation: Invocation, stream: Stream | None, fault: Fault) -> Ticket:
+    """The answer to an invocation that no environment has heard of."""
+    ticket = Ticket(stream)
+    ticket.respond(fault.outcome(invocation.request_id))
+    ticket.completed.cancel()
+    return ticket
+
+
 class Cabin:
     """One environment with what belongs to it. The first one's listener is `kept` open for the next."""
 
-    def __init__(self, listener: Listener, *, kept: bool, gone: Callable[[], None]) -> None:
+    def __init__(self, listener: Listener, *, kept: bool, gone: Callable[[Fault | None], None]) -> None:
         self._listener = listener
         self._kept = kept
         self._gone = gone
@@ -185,6 +234,11 @@ class Cabin:
         self._environment, self._supervisor = environment, supervisor
         self._listener.api = Apis(environment)
         environment.begin()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an environment for many invocations at once takes any."""
+        return self._aboard().phase is Phase.SERVING
 
     def invoke(self, invocation: Invocation, limit: float, stream: Stream | None) -> Ticket:
         return self._aboard().invoke(invocation, limit, stream)
@@ -204,7 +258,7 @@ class Cabin:
             self._supervisor.close()
         if not self._kept:
             await self._listener.close()
-        self._gone()
+        self._gone(self._aboard().init_failure)
 
     def _aboard(self) -> Environment:
         if self._environment is None:

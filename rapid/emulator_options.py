@@ -6,10 +6,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+ON_DEMAND, MANAGED = "on-demand", "lambda-managed-instances"
+"""Initialization types, as `rapid.records` has them."""
 PLACES = ("/var/task/bootstrap", "/opt/bootstrap", "/var/runtime/bootstrap")
 """Where a runtime is looked for if no command names it."""
 BACKLOG = 4096
 """Connections that may wait at the door."""
+CONCURRENCY = "AWS_LAMBDA_MAX_CONCURRENCY"
+"""The variable that asks for environments of many invocations at once; runtime clients read it too."""
 LEVELS = {
     "trace": 5,
     "debug": 10,
@@ -39,7 +43,8 @@ Runs a Lambda function in its container: COMMAND is the program that speaks the 
   --cors ORIGIN                let web pages of this origin invoke, * for all; also BERTH_CORS
   --enable-init-caching        taken and ignored: there is no snapshot here
 
-Variables: AWS_LAMBDA_FUNCTION_NAME, _VERSION, _TIMEOUT (seconds, default 300), _MEMORY_SIZE (MB, default 3008), _HANDLER.
+Variables: AWS_LAMBDA_FUNCTION_NAME, _VERSION, _TIMEOUT (seconds, default 300), _MEMORY_SIZE (MB, default 3008), _HANDLER;
+AWS_LAMBDA_MAX_CONCURRENCY: invocations at once in one environment, as on managed instances (default: one at a time).
 """
 
 _VALUED = {
@@ -76,6 +81,8 @@ class Options:
     log_level: int
     most: int | None
     """Environments at a time; None where memory and processors decide."""
+    concurrency: int | None
+    """Invocations at once in one environment, as on managed instances; None for one at a time."""
     cors: str | None
     json_logs: bool
 
@@ -94,6 +101,7 @@ def parse(
     else:
         argv, cwd = [_bootstrap()], environ.get("LAMBDA_TASK_ROOT", "/var/task")
     default = environ.get("AWS_LAMBDA_FUNCTION_HANDLER") or environ.get("_HANDLER") or ""
+    slots = environ.get(CONCURRENCY)
     most = values.get("most") or environ.get("BERTH_MAX_ENVIRONMENTS")
     return Options(
         argv=argv,
@@ -109,6 +117,7 @@ def parse(
         api=_address("--runtime-api-address", values.get("api", "127.0.0.1:9001")),
         log_level=_level(values.get("log_level") or environ.get("LOG_LEVEL") or "info"),
         most=_number("--max-environments", most, 10**4) if most else None,
+        concurrency=_number(CONCURRENCY, slots, 10**4) if slots else None,
         cors=values.get("cors") or environ.get("BERTH_CORS") or None,
         json_logs=environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON",
     )  # fmt: skip
@@ -196,10 +205,11 @@ def variables(options: Options, environ: Mapping[str, str]) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_NAME": options.name,
         "AWS_LAMBDA_FUNCTION_VERSION": options.version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(options.memory_size),
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": MANAGED if options.concurrency else ON_DEMAND,
         "AWS_LAMBDA_LOG_GROUP_NAME": environ.get("AWS_LAMBDA_LOG_GROUP_NAME") or "/aws/lambda/Functions",
         "AWS_LAMBDA_LOG_STREAM_NAME": environ.get("AWS_LAMBDA_LOG_STREAM_NAME") or "$LATEST",
     }
     handler = {"_HANDLER": options.handler} if options.handler else {}
-    return {**defaults, **{name: value for name, value in environ.items() if value or name not in defaults},
+    never_empty = {*defaults, CONCURRENCY}
+    return {**defaults, **{name: value for name, value in environ.items() if value or name not in never_empty},
             **reserved, **handler}  # fmt: skip

@@ -6,10 +6,11 @@ as an orphan and carries the address of that environment's Runtime API in its va
 """
 
 import asyncio
+import logging
 import os
 import signal
 from asyncio import Future
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ from rapid.agent import (
     spawn,
 )
 from rapid.invocation import ExitStatus
+from rapid.log_desk import VARIABLE, LogDesk
 from rapid.supervisor import Observer, StartFailed, Tunnel, TunnelBroken
 from rapid.wire import CHUNK
+
+logger = logging.getLogger("rapid")
 
 FULL_PIPE = 32
 """Readings that empty a pipe: it holds 64 KiB unless the function enlarged it (1 MiB at the most)."""
@@ -90,6 +94,8 @@ class LocalSupervisor:
         """By pid; those that have not been reaped."""
         self._readers: dict[int, Process] = {}
         """By read end; outlives the process while descendants hold the pipe."""
+        self._desks: dict[int, Process] = {}
+        """By listener: runtimes whose workers fetch streams of their own."""
         self._peak = 0
         self._oom_counter = open_oom_counter()
         self._oom_kills = self._first_oom_kills = oom_kills(self._oom_counter)
@@ -108,22 +114,37 @@ class LocalSupervisor:
         cwd: str,
         *,
         log_fd: int | None = None,
-        log_desk: bool = False,  # noqa: ARG002  for runtimes with workers, which nobody runs here
+        log_desk: bool = False,
     ) -> Future[None]:
         """Start it as the user that we are."""
         future: Future[None] = self._loop.create_future()
+        desk = self._open_desk(process) if log_desk else None
+        told = {VARIABLE: desk.path} if desk is not None else {}
         try:
-            pid, pipes = spawn(list(argv), dict(env), cwd, log_fd, demote=False)
+            pid, pipes = spawn(list(argv), {**env, **told}, cwd, log_fd, demote=False)
         except NotStarted as reason:
+            if desk is not None:
+                desk.close()
             future.set_exception(StartFailed(reason.stage, reason.error))
             return future
-        entry = self._processes[pid] = Process(process, pid, pipes)
+        entry = self._processes[pid] = Process(process, pid, pipes, desk)
+        if desk is not None:
+            self._desks[desk.fileno()] = entry
         self._reaper.own(pid, self)
         for fd in pipes:
             self._readers[fd] = entry
             self._loop.add_reader(fd, self._relay, fd)
         future.set_result(None)
         return future
+
+    def _open_desk(self, process: int) -> LogDesk | None:
+        """None where there is no place for it: workers write to the process's own streams then."""
+        port = self.runtime_api.rpartition(":")[2]  # other environments' processes have the same numbers
+        try:
+            return LogDesk(_Watch(self._take_streams), f"{port}-{process}")
+        except OSError as error:
+            logger.warning("workers have no streams of their own, lines of theirs may mix: %s", error)
+            return None
 
     def list(self, path: str) -> Future[Sequence[str]]:
         return self._done(names_in(path))
@@ -143,6 +164,7 @@ class LocalSupervisor:
         return future
 
     def _settle(self, future: Future[int]) -> None:
+        self._take_all_streams()
         for fd in tuple(self._readers):
             self._exhaust(fd)
         self._measure(self._family())
@@ -187,16 +209,23 @@ class LocalSupervisor:
                 async with asyncio.timeout(PATIENCE):
                     await self._changed.wait()
             members = self._members()
+        self._take_all_streams()
         for fd in tuple(self._readers):
             self._exhaust(fd)
             if fd in self._readers:
                 self._forget(fd)
+        for entry in self._desks.values():
+            if entry.desk is not None:
+                entry.desk.close()
+        self._desks.clear()
         return self._peak
 
     def ended(self, pid: int, code: int, peak: int) -> None:
         """The reaper says that one of ours has ended."""
         self._peak = max(self._peak, peak)
         entry = self._processes.pop(pid)
+        if entry.desk is not None:
+            self._take_streams(entry.desk.fileno())
         for fd in tuple(entry.pipes):
             self._exhaust(fd)
         before, self._oom_kills = self._oom_kills, oom_kills(self._oom_counter)
@@ -223,6 +252,19 @@ class LocalSupervisor:
 
     # Output
 
+    def _take_all_streams(self) -> None:
+        for listener in self._desks:
+            self._take_streams(listener)
+
+    def _take_streams(self, listener: int) -> None:
+        """All that have been asked for by now."""
+        entry = self._desks[listener]
+        while taken := entry.desk and entry.desk.accept():
+            fd, stream = taken
+            entry.pipes[fd] = stream
+            self._readers[fd] = entry
+            self._loop.add_reader(fd, self._relay, fd)
+
     def _relay(self, fd: int) -> bool:
         """Pass on what one read gives; False when nothing (more) is there."""
         entry = self._readers[fd]
@@ -230,6 +272,8 @@ class LocalSupervisor:
             data = os.read(fd, CHUNK)
         except BlockingIOError:
             return False
+        except ConnectionResetError:  # of a stream from the desk
+            data = b""
         if not data:
             self._forget(fd)
             return False
@@ -244,7 +288,9 @@ class LocalSupervisor:
                 return
 
     def _forget(self, fd: int) -> None:
-        del self._readers.pop(fd).pipes[fd]
+        entry = self._readers.pop(fd)
+        if entry.pipes.pop(fd) > 2 and entry.desk is not None:
+            entry.desk.closed()
         self._loop.remove_reader(fd)
         os.close(fd)
 
@@ -255,6 +301,20 @@ class LocalSupervisor:
         self._peak = max(self._peak, sum(resident_peak(pid) for pid in pids))
         if oom_kills(self._oom_counter) > self._first_oom_kills:
             self._peak = max(self._peak, memory_limit())
+
+
+class _Watch:
+    """The event loop, as a desk wants to be told of its visitors."""
+
+    def __init__(self, ready: Callable[[int], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready = ready
+
+    def register(self, fd: int, _: int, /) -> None:
+        self._loop.add_reader(fd, self._ready, fd)
+
+    def unregister(self, fd: int, /) -> None:
+        self._loop.remove_reader(fd)
 
 
 class LocalTunnel:

@@ -8,6 +8,17 @@ import os
 import select
 import socket
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Poll(Protocol):
+        """Says when a descriptor can be read; `select.epoll`, for one."""
+
+        def register(self, fd: int, eventmask: int, /) -> None: ...
+        def unregister(self, fd: int, /) -> None: ...
+
+
 VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET"
 """Where runtime clients learn of it."""
 FIRST_STREAM, LAST_STREAM = 3, 255
@@ -17,10 +28,10 @@ MOST = 512
 
 
 class LogDesk:
-    """See the module's text."""
+    """See the module's text. `name` tells it from others of this process."""
 
-    def __init__(self, poll: "select.epoll", process: int) -> None:
-        self.path = f"/tmp/.log-{os.getpid()}-{process}"  # noqa: S108  the sandbox's own
+    def __init__(self, poll: "Poll", name: str) -> None:
+        self.path = f"/tmp/.log-{os.getpid()}-{name}"  # noqa: S108  the sandbox's own
         self._poll = poll
         self._open = 0
         self._last = LAST_STREAM

@@ -35,8 +35,15 @@ def handler(event, context):
     if "leave" in event: os._exit(event["leave"])
     if "wait" in event: time.sleep(event["wait"])
     if "say" in event: print(event["say"])
+    if "meet" in event: return meet(**event["meet"])
     if "who" in event: return [os.getuid(), os.environ["AWS_LAMBDA_FUNCTION_NAME"], os.environ["WRAPPED"], context.memory_limit_in_mb]
     return event
+
+def meet(name, count):
+    # Ends when so many have come; says where they met.
+    open(f"/tmp/{name}-{os.getpid()}", "w").close()
+    while len([each for each in os.listdir("/tmp") if each.startswith(name)]) < count: time.sleep(0.001)
+    return [os.getpid(), os.getppid()]
 """
 WRAPPER = '#!/bin/sh\nexport WRAPPED=yes\nexec "$@"\n'
 NODE = """
@@ -259,6 +266,30 @@ async def test_a_thousand_requests_at_a_time(image: Any, run: Run) -> None:
     answers = await asyncio.gather(*(container.post({"n": number}) for number in range(1000)))
     assert {answer.status for answer in answers} == {200}
     assert [answer.value["n"] for answer in answers] == list(range(1000))
+
+
+async def test_many_requests_in_one_environment(image: Any, run: Run) -> None:
+    """Four workers of one runtime meet, and say so with Lambda's lines in the log."""
+    env = ["AWS_LAMBDA_MAX_CONCURRENCY=4", "BERTH_MAX_ENVIRONMENTS=1"]
+    container = await run(await image("python3.11"), Env=env)
+    event = {"meet": {"name": "here", "count": 4}, "say": "at the meeting"}
+    answers = await asyncio.gather(*(container.post(event) for _ in range(4)))
+    workers, runtimes = zip(*(answer.value for answer in answers), strict=True)
+    assert (len(set(workers)), len(set(runtimes))) == (4, 1)
+    assert await container.stop() == 0
+    log = await container.log()
+    assert log.count("at the meeting\n") == 4
+    assert log.count("REPORT RequestId: ") == 4
+
+
+async def test_a_concurrency_that_is_no_number_ends_the_container(image: Any, engine: Engine) -> None:
+    """With the variable's name and what it has to be."""
+    env = ["AWS_LAMBDA_MAX_CONCURRENCY=many"]
+    document = {"Image": await image("python3.11"), "Env": env, "Labels": {LABEL: "1"}}
+    reference, _ = await engine.create("", document)
+    await engine.start(reference)
+    assert await exit_status(engine, reference) == 2
+    assert "AWS_LAMBDA_MAX_CONCURRENCY has to be a whole number above 0" in await engine.output(reference, 5)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,15 @@ def meet(value, context):
         time.sleep(0.001)
     return os.getpid()
 
+def pieces(value, context):
+    # Lines that are written in many pieces.
+    letter, count = value
+    for _ in range(count):
+        for piece in (letter, letter * 3, "\\n"):
+            os.write(1, piece.encode())
+
+def end_runtime(value, context): os.kill(os.getppid(), 9)
+
 def tell(value, context):
     with open(value, "w") as pipe:
         pipe.write("told")
@@ -306,6 +315,59 @@ async def test_beyond_the_limit_requests_wait(open_port: Open) -> None:
     answers = await asyncio.gather(*(port.post({"pid": 0}) for _ in range(20)))
     assert {answer.status for answer in answers} == {200}
     assert len({answer.value for answer in answers}) == 1
+
+
+async def test_many_invocations_at_once_in_one_environment(open_port: Open, tmp_path: Path) -> None:
+    """
+    1. Three at a time are asked for; six invocations wait for each other and then write lines in pieces.
+    Result: two environments, three in each; no line is cut to pieces by another worker's.
+    """
+    place = tmp_path / "meeting"
+    place.mkdir()
+    port = await open_port("--max-environments", "2", AWS_LAMBDA_MAX_CONCURRENCY="3")
+    events = [
+        {"meet": [str(place), 6], "pieces": [letter, 200], "say": f"{letter} is done", "variables": 0}
+        for letter in "abcdef"
+    ]
+    answers = await asyncio.gather(*(port.post(event) for event in events))
+    apis = [answer.value["AWS_LAMBDA_RUNTIME_API"] for answer in answers]
+    assert sorted(apis.count(api) for api in set(apis)) == [3, 3]
+    assert {answer.value["AWS_LAMBDA_INITIALIZATION_TYPE"] for answer in answers} == {
+        "lambda-managed-instances"
+    }
+    for letter in "abcdef":
+        await port.logged(f"{letter} is done\n")
+    await port.end()
+    for letter in "abcdef":
+        assert port.log.count(letter * 4 + "\n") == 200
+    assert sum(line.startswith("REPORT ") for line in port.log) == 6
+
+
+async def test_workers_serve_again_and_again(open_port: Open) -> None:
+    """Beyond the environments that may be there requests wait, and all are answered."""
+    port = await open_port("--max-environments", "1", AWS_LAMBDA_MAX_CONCURRENCY="2")
+    answers = await asyncio.gather(*(port.post({"echo": number}) for number in range(40)))
+    assert [answer.value for answer in answers] == list(range(40))
+
+
+async def test_an_environment_of_many_that_ends(open_port: Open) -> None:
+    """The next invocation has another one."""
+    port = await open_port("--max-environments", "1", AWS_LAMBDA_MAX_CONCURRENCY="2")
+    answer = await port.post({"end_runtime": 0, "wait": 60})
+    assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
+    assert answer.value["errorType"] == "Runtime.ExitError"
+    assert (await port.post({"echo": 1})).value == 1
+
+
+async def test_an_environment_of_many_that_cannot_be_initialised(open_port: Open) -> None:
+    """Whoever waits for it is told why, and each invocation tries anew."""
+    port = await open_port(program="import sys; sys.exit(3)", AWS_LAMBDA_MAX_CONCURRENCY="2")
+    for _ in range(2):
+        answer = await port.post({}, X_Amz_Log_Type="Tail")
+        request = answer.headers["x-amzn-RequestId"]
+        assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
+        text = f"RequestId: {request} Error: Runtime exited with error: exit status 3"
+        assert answer.value == {"errorType": "Runtime.ExitError", "errorMessage": text}
 
 
 async def test_a_function_that_fails(port: Port) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from rapid import emulator_options
 from rapid.emulator_options import Misused, Options, parse, variables
+from rapid.records import MANAGED, ON_DEMAND
 
 
 def options(*arguments: str, **environ: str) -> Options:
@@ -59,6 +60,8 @@ def test_defaults_are_those_of_aws_s_emulator() -> None:
         ([], {"AWS_LAMBDA_FUNCTION_VERSION": "7"}, "version", "7"),
         ([], {"_HANDLER": "a.b"}, "handler", "a.b"),
         ([], {"_HANDLER": "a.b", "AWS_LAMBDA_FUNCTION_HANDLER": "c.d"}, "handler", "c.d"),
+        ([], {"AWS_LAMBDA_MAX_CONCURRENCY": "16"}, "concurrency", 16),
+        ([], {"AWS_LAMBDA_MAX_CONCURRENCY": ""}, "concurrency", None),
         ([], {"AWS_LAMBDA_LOG_FORMAT": "json"}, "json_logs", True),
     ],
 )  # fmt: skip
@@ -76,6 +79,12 @@ def test_options_and_variables(
         (["--max-environments", "0"], {}, "--max-environments has to be a whole number above 0"),
         ([], {"AWS_LAMBDA_FUNCTION_TIMEOUT": "soon"}, "AWS_LAMBDA_FUNCTION_TIMEOUT has to be a whole number"),
         ([], {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "-1"}, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE has to be"),
+        (
+            [],
+            {"AWS_LAMBDA_MAX_CONCURRENCY": "0"},
+            "AWS_LAMBDA_MAX_CONCURRENCY has to be a whole number above 0",
+        ),
+        ([], {"AWS_LAMBDA_MAX_CONCURRENCY": "many"}, "AWS_LAMBDA_MAX_CONCURRENCY has to be a whole number"),
         (["--runtime-api-address", "host"], {}, "--runtime-api-address has to be HOST:PORT"),
         (["--runtime-api-address", "host:99999"], {}, "--runtime-api-address has to be HOST:PORT"),
     ],
@@ -129,3 +138,14 @@ def test_the_runtime_sees_the_container_s_variables_and_lambda_s() -> None:
         "AWS_LAMBDA_LOG_STREAM_NAME": "$LATEST",
         "_HANDLER": "a.b",
     }
+
+
+def test_many_invocations_at_once_are_another_initialization_type() -> None:
+    """Where nothing is asked for, runtime clients find no variable that asks: some look for its name alone."""
+    plain, many = {"AWS_LAMBDA_MAX_CONCURRENCY": ""}, {"AWS_LAMBDA_MAX_CONCURRENCY": "4"}
+    one = variables(options("run", **plain), plain)
+    assert "AWS_LAMBDA_MAX_CONCURRENCY" not in one
+    assert one["AWS_LAMBDA_INITIALIZATION_TYPE"] == ON_DEMAND
+    four = variables(options("run", **many), many)
+    assert four["AWS_LAMBDA_MAX_CONCURRENCY"] == "4"
+    assert four["AWS_LAMBDA_INITIALIZATION_TYPE"] == MANAGED
