@@ -116,6 +116,7 @@ class Launched:
         self.spawner = world.make(owner)
         self.links = LinkServer()
         self.died: dict[str, asyncio.Future[SandboxDeath]] = {}
+        self._dialled: list[Link] = []
 
     async def __aenter__(self) -> Self:
         self.facts: SpawnerFacts = await self.spawner.prepare()
@@ -128,6 +129,8 @@ class Launched:
     async def __aexit__(self, *_: object) -> None:
         for handle in await self.spawner.list():
             await self.spawner.destroy(handle)
+        for link in self._dialled:  # a sandbox whose network goes with it does not hang up
+            link.cut("the test is over")
         await self.spawner.close()
         await self._news  # it ends with the spawner
         await self.links.close()
@@ -161,7 +164,9 @@ class Launched:
         spec = self.spec(**changes)
         dialled = self.links.expect(spec.sandbox_id, spec.token)
         handle = await self.spawner.launch(spec)
-        return Sandbox(handle, await asyncio.wait_for(dialled, LIMIT))
+        link = await asyncio.wait_for(dialled, LIMIT)
+        self._dialled.append(link)
+        return Sandbox(handle, link)
 
     async def names(self) -> list[str]:
         return sorted(handle.sandbox_id for handle in await self.spawner.list())
