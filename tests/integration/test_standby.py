@@ -168,7 +168,7 @@ def test_nothing_of_a_killed_control_plane_stays(berth: Any, name: str) -> None:
     berth.kill()
     berth.start()
     berth.until(lambda: stand_by(berth))
-    assert not before & containers(berth)
+    berth.until(lambda: not before & containers(berth))
     assert berth.invoke(name).error is None
 
 
