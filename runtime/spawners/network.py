@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.container import OWNER, PROCESS
 from runtime.spawners.engine import Engine, EngineError
+from runtime.spawners.owners import gone
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,11 @@ class Network:
     async def _found_or_created(self, icc: str) -> str:
         options = {ICC: icc, MASQUERADE: "true"}
         for network in await self._existing():
-            if network.get("Options", {}).get(ICC) == icc or not await self._removed(network["Id"]):
+            is_left = gone(network["Labels"].get(PROCESS, ""))
+            if is_left:
+                await self._clear(network["Id"])
+            fits = network.get("Options", {}).get(ICC) == icc and not is_left
+            if fits or not await self._removed(network["Id"]):
                 return str(network["Id"])
         try:
             return await self._engine.create_network(self.name, options, self._labels)
@@ -89,8 +94,19 @@ class Network:
                 "networks"
             ) from error
 
+    async def _clear(self, network: str) -> None:
+        """Cut off what an earlier process of the owner left there.
+
+        The network bears that one's mark, by which others see that it is abandoned; marks cannot be changed.
+        """
+        for container in (await self._engine.inspect_network(network)).get("Containers") or ():
+            try:
+                await self._engine.disconnect_network(network, container)
+            except EngineError as error:  # it is ending, with the link that it had
+                log.info("container %s of network %s: %s", container, self.name, error)
+
     async def _removed(self, network: str) -> bool:
-        """Whether a network that was made for another situation could be removed."""
+        """Whether a network that was made for another situation, or by another process, could be removed."""
         try:
             await self._engine.remove_network(network)
         except EngineError as error:

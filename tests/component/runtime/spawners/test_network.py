@@ -6,9 +6,11 @@ import pytest
 
 from runtime.spawners import network as module
 from runtime.spawners.base import SpawnerError
+from runtime.spawners.container import PROCESS
 from runtime.spawners.engine import Engine
 from runtime.spawners.engine_facts import EngineFacts
 from runtime.spawners.network import ICC, Meeting, Network, address_towards, bindable, identities
+from runtime.spawners.owners import mark
 
 ID = "ab" * 32
 
@@ -45,6 +47,19 @@ async def test_a_network_that_was_left_is_used_again(network: Network, fake_engi
     [before] = fake_engine.networks
     await network.prepare(None)
     assert list(fake_engine.networks) == [before]
+
+
+async def test_a_killed_process_s_network_is_made_anew(engine: Engine, fake_engine: Any) -> None:
+    """Others take what a dead process has marked for abandoned: they would remove it under who uses it now."""
+    place, number, start = mark().rsplit(":", 2)
+    await Network(engine, "me", f"{place}:{number}:{int(start) - 1}").prepare(None)
+    [(before, left)] = fake_engine.networks.items()
+    fake_engine.containers[ID] = {"Id": ID, "Name": "/left", "Config": {"Labels": {}}}
+    left["Containers"][ID] = {}
+    await Network(engine, "me", mark()).prepare(None)
+    [(now, made)] = fake_engine.networks.items()
+    assert now != before
+    assert made["Labels"][PROCESS] == mark()
 
 
 async def test_in_a_container_the_control_plane_joins(
