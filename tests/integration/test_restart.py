@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -144,3 +145,27 @@ def test_deleting_a_function_ends_its_environments(new_berth: Callable[..., Any]
     assert (
         json.loads(berth.run("ps", "--json", "--data-dir", str(berth.data_dir)).stdout)["environments"] == []
     )
+
+
+def _is_prepared(berth: Any) -> bool:
+    with urllib.request.urlopen(f"{berth.url}/health") as answer:  # noqa: S310  our own
+        return "function_host" in json.load(answer)
+
+
+@pytest.mark.docker
+def test_others_leave_a_restarted_one_its_network(new_berth: Callable[..., Any], name: str) -> None:
+    """
+    1. A control plane is killed and starts again; nothing runs in it yet.
+    2. Another one starts, and removes what nobody will come back to.
+    Result: the first one's functions run.
+    """
+    berth = new_berth("docker", "--no-standby", "--spare-networks", "0")
+    berth.start()
+    berth.deploy(name, SLEEP)
+    berth.kill()
+    berth.start()
+    berth.until(lambda: _is_prepared(berth))
+    other = new_berth("docker", "--no-standby", "--spare-networks", "0")
+    other.start()
+    other.until(lambda: _is_prepared(other))
+    assert berth.invoke(name).payload == "done"
