@@ -430,11 +430,16 @@ class Pool:
     # Decisions
 
     def _give_room(self, now: float) -> Actions:
-        """Begin what launches there is room for: for tickets, for what is kept, then ahead."""
+        """Begin what launches there is room for: for tickets, for what is kept, then ahead.
+
+        What is kept comes first where it has waited for long: tickets may come without an end.
+        """
         self._looked = now
         if not (self._line or self._keeping or self._books.ahead) or self._is_over:
             return []
         room, actions = self._room, Actions()
+        if self._keeping.is_overdue(now) and room.launches < room.bounds.launches and not self._claimant(now):
+            actions += self._launch_kept(now)
         while self._line and room.launches < room.bounds.launches:
             ticket = self._claimant(now) or self._line.next(room.reach)
             if ticket is None:
@@ -447,14 +452,22 @@ class Pool:
     def _launch_ahead(self, now: float) -> Actions:
         room, books, actions = self._room, self._books, Actions()
         most = max(1, room.bounds.launches - 1)
-        while room.launches < most and (group := self._keeping.next(room.reach)):
-            actions += self._launch(group, Purpose.PROVISIONED, now)
-            self._keeping.note(group, now)
+        while room.launches < most and (launch := self._launch_kept(now)):
+            actions += launch
         while room.launches < most and books.ahead:
             _, group = books.ahead.popitem(last=False)
             if not group.members and room.is_ample(group.memory):
                 actions += self._launch(group, Purpose.WARM_AHEAD, now)
             books.forget(group)
+        return actions
+
+    def _launch_kept(self, now: float) -> Actions:
+        """One that is short, if any can be reached."""
+        group = self._keeping.next(self._room.reach)
+        if group is None:
+            return []
+        actions = self._launch(group, Purpose.PROVISIONED, now)
+        self._keeping.launched(now)
         return actions
 
     def _claimant(self, now: float) -> Ticket | None:
