@@ -39,6 +39,18 @@ def make_zip(files: Mapping[str, str | bytes], modes: Mapping[str, int] | None =
     return target.getvalue()
 
 
+def make_client(url: str) -> Any:
+    """A client that hears every answer as it is: it repeats nothing."""
+    return boto3.client(
+        "lambda",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"max_attempts": 0}, read_timeout=120, max_pool_connections=64),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What Invoke gave."""
@@ -69,14 +81,7 @@ class Berth:
         self.run("up", "--detach", *arguments, *self._settings)
         state = json.loads((self.data_dir / "berth.json").read_text())
         self.url, self.pid = state["url"], state["pid"]
-        self.client = boto3.client(
-            "lambda",
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(retries={"max_attempts": 0}, read_timeout=120, max_pool_connections=64),
-        )
+        self.client = make_client(self.url)
 
     def stop(self) -> None:
         self.run("down", "--data-dir", str(self.data_dir))
@@ -211,3 +216,8 @@ def own_image() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def zip_of() -> Callable[..., bytes]:
     return make_zip
+
+
+@pytest.fixture(scope="session")
+def client_of() -> Callable[[str], Any]:
+    return make_client

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
-from botocore.config import Config
 
 
 def docker(*arguments: str) -> str:
@@ -55,16 +53,11 @@ def control_plane(own_image: str) -> Iterator[str]:
 
 
 @pytest.mark.docker
-def test_functions_run_beside_the_control_plane(control_plane: str, zip_of: Callable[..., bytes]) -> None:
+def test_functions_run_beside_the_control_plane(
+    control_plane: str, zip_of: Callable[..., bytes], client_of: Callable[[str], Any]
+) -> None:
     """A function with a layer answers; its files went over the link, and it cannot change them."""
-    client: Any = boto3.client(
-        "lambda",
-        endpoint_url=control_plane,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
+    client = client_of(control_plane)
     layer = client.publish_layer_version(
         LayerName="words", Content={"ZipFile": zip_of({"python/words.py": "WORD = 'from a layer'"})}
     )
@@ -112,16 +105,11 @@ def handler(event, context):
 
 
 @pytest.mark.docker
-def test_sandboxes_stand_by_for_copies_too(control_plane: str, zip_of: Callable[..., bytes]) -> None:
+def test_sandboxes_stand_by_for_copies_too(
+    control_plane: str, zip_of: Callable[..., bytes], client_of: Callable[[str], Any]
+) -> None:
     """One that stood by gets its files over the link, whole and not to be changed, and the function's own memory."""
-    client: Any = boto3.client(
-        "lambda",
-        endpoint_url=control_plane,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
+    client = client_of(control_plane)
     data = bytes(range(256)) * 40_000  # ten megabytes, many frames
     layer = client.publish_layer_version(LayerName="data", Content={"ZipFile": zip_of({"data/block": data})})
     client.create_function(
@@ -185,16 +173,11 @@ def handler(event, context):
 
 
 @pytest.mark.docker
-def test_functions_call_through_their_door_only(control_plane: str, zip_of: Callable[..., bytes]) -> None:
+def test_functions_call_through_their_door_only(
+    control_plane: str, zip_of: Callable[..., bytes], client_of: Callable[[str], Any]
+) -> None:
     """The REST API listens on all of the container's addresses and hangs up on sandboxes; their door answers."""
-    client: Any = boto3.client(
-        "lambda",
-        endpoint_url=control_plane,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
+    client = client_of(control_plane)
     client.create_function(
         FunctionName="knock",
         Runtime="python3.11",

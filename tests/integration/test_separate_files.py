@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 BERTH = Path(sys.executable).parent / "berth"
 ROLE = "arn:aws:iam::123456789012:role/any"
@@ -54,16 +52,9 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.docker
-def test_functions_run(url: str, zip_of: Callable[..., bytes]) -> None:
+def test_functions_run(url: str, zip_of: Callable[..., bytes], client_of: Callable[[str], Any]) -> None:
     """A function with a layer answers, provisioned and on demand, with the files of its package and no others."""
-    client: Any = boto3.client(
-        "lambda",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
+    client = client_of(url)
     layer = client.publish_layer_version(
         LayerName="words", Content={"ZipFile": zip_of({"python/words.py": "WORD = 'from a layer'"})}
     )
