@@ -17,7 +17,7 @@ from runtime.core import pool as pool_module
 from runtime.directories import Directories
 from runtime.errors import LambdaError
 from runtime.model import LATEST, Alias, Code, FunctionVersion
-from tests.component.runtime.test_fleet import SCOPE, Files, Runtime, World, function
+from tests.helpers.fleet_world import SCOPE, Files, Runtime, World, function
 
 
 class LiveFiles(Files):

@@ -11,9 +11,7 @@ from rapid.concurrent_environment import ConcurrentEnvironment
 from rapid.invocation import Invocation
 from rapid.streams import Stream
 from runtime.model import FunctionVersion, ManagedInstances
-from tests.component.runtime.test_fleet import Gate, Runtime, World, function, world
-
-__all__ = ["world"]
+from tests.helpers.fleet_world import Gate, Runtime, World, function
 
 PROVIDER = "arn:aws:lambda:us-east-1:123456789012:capacity-provider:here"
 
