@@ -16,7 +16,7 @@ from runtime import renewal as renewal_module
 from runtime.core import pool as pool_module
 from runtime.directories import Directories
 from runtime.errors import LambdaError
-from runtime.model import LATEST, Alias, Code, FunctionVersion
+from runtime.model import LATEST, Alias, Code, FunctionVersion, ManagedInstances
 from tests.helpers.fleet_world import SCOPE, Files, Runtime, World, function
 
 
@@ -342,3 +342,24 @@ async def test_pool_counts_are_right_all_along(world: LiveWorld, monkeypatch: py
             world.fleet._pool.check()
 
     await asyncio.gather(*(client(number) for number in range(6)))
+
+
+async def test_environments_that_serve_many_are_replaced(world: LiveWorld) -> None:
+    """
+    1. One answers, then its code changes; it changes again at once after each answer.
+    Result: each answer is by what was written before; every one comes from a sandbox of its own, the old ones go.
+    """
+    many = world.put(
+        replace(
+            function(
+                "many",
+                managed=ManagedInstances("arn:aws:lambda:us-east-1:123456789012:capacity-provider:here", 2),
+            ),
+            code=Code("a" * 64, 1, 1, str(world.code)),
+        )
+    )
+    for number in range(4):
+        world.file.write_bytes(b"%d" % number)
+        assert await world.invoke(many) == b"%d" % number
+    assert len(world.spawner.launched) == 4
+    await world.until(lambda: len(world.spawner.sandboxes) == 1)
