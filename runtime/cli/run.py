@@ -1,7 +1,8 @@
 """`berth run`: a function in a container image is started, invoked, and removed; for tests of images in CI.
 
 No control plane takes part: the emulator is put into a container of the image, in front of the image's own entry point,
-and asked over a port of this machine. The image stays as it is.
+and asked over a port of this machine; or in a network that both are in, where this command is in a container itself. The
+image stays as it is.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from runtime.images import BUNDLE_PLACE, RuntimeImages
 from runtime.settings import Settings, flags_of, load
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine
+from runtime.spawners.network import own_container
 
 LABEL = "berth.run"
 PORT = "8080/tcp"
@@ -32,6 +34,7 @@ EMULATOR_MB = 64
 """Memory that the emulator gets beside the function's."""
 LINES = 10_000
 """Of the log, shown at the end."""
+_ANY_PORT = [{"HostIp": "127.0.0.1", "HostPort": ""}]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,8 +51,9 @@ async def _run(arguments: argparse.Namespace, events: Sequence[bytes], settings:
     try:
         image = await _image(engine, arguments.image)
         bundle = await images.bundle(_headline, image.get("Architecture"))
-        async with _container(engine, document(arguments, image), bundle) as reference:
-            return await _invoke(engine, reference, arguments, events)
+        network = await _own_network(engine)
+        async with _container(engine, document(arguments, image, network), bundle) as reference:
+            return await _invoke(engine, reference, network, arguments, events)
     finally:
         await images.close()
         await engine.close()
@@ -68,8 +72,16 @@ async def _image(engine: Engine, reference: str) -> Mapping[str, Any]:
     return found
 
 
-def document(arguments: argparse.Namespace, image: Mapping[str, Any]) -> dict[str, Any]:
-    """The container: the emulator in front of what the image starts, on a port that the engine chooses."""
+async def _own_network(engine: Engine) -> str | None:
+    """One that this command's own container is in, if it is in one: ports of the engine's machine are not its own."""
+    own = await own_container(engine)
+    return next(iter((await engine.inspect(own))["NetworkSettings"]["Networks"]), None) if own else None
+
+
+def document(
+    arguments: argparse.Namespace, image: Mapping[str, Any], network: str | None = None
+) -> dict[str, Any]:
+    """The container: the emulator in front of what the image starts; in the network, or on a port that the engine chooses."""
     config = image.get("Config") or {}
     command = [*(config.get("Entrypoint") or []), *(arguments.arguments or config.get("Cmd") or [])]
     if not command:
@@ -87,7 +99,7 @@ def document(arguments: argparse.Namespace, image: Mapping[str, Any]) -> dict[st
         "Labels": {LABEL: "1"},
         "ExposedPorts": {PORT: {}},
         "HostConfig": {
-            "PortBindings": {PORT: [{"HostIp": "127.0.0.1", "HostPort": ""}]},
+            **({"NetworkMode": network} if network else {"PortBindings": {PORT: _ANY_PORT}}),
             "Memory": (arguments.memory + EMULATOR_MB) << 20,
             "LogConfig": {"Type": "json-file"},
         },
@@ -114,10 +126,14 @@ async def _container(engine: Engine, wanted: dict[str, Any], bundle: str) -> Asy
 
 
 async def _invoke(
-    engine: Engine, reference: str, arguments: argparse.Namespace, events: Sequence[bytes]
+    engine: Engine,
+    reference: str,
+    network: str | None,
+    arguments: argparse.Namespace,
+    events: Sequence[bytes],
 ) -> int:
     failed = False
-    host, port = await _address(engine, reference)
+    host, port = await _address(engine, reference, network)
     await _until_listened(engine, reference, host, port)
     for event in events:
         try:
@@ -134,10 +150,14 @@ async def _invoke(
     return 1 if failed else 0
 
 
-async def _address(engine: Engine, reference: str) -> tuple[str, int]:
-    bound = (await engine.inspect(reference))["NetworkSettings"]["Ports"].get(PORT)
-    if not bound:  # it has ended already
+async def _address(engine: Engine, reference: str, network: str | None) -> tuple[str, int]:
+    settings = (await engine.inspect(reference))["NetworkSettings"]
+    host = str(settings["Networks"][network]["IPAddress"]) if network else ""
+    bound = settings["Ports"].get(PORT)
+    if not (host or bound):  # it has ended already
         raise CliError(f"the container did not start: {await _last_words(engine, reference)}")
+    if host:
+        return host, int(PORT.partition("/")[0])
     return urlsplit(engine.endpoint.url).hostname or "127.0.0.1", int(bound[0]["HostPort"])
 
 

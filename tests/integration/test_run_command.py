@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -87,3 +88,20 @@ def test_what_cannot_run_is_said(image: str, arguments: list[str], said: str) ->
     """In one line, with another exit code than a function's failure."""
     ran = berth("run", *arguments)
     assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
+
+
+def test_in_a_container(image: str, own_image: str) -> None:
+    """Berth's own image with the engine's socket is all that a job needs, on whichever network it is."""
+    socket = ("--volume", "/var/run/docker.sock:/var/run/docker.sock")
+    network = f"berth-test-{uuid4().hex[:8]}"
+    docker("network", "create", network)
+    try:
+        for each in ("bridge", network):
+            out = docker(
+                *("run", "--rm", "--network", each, *socket, own_image),
+                *("run", image, "--event", '{"a": 1}', "--env", "STAGE=test"),
+            )
+            assert json.loads(out) == {"handler": "a.b", "event": {"a": 1}}
+    finally:
+        docker("network", "rm", network)
+    assert docker("ps", "--all", "--quiet", "--filter", "label=berth.run") == ""
