@@ -9,7 +9,8 @@ lease counts against one limit; they are tried in this order, and the first that
 3. else the pool that functions without reserved concurrency share.
 
 Two rates come on top. *Requests*: ten a second for each unit of the concurrency that they draw on, as AWS has it where
-somebody waits for the answer. *Growth*: how many environments may be added, by one of two models (`Scaling`).
+somebody waits for the answer. *Growth*: how many environments may be added, by one of two models (`Scaling`). Whoever
+finds no environment free may have to add one, and is counted until it turns out that none was added for it.
 
 A lease whose client has its answer is **finishing**: its environment writes the end of a log, and will be free in a
 moment. Where a finishing lease is all that is in the way, a request waits for it, in order of arrival and not for long: a
@@ -103,6 +104,12 @@ class Ledger:
         verdict = self._judge(lease, now)
         self._tidy(lease)
         return verdict
+
+    def added_none(self, lease: Lease) -> None:
+        """It has an environment that was there, or none at all: what it took of the growth is others' again."""
+        if lease.grows and lease.slots is None:
+            lease.grows = False
+            self._growth(lease).give_back()
 
     def responded(self, lease: Lease, *, lingers: bool = False) -> None:
         """Its client has the answer; it `lingers` where extensions may work on."""

@@ -438,6 +438,22 @@ class TestRates:
             talk.run()
         assert talk.ask()[1] == FULL
 
+    def test_added_none(self) -> None:
+        """Who waited for an environment that was busy adds none, however often; telling it twice changes nothing."""
+        talk = Talk(10_000)
+        for _ in range(5000):
+            lease = talk.run()
+            talk.ledger.added_none(lease)
+            talk.end(lease)
+        added = [talk.run() for _ in range(999)]
+        talk.ledger.added_none(lease := talk.run())
+        talk.ledger.added_none(lease)
+        talk.run()
+        assert talk.ask()[1] == FULL
+        talk.ledger.added_none(added[0])
+        talk.run()
+        assert talk.ask()[1] == FULL
+
     def test_growth_is_not_saved_up(self) -> None:
         """An hour without any gives no more than ten seconds do."""
         talk = Talk(10_000)
