@@ -315,7 +315,9 @@ def _full(lease: Lease, counter: Counter, slots: Slots | None, now: float) -> Ho
         for each in (counter, slots):
             if each is None or not lease.may_wait(each):
                 continue
-            if _until(lease, each, Stage.WAITING) > now:  # it may have spent that where it would have spilled over
+            if (
+                _until(lease, each, Stage.WAITING) > now
+            ):  # it may have spent that where it would have spilled over
                 return _hold(lease, each, Stage.WAITING)
     return _refuse(lease.function, _FULL[lease.function.is_reserved])
 
