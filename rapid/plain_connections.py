@@ -36,8 +36,10 @@ class Peer(Protocol):
 class ShorterWay(Protocol):
     """Whoever answers plain requests."""
 
-    read_fields: FieldsReader
-    """How their fields are read."""
+    @property
+    def read_fields(self) -> FieldsReader:
+        """How their fields are read."""
+        ...
 
     def take(self, head: PlainHead, body: bytes, peer: Peer) -> bool:
         """Answer the request now or later. False: nothing was done, it is to go the long way."""

@@ -49,9 +49,9 @@ def is_waiting(request: web.BaseRequest) -> Callable[[], bool]:
     return lambda: transport is not None and not transport.is_closing()
 
 
-def ready(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    """An answer with a body, as it is written to a kept connection."""
-    return _head(status, headers, len(body)) + body
+def ready(status: int, headers: Mapping[str, str], body: bytes, *, behind: str = "") -> bytes:
+    """An answer with a body, as it is written to a kept connection; `behind`: header lines that come last."""
+    return _head(status, headers, len(body), behind) + body
 
 
 def ready_acceptance() -> bytes:
@@ -89,12 +89,14 @@ class _Ready(web.StreamResponse):
             await writer.write(self._bytes)
 
 
-def _head(status: int, headers: Mapping[str, str], length: int) -> bytes:
+def _head(status: int, headers: Mapping[str, str], length: int, behind: str) -> bytes:
     """Raises ValueError where a value would end its line: headers carry what clients sent."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header's value has a line end in it")
-    return f"{_STATUS_LINES[status]}{lines}Content-Length: {length}\r\nDate: {_date()}\r\n\r\n".encode()
+    return (
+        f"{_STATUS_LINES[status]}{lines}Content-Length: {length}\r\nDate: {_date()}\r\n{behind}\r\n".encode()
+    )
 
 
 class _Accepted:

@@ -40,6 +40,7 @@ from runtime.refusals import (
 )
 from runtime.renewal import Renewals
 from runtime.snapshot import describe
+from runtime.soon import Soon
 from runtime.spawners.base import SandboxLost, Spawner, SpawnerError
 from runtime.store.catalog import Catalog
 from runtime.stories import Stories, Story
@@ -47,6 +48,8 @@ from runtime.stories import Stories, Story
 __all__ = ["Fleet", "Kept", "KeptNews", "Key"]
 
 T = TypeVar("T")
+_Asked = tuple[int, Future[Hosted]]
+"""A ticket's number, and the environment that it gets."""
 
 logger = logging.getLogger(__name__)
 
@@ -168,23 +171,34 @@ class Fleet:
 
     # The invoker's side
 
-    async def run(
+    def run(
         self,
         version: FunctionVersion,
         invocation: Invocation,
         stream: Stream | None = None,
         *,
         provisioned: bool = False,
-    ) -> Ticket:
+    ) -> Soon[Ticket]:
         """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`.
 
         A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
         """
         key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
+        if (hosted := self._idle_one(key)) is not None:
+            return self._run_in(hosted, invocation, stream)
+        key = self._as_of_now(key)
+        return self._run(key, self._ask(key) if self._pool.knows(key) else None, invocation, stream)
+
+    async def _run(
+        self, key: Key, asked: _Asked | None, invocation: Invocation, stream: Stream | None
+    ) -> Ticket:
         try:
-            hosted = await self._claim(key)
+            hosted = await self._claim(key, asked)
         except InitialisationFailed as failed:
-            return never_run(invocation, failed.fault, version.config.memory_size, Ticket(stream))
+            return never_run(invocation, failed.fault, key.memory, Ticket(stream))
+        return self._run_in(hosted, invocation, stream)
+
+    def _run_in(self, hosted: Hosted, invocation: Invocation, stream: Stream | None) -> Ticket:
         ticket = self._begin(hosted, invocation, stream)
         self._running.add(ticket.completed)
         ticket.completed.add_done_callback(self._running.discard)
@@ -220,7 +234,7 @@ class Fleet:
         try:
             if ticket.returns > MOST_RETURNS:
                 raise lost_again_and_again()
-            hosted = await self._claim(key)
+            hosted = await self._claim(self._as_of_now(key), None)
         except LambdaError as error:
             ticket.fail(error)
         except InitialisationFailed as failed:
@@ -230,38 +244,69 @@ class Fleet:
         else:
             self._begin(hosted, invocation, given_back=ticket)
 
-    async def _claim(self, key: Key) -> Hosted:
-        if key.directories:
-            self._directories.refresh(key.directories)
-            key = self._keys.as_of_now(key)
-        hosted = await self._claim_one(key)
+    def _idle_one(self, key: Key) -> Hosted | None:
+        """An environment that can have an invocation now, without anybody being asked."""
+        if self._closing or key.directories:
+            return None
+        while (number := self._pool.take(key, self._loop.time())) is not None:
+            hosted = self._hosted[number]
+            if not hosted.environment.is_over:
+                return hosted
+        return None
+
+    def _as_of_now(self, key: Key) -> Key:
+        """The key with all that has happened to its directories by now."""
+        if not key.directories:
+            return key
+        self._directories.refresh(key.directories)
+        return self._keys.as_of_now(key)
+
+    async def _claim(self, key: Key, asked: _Asked | None) -> Hosted:
+        hosted = await self._claim_one(key, asked)
         while hosted.environment.is_over:  # between the claim and now
-            hosted = await self._claim_one(key)
+            hosted = await self._claim_one(key, None)
         return hosted
 
-    async def _claim_one(self, key: Key) -> Hosted:
-        if not self._pool.knows(key):  # what is built takes no launch from others, nor is it a wait for room
-            await self._preparations.of(key, WAIT_LIMIT)
+    async def _claim_one(self, key: Key, asked: _Asked | None) -> Hosted:
+        if asked is None:
+            if not self._pool.knows(
+                key
+            ):  # what is built takes no launch from others, nor is it a wait for room
+                await self._preparations.of(key, WAIT_LIMIT)
+            asked = self._ask(key)
+        number, future = asked
+        hosted: Hosted | None = None
+        try:
+            hosted = future.result() if future.done() else await _in_time(future)
+            return hosted
+        finally:
+            self._forget(number)
+            if hosted is None:
+                self._give_back(future)
+
+    def _ask(self, key: Key) -> _Asked:
+        """Stand in line for an environment; `_forget` follows."""
         if self._closing:
             raise shutting_down()
         self._last_ticket = number = self._last_ticket + 1
         future: Future[Hosted] = self._loop.create_future()
         self._wanted[number] = future
-        hosted: Hosted | None = None
         try:
             if key.directories:
                 self._renewals.ask(number, key)
             self._act(self._pool.ask(number, key, self._loop.time()))
-            hosted = future.result() if future.done() else await _in_time(future)
-            return hosted
-        finally:
-            del self._wanted[number]
-            self._pool.withdraw(number)
-            self._renewals.withdraw(number)
-            if grace := self._graces.pop(number, None):
-                grace.cancel()
-            if hosted is None:
-                self._give_back(future)
+        except BaseException:
+            self._forget(number)
+            raise
+        return number, future
+
+    def _forget(self, number: int) -> None:
+        """A ticket is not wanted any more."""
+        del self._wanted[number]
+        self._pool.withdraw(number)
+        self._renewals.withdraw(number)
+        if grace := self._graces.pop(number, None):
+            grace.cancel()
 
     def _give_back(self, future: Future[Hosted]) -> None:
         """Whoever waited has left: an environment that came in the same moment is free again."""
