@@ -7,10 +7,11 @@ runtime answered. Knows nothing of HTTP, containers or the life inside an enviro
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from asyncio import Future
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import NoReturn, Protocol
 
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
@@ -70,7 +71,7 @@ Told = Callable[[Callable[[], InvokeResult]], None]
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """An invocation on its way into an environment, and in one when it has been awaited. All but `ticket` is the invoker's."""
+    """An invocation on its way into an environment, and then in one."""
 
     request: InvokeRequest
     version: FunctionVersion
@@ -78,7 +79,12 @@ class Run:
     stream: Stream | None = None
     lease: Lease = field(init=False)
     tally: Tally = field(init=False)
+    coming: Future[Ticket] | None = None
+    """What it has to wait for."""
     ticket: Ticket = field(init=False)
+    """When that is over."""
+    told: Told | None = None
+    """Who is to know of the result."""
 
 
 class Guests(Protocol):
@@ -168,8 +174,9 @@ class Invoker:
         """
         begun = self._begin(request)
         if isinstance(begun, Run) and not request.tail:
-            result = partial(self._answered, begun)
-            begun.ticket.outcome.add_done_callback(lambda _: told(result))
+            begun.told = told
+            if begun.coming is None:
+                self._tell(begun)
             return
         task = asyncio.get_running_loop().create_task(self._result(begun))
         self._tasks.add(task)
@@ -179,7 +186,7 @@ class Invoker:
     async def stream(self, request: InvokeRequest) -> Streamed:
         """Run the function; the answer is to be taken as it comes. Raises `LambdaError`."""
         stream = Stream()
-        run = await settled(self._begin(request, stream))
+        run = await self._there(self._begin(request, stream))
         ticket, lease = run.ticket, run.lease
         ticket.outcome.add_done_callback(lambda _: self._admission.responded(lease, lingers=ticket.lingers))
         rate = self._stream_rate
@@ -198,7 +205,7 @@ class Invoker:
         return self._admitted(run) if admission is None else self._when_admitted(run, admission)
 
     async def _result(self, begun: Soon[Run]) -> InvokeResult:
-        run = await settled(begun)
+        run = await self._there(begun)
         await run.ticket.outcome
         result = self._answered(run)
         return replace(result, log_tail=await _log_tail(run.ticket)) if run.request.tail else result
@@ -216,7 +223,7 @@ class Invoker:
             trace_id=run.invocation.trace_id,
         )
 
-    async def _when_admitted(self, run: Run, admission: Coroutine[Any, Any, None]) -> Run:
+    async def _when_admitted(self, run: Run, admission: Awaitable[None]) -> Run:
         try:
             await admission
         except LambdaError as error:
@@ -228,49 +235,78 @@ class Invoker:
         run.tally = self._metrics.admitted(run.version, run.request.qualifier)
         if self._guests.serve(run.version):
             return self._by_guest(run)
-        try:
-            ticket = self._in_environment(run)
-        except BaseException as reason:
-            self._not_run(run, reason)
-            raise
-        return self._ran(run, ticket) if isinstance(ticket, Ticket) else self._when_there(run, ticket)
-
-    def _in_environment(self, run: Run) -> Soon[Ticket]:
-        provisioned = run.lease.is_provisioned
-        return self._fleet.run(run.version, run.invocation, run.stream, provisioned=provisioned)
+        self._in_environment(run)
+        return run
 
     async def _by_guest(self, run: Run) -> Run:
         try:
             ticket = await self._guests.run(run.version, run.invocation, run.stream)
-            if ticket is None:
-                ticket = await settled(self._in_environment(run))
         except BaseException as reason:
             self._not_run(run, reason)
             raise
-        return self._ran(run, ticket)
+        if ticket is None:
+            self._in_environment(run)
+        else:
+            self._ran(run, ticket)
+        return run
 
-    async def _when_there(self, run: Run, coming: Coroutine[Any, Any, Ticket]) -> Run:
+    def _in_environment(self, run: Run) -> None:
         try:
-            ticket = await coming
+            provisioned = run.lease.is_provisioned
+            found = self._fleet.run(run.version, run.invocation, run.stream, provisioned=provisioned)
         except BaseException as reason:
             self._not_run(run, reason)
             raise
-        return self._ran(run, ticket)
+        if isinstance(found, Ticket):
+            self._ran(run, found)
+        else:
+            run.coming = found
+            found.add_done_callback(lambda _: self._came(run, found))
+
+    def _came(self, run: Run, found: Future[Ticket]) -> None:
+        """What the run had to wait for is there, or will not be. Told of it twice, nothing happens."""
+        if run.coming is None:
+            return
+        run.coming = None
+        try:
+            ticket = found.result()
+        except BaseException as reason:  # noqa: BLE001  whoever waits for it gets the same
+            self._not_run(run, reason)
+            if run.told is not None:
+                run.told(partial(_raise, reason))
+        else:
+            self._ran(run, ticket)
+            if run.told is not None:
+                self._tell(run)
+
+    async def _there(self, begun: Soon[Run]) -> Run:
+        """A run that is in its environment."""
+        run = await settled(begun)
+        coming = run.coming
+        if coming is not None:
+            try:
+                await coming
+            finally:
+                self._came(run, coming)  # who waits may be woken before who was to be told first
+        return run
+
+    def _tell(self, run: Run) -> None:
+        """Have `told` know when the outcome is there."""
+        run.ticket.outcome.add_done_callback(lambda _: run.told and run.told(partial(self._answered, run)))
 
     def _not_run(self, run: Run, reason: BaseException) -> None:
         self._admission.added_none(run.lease)
         self._admission.end(run.lease)
         refused(run.tally, reason)
 
-    def _ran(self, run: Run, ticket: Ticket) -> Run:
+    def _ran(self, run: Run, ticket: Ticket) -> None:
         run.ticket, lease = ticket, run.lease
         if not ticket.is_first:
             self._admission.added_none(lease)
         ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
         ran(run.tally, ticket, lease.use)
-        return run
 
-    def _lease(self, run: Run) -> Coroutine[Any, Any, None] | None:
+    def _lease(self, run: Run) -> Awaitable[None] | None:
         """The right to run the version now. It ends when an environment is free again, or there was none."""
         version, request = run.version, run.request
         limits = self._admission.limits(version.scope)
@@ -300,6 +336,10 @@ def _invocation(request: InvokeRequest) -> Invocation:
         client_context=request.client_context,
         tenant_id=request.tenant_id,
     )
+
+
+def _raise(reason: BaseException) -> NoReturn:
+    raise reason
 
 
 async def _log_tail(ticket: Ticket) -> bytes:

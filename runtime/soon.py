@@ -3,18 +3,18 @@
 Whatever gives a `Soon` has done all that can be done at once. What it gives to be awaited must be awaited by somebody.
 """
 
-from collections.abc import Coroutine
-from types import CoroutineType
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable
+from inspect import isawaitable
+from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-Soon: TypeAlias = T | Coroutine[Any, Any, T]
+Soon: TypeAlias = T | Awaitable[T]
 
 
 async def settled(soon: "Soon[T]") -> T:
     """It, whichever way it comes."""
-    if isinstance(soon, CoroutineType):
+    if isawaitable(soon):
         found: T = await soon
         return found
-    return soon  # type: ignore[return-value]  # only coroutines are coroutines
+    return soon

@@ -31,7 +31,6 @@ from runtime.model import (
     Scope,
     State,
 )
-from runtime.soon import Soon
 
 SCOPE = Scope("123456789012", "us-east-1")
 FUNCTION = FunctionVersion(
@@ -99,11 +98,11 @@ class Around:
         stream: Stream | None = None,
         *,
         provisioned: bool = False,
-    ) -> Soon[Ticket]:
+    ) -> Ticket | asyncio.Future[Ticket]:
         ticket = Ticket(stream)
         if self.is_idle:
             return self._run(version, invocation, ticket, provisioned)
-        return self._run_later(version, invocation, ticket, provisioned)
+        return asyncio.ensure_future(self._run_later(version, invocation, ticket, provisioned))
 
     async def _run_later(self, *what: Any) -> Ticket:
         if self.failure:
