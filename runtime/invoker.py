@@ -15,6 +15,7 @@ from typing import NoReturn, Protocol
 
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation
+from rapid.records import Report
 from rapid.streamed import Streamed
 from rapid.streams import Stream
 from rapid.traces import trace_header
@@ -303,8 +304,13 @@ class Invoker:
         run.ticket, lease = ticket, run.lease
         if not ticket.is_first:
             self._admission.added_none(lease)
-        ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
-        ran(run.tally, ticket, lease.use)
+        counted = ran(run.tally, lease.use)
+
+        def over(completed: Future[Report]) -> None:
+            self._admission.end(lease)
+            counted(completed)
+
+        ticket.completed.add_done_callback(over)
 
     def _lease(self, run: Run) -> Awaitable[None] | None:
         """The right to run the version now. It ends when an environment is free again, or there was none."""

@@ -7,7 +7,6 @@ run it, render the outcome. Operations are in their own modules; here is the tab
 import asyncio
 import logging
 import time
-import uuid
 from asyncio import Transport
 from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import replace
@@ -40,7 +39,7 @@ from runtime.api import (
     tags,
     versions,
 )
-from runtime.api.answers import refusal_of, response
+from runtime.api.answers import new_request_id, refusal_of, response
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Provisioning, Services, not_implemented
@@ -173,7 +172,7 @@ class Api:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Only a client that has left gets no answer."""
-        request_id = str(uuid.uuid4())
+        request_id = new_request_id()
         try:
             return await self._respond(request, request_id)
         except web.HTTPException:

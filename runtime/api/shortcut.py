@@ -7,7 +7,6 @@ the AWS CLI send an Invoke that waits for its result. Decisions and answers are 
 
 import asyncio
 import re
-import uuid
 from collections.abc import Callable
 from functools import partial
 
@@ -15,7 +14,7 @@ from multidict import CIMultiDict, MultiDict
 
 from rapid.plain_connections import Peer
 from rapid.plain_requests import PlainHead, read_fields
-from runtime.api.answers import plain, refusal_of
+from runtime.api.answers import new_request_id, plain, refusal_of
 from runtime.api.browsers import refuse_browsers
 from runtime.api.identity import Identifier
 from runtime.api.invoke import Call, InvokeDoor, result_bytes
@@ -47,7 +46,7 @@ class InvokeShortcut:
             return False
         what, name, qualifier = found.groups()
         query = MultiDict(Qualifier=qualifier.decode().replace("%24", "$")) if qualifier else _NO_QUERY
-        request_id = str(uuid.uuid4())
+        request_id = new_request_id()
         refuse = partial(_refuse, peer, what, request_id)
         try:
             refuse_browsers(headers, peer.transport)

@@ -8,7 +8,6 @@ import pytest
 
 from runtime import fleet as fleet_module
 from runtime import sandboxes as sandboxes_module
-from runtime.core.groups import Place
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.model import FunctionVersion
 from runtime.spawners.base import (
