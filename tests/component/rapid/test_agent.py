@@ -43,7 +43,7 @@ from rapid.wire import (
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT = 20.0
 """Seconds after which something that should have happened is taken for failed."""
-CODE = f"import sys; sys.path[:0]=[{str(ROOT)!r}]; from rapid.agent import main; main()"
+CODE = f"import sys; sys.path.append({str(ROOT)!r}); from rapid.agent import main; main()"
 AGENT = [sys.executable, "-I", "-S", "-B", "-c", CODE]
 IS_ROOT = os.geteuid() == 0
 FUNCTION_USER = 993 if IS_ROOT else os.geteuid()
@@ -258,7 +258,7 @@ def meeting(public: Path) -> Path:
 
 def test_imports_little() -> None:
     """Start-up is paid by every cold start: the agent loads no module that is known to be slow."""
-    code = f"import sys; sys.path[:0]=[{str(ROOT)!r}]; import rapid.agent; print(*sys.modules)"
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import rapid.agent; print(*sys.modules)"
     loaded = subprocess.run([*AGENT[:-1], code], capture_output=True, text=True, check=True, timeout=LIMIT)
     slow = {
         "typing",
@@ -979,7 +979,7 @@ def test_end(peer: Peer, way: str, kind: str) -> None:
 HEARD_TOO_LATE = f"""
 import ctypes, operator, select, signal, socket, sys
 from functools import partial
-sys.path[:0] = [{str(ROOT)!r}]
+sys.path.append({str(ROOT)!r})
 from rapid.agent import Agent, main
 
 def tree(agent, *told):
