@@ -1,0 +1,65 @@
+"""One run: how much is measured, what of it, and where what came out goes."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.bench import Bench
+from benchmarks.figures import Findings
+from benchmarks.programs import Failed
+from runtime.spawners.engine import EngineError
+
+KNOWN = (Failed, EngineError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much is measured. `seconds` of load per peer and round."""
+
+    rounds: int
+    seconds: float
+    crowds: Sequence[int]
+    cold: int
+    starts: int
+    functions: int
+    """Registered beside the one whose latency is measured."""
+    burst: int
+    """Cold starts at once."""
+
+    @property
+    def few(self) -> int:
+        """Rounds of what takes long, or differs little from round to round."""
+        return max(1, self.rounds // 3)
+
+
+FULL = Extent(rounds=9, seconds=2.0, crowds=(8, 32), cold=9, starts=5, functions=10_000, burst=100)
+QUICK = Extent(rounds=3, seconds=1.0, crowds=(8,), cold=3, starts=1, functions=2_000, burst=24)
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the benchmark."""
+
+    bench: Bench
+    findings: Findings
+    extent: Extent
+    command: Sequence[str]
+    rie: bool
+    """Whether RIE's binary is there."""
+    parts: Sequence[str]
+    """The names of those to measure."""
+    say: Callable[[str], None]
+
+    async def measure(self, part: str, what: str, measurement: Callable[[], Awaitable[None]]) -> None:
+        """Take a measurement if it is wanted; one that fails is reported and the others go on."""
+        if part not in self.parts:
+            return
+        self.say(what)
+        try:
+            await measurement()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is told with the figures
+            self.fail(what, error)
+
+    def fail(self, what: str, error: BaseException, times: int = 1) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self.findings.fail(what, f"{type(error).__name__}: {error}", times)
