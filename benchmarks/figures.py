@@ -109,9 +109,9 @@ def _row(figure: Figure) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    if value >= 100:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
