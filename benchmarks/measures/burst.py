@@ -44,7 +44,7 @@ async def burst(run: Run) -> None:
             during = await finish()
     name = f"{size} cold starts at once"
     for reason, count in reasons.items():
-        run.fail(name, Failed(reason), count)
+        run.fail(f"{size} functions", Failed(reason), count)
     _neighbour(run, name, {"before": before, "during": during})
     run.findings.add(f"{name}, errors", "requests", {"Berth": [float(reasons.total())]}, "0")
     if not times:

@@ -30,7 +30,7 @@ async def emulator(run: Run) -> None:
     await _sizes(run, image)
     async with AsyncExitStack() as held:
         targets = {peer: (await held.enter_async_context(way()))[0] for peer, way in ways.items()}
-        results = await rounds(run, targets, clients=1)
+        results = await rounds(run, targets, clients=1, count=run.extent.some)
     add_latencies(run, "emulator, warm, 1 client", results, {})
     async with _ours(run.bench, image) as (target, _):
         await _crowd(run, target)
@@ -93,6 +93,6 @@ async def _crowd(run: Run, target: Target) -> None:
     errors = [float(sum(each.errors for each in (warming, *results)))]
     for each in (warming, *results):
         if each.errors:
-            run.fail(f"emulator, {CROWD} clients", Failed(each.first_error), each.errors)
+            run.fail(f"{CROWD} clients", Failed(each.first_error), each.errors)
     run.findings.add(f"emulator, {CROWD} clients", "/s", {"Berth": of(results, "rate")})
     run.findings.add(f"emulator, {CROWD} clients, errors", "requests", {"Berth": errors}, "0")

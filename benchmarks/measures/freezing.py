@@ -17,7 +17,7 @@ async def freezing(run: Run) -> None:
         targets = {"Berth": await frozen.function("echo"), "running": await running.function("echo")}
         for target in targets.values():
             await answered(target, target.request())
-        results = await rounds(run, targets, clients=1, pause=PAUSE)
+        results = await rounds(run, targets, clients=1, pause=PAUSE, seconds=2 * run.extent.seconds)
     if results.keys() != targets.keys():
         return  # one has failed altogether, and that is told
     for quantile, aim in (("p50", ""), ("p95", "<= 1")):

@@ -16,9 +16,17 @@ from benchmarks.measures.run import KNOWN, Run
 from benchmarks.programs import Failed, ended, outcome, python, started
 from benchmarks.sdk import PAYLOAD
 
+PEERS = ("RIE", "floor")
+
 
 async def rounds(
-    run: Run, targets: Mapping[str, Target], *, clients: int, pause: float = 0.0
+    run: Run,
+    targets: Mapping[str, Target],
+    *,
+    clients: int,
+    pause: float = 0.0,
+    count: int | None = None,
+    seconds: float | None = None,
 ) -> dict[str, list[Result]]:
     """Load for each target in turns, after one unmeasured turn each. A target that fails is out, and reported.
 
@@ -29,13 +37,12 @@ async def rounds(
     failed: Counter[str] = Counter()
     reasons: dict[str, str] = {}
     left = list(targets)
-    for number in range(run.extent.rounds + 1):
+    lasting = seconds or run.extent.seconds
+    for number in range((count or run.extent.rounds) + 1):
         for peer in rotated(left, number):
-            result = await load(
-                targets[peer], requests[peer], run.extent.seconds, clients=clients, pause=pause
-            )
+            result = await load(targets[peer], requests[peer], lasting, clients=clients, pause=pause)
             if result.errors or not result.answers:
-                failed[peer] += result.errors
+                failed[peer] += max(1, result.errors)
                 reasons.setdefault(peer, result.first_error or "no answer")
             if not result.answers or (result.errors and peer in PEERS):
                 left.remove(peer)
@@ -45,9 +52,6 @@ async def rounds(
     for peer, reason in reasons.items():
         run.fail(f"{peer}, {clients} clients", Failed(reason), failed[peer])
     return dict(results)
-
-
-PEERS = ("RIE", "floor")
 
 
 def rotated(names: Sequence[str], by: int) -> list[str]:

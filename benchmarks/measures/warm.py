@@ -27,7 +27,7 @@ async def paced(run: Run, _: Berth, target: Target) -> None:
     """One client that leaves 20 ms between requests, so that Berth freezes the environment and thaws it."""
     async with AsyncExitStack() as held:
         targets = await all_peers(run, held, target)
-        results = await rounds(run, targets, clients=1, pause=0.02)
+        results = await rounds(run, targets, clients=1, pause=0.02, count=run.extent.some)
     add_latencies(run, "warm, 1 client, every 20 ms", results, {})
 
 
@@ -96,7 +96,7 @@ async def telemetry(run: Run, plane: Berth, alone: Target) -> None:
     }
     for target in targets.values():
         await answered(target, target.request())
-    results = await rounds(run, targets, clients=1)
+    results = await rounds(run, targets, clients=1, count=run.extent.some)
     add_latencies(run, "warm, 1 client, with a subscriber to telemetry", results, {})
     for figure in run.findings.figures[-2:]:
         beside = ", ".join(f"{ratio:.2f} x {peer}" for peer, ratio in figure.ratios.items())

@@ -1,6 +1,7 @@
 """Pure parts of the measurements."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,8 @@ def test_an_answer_is_whole_with_its_last_byte() -> None:
     assert body_of(answer) == b"hello"
 
 
-def test_few_rounds() -> None:
-    """A third of them, for what takes long."""
-    assert FULL.few == FULL.rounds // 3
+def test_fewer_rounds() -> None:
+    """Two thirds of them where there is no target, a third for what takes long; at least one."""
+    assert (FULL.rounds, FULL.some, FULL.few) == (9, 6, 3)
+    once = replace(FULL, rounds=1)
+    assert (once.some, once.few) == (1, 1)
