@@ -123,13 +123,18 @@ async def floor_with(bench: Bench, runtimes: int) -> AsyncIterator[Target]:
 # The plain command
 
 
+def no_docker() -> str:
+    """What to say where the command is missing."""
+    return "" if shutil.which("docker") else "there is no docker command"
+
+
 @asynccontextmanager
 async def docker_run(
     bench: Bench, image: str, *command: str, mounts: Mapping[str, str], options: Sequence[str] = ()
 ) -> AsyncIterator[tuple[Target, str]]:
     """`docker run` of an image that answers on port 8080; `mounts` are what of the run's place is where in it."""
-    if not shutil.which("docker"):
-        raise Failed("there is no docker command")
+    if missing := no_docker():
+        raise Failed(missing)
     volumes = [
         part
         for source, target in mounts.items()

@@ -17,7 +17,7 @@ from benchmarks.bench import HANDLER, MEMORY_MB, RUNTIME, Bench, pid_of, sweep
 from benchmarks.programs import Failed
 from benchmarks.sdk import client
 
-STOP_LIMIT = 30.0
+STOP_LIMIT = 60.0
 QUIET = {"BERTH_STANDBY": "false", "BERTH_SPARE_NETWORKS": "0"}
 """For a control plane that makes nothing ahead, which would take time from what is measured."""
 

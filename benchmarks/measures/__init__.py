@@ -14,7 +14,7 @@ from benchmarks.measures.freezing import freezing
 from benchmarks.measures.logs import logs
 from benchmarks.measures.memory import memory
 from benchmarks.measures.registered import registered
-from benchmarks.measures.run import Run
+from benchmarks.measures.run import Run, go_on
 from benchmarks.measures.start import start
 from benchmarks.measures.stream import stream
 from benchmarks.measures.throughput import throughput
@@ -73,4 +73,5 @@ async def all_of(run: Run) -> None:
                     lambda each=sharing: each.measurement(run, plane, target),  # type: ignore[misc]
                 )
     except Exception as error:  # noqa: BLE001  whatever it is, it is told with the figures
+        go_on(error)
         run.fail("Berth, and all that was still to be measured", error)

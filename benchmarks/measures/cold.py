@@ -11,6 +11,7 @@ from benchmarks.bench import Bench, variables
 from benchmarks.measures.run import Run
 from benchmarks.measures.turns import rotated
 from benchmarks.plane import QUIET, Berth, berth
+from benchmarks.programs import Failed
 
 
 async def cold(run: Run, plane: Berth, _: Target) -> None:
@@ -31,7 +32,9 @@ async def cold(run: Run, plane: Berth, _: Target) -> None:
             "engine": lambda _: _cold_engine(run.bench),
         }
         mine = list(ways)[:3]
-        if run.rie:
+        if run.rie and (missing := peers.no_docker()):
+            run.fail("RIE", Failed(missing))
+        elif run.rie:
             ways["RIE"] = lambda _: _cold_rie(run.bench)
         found: dict[str, list[float]] = {peer: [] for peer in ways}
         for number in range(run.extent.cold + 1):

@@ -1,5 +1,6 @@
 """One run: how much is measured, what of it, and where what came out goes."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,13 @@ FULL = Extent(rounds=9, seconds=1.5, crowds=(8, 32), cold=9, starts=5, functions
 QUICK = Extent(rounds=3, seconds=1.0, crowds=(8,), cold=3, starts=1, functions=2_000, burst=24)
 
 
+def go_on(error: Exception) -> None:
+    """After an error; unless it came up while all was being given up: Ctrl-C ends more than the part at hand."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
+
+
 @dataclass(slots=True)
 class Run:
     """One run of the benchmark."""
@@ -65,6 +73,7 @@ class Run:
         try:
             await measurement()
         except Exception as error:  # noqa: BLE001  whatever it is, it is told with the figures
+            go_on(error)
             self.fail("", error)
         finally:
             self.doing = ""

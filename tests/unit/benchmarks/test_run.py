@@ -45,6 +45,22 @@ async def test_a_part_that_is_not_wanted(run: Run) -> None:
     assert run.findings.failures == []
 
 
+async def test_an_end_that_fails_is_an_end(run: Run) -> None:
+    """What goes wrong while a part is given up does not let the run go on with the next one."""
+
+    async def measurement() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise Failed("Berth had to be killed")
+
+    task = asyncio.create_task(run.measure("warm", "warm latency", measurement))
+    asyncio.get_running_loop().call_soon(task.cancel)
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert run.findings.failures == []
+
+
 async def test_an_end_is_not_a_failure_of_a_part(run: Run) -> None:
     """Ctrl-C ends the whole run."""
     with pytest.raises(asyncio.CancelledError):
