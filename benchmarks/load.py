@@ -97,7 +97,8 @@ class Client(asyncio.Protocol):
         now = time.perf_counter()
         self._answer = b""
         if body != self._crowd.expected or not answer.startswith(b"HTTP/1.1 200"):
-            self._fail(answer[:400].decode(errors="replace"))
+            status, _, _ = answer.partition(b"\r\n")
+            self._fail(b"%b: %b" % (status, body[:400]))
             return
         self._crowd.latencies.append(now - self._began)
         if now >= self._crowd.end:
@@ -109,15 +110,15 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.finished.done():
-            self._fail(f"the connection was closed: {exc or 'no reason given'}")
+            self._fail(f"the connection was closed: {exc or 'no reason given'}".encode())
 
     def _send(self) -> None:
         if self._transport is not None and not self.finished.done():
             self._began = time.perf_counter()
             self._transport.write(self._crowd.request)
 
-    def _fail(self, reason: str) -> None:
-        self._crowd.errors.append(reason)
+    def _fail(self, reason: bytes) -> None:
+        self._crowd.errors.append(reason.decode(errors="replace"))
         self._finish()
 
     def _finish(self) -> None:
