@@ -39,16 +39,22 @@ class Target:
 
 
 async def connectable(target: Target) -> None:
-    """Wait until somebody listens there."""
-    async with asyncio.timeout(START_LIMIT):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection(target.host, target.port)
-            except OSError:
+    """Wait until somebody listens there. Raises `Failed`."""
+    try:
+        async with asyncio.timeout(START_LIMIT):
+            while not await _listens(target):
                 await asyncio.sleep(0.001)
-            else:
-                writer.close()
-                return
+    except TimeoutError:
+        raise Failed(f"nobody listened at {target.url} within {START_LIMIT:g} s") from None
+
+
+async def _listens(target: Target) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(target.host, target.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def answered(target: Target, request: bytes, expected: bytes = PAYLOAD) -> None:

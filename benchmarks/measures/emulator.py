@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from benchmarks import peers
 from benchmarks.asking import Target, answered
 from benchmarks.bench import RUNTIME, Bench, pid_of
-from benchmarks.measures.run import Run
+from benchmarks.measures.run import KNOWN, Run
 from benchmarks.measures.turns import add_latencies, load, of, rotated, rounds
 from benchmarks.proc import resident
 from benchmarks.programs import Failed
@@ -47,22 +47,38 @@ def _aws(bench: Bench, image: str) -> Started:
     return peers.docker_run(bench, image, bootstrap, HANDLER, mounts=mounts, options=("--entrypoint", rie))
 
 
-async def _first_answers(run: Run, ways: Mapping[str, Callable[[], Started]]) -> None:
-    """From the command to the first answer; then what it takes while it waits for the next request."""
+async def _first_answers(run: Run, ways: dict[str, Callable[[], Started]]) -> None:
+    """From the command to the first answer; then what it takes while it waits for the next request.
+
+    Of the ways, AWS's is left out from where it fails.
+    """
     times: dict[str, list[float]] = {peer: [] for peer in ways}
     sizes: dict[str, list[float]] = {peer: [] for peer in ways}
     for number in range(run.extent.cold + 1):
         for peer in rotated(list(ways), number):
-            began = time.perf_counter()
-            async with ways[peer]() as (target, reference):
-                await answered(target, target.request())
-                seconds = time.perf_counter() - began
-                if number:
-                    times[peer].append(1000 * seconds)
-                    _, pss = resident(await pid_of(run.bench.engine, reference))
-                    sizes[peer].append(pss)
+            try:
+                seconds, pss = await _first_answer(run.bench, ways[peer])
+            except (*KNOWN, EOFError) as error:
+                if peer == "Berth":
+                    raise
+                run.fail(peer, error)
+                del ways[peer]
+                continue
+            if number:
+                times[peer].append(1000 * seconds)
+                sizes[peer].append(pss)
     run.findings.add("emulator, docker run to the first answer", "ms", times)
     run.findings.add("emulator, idle after it, PSS", "MB", sizes)
+
+
+async def _first_answer(bench: Bench, way: Callable[[], Started]) -> tuple[float, float]:
+    """Seconds, and MB after them."""
+    began = time.perf_counter()
+    async with way() as (target, reference):
+        await answered(target, target.request())
+        seconds = time.perf_counter() - began
+        _, pss = resident(await pid_of(bench.engine, reference))
+        return seconds, pss
 
 
 async def _sizes(run: Run, image: str) -> None:

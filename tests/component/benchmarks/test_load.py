@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks import load
+from benchmarks import asking, load
 from benchmarks.asking import Target, answered, ask, document
 from benchmarks.load import Job, generate
 from benchmarks.measures.turns import load_meanwhile
@@ -123,6 +123,15 @@ async def test_single_requests() -> None:
             await answered(target, target.request())
         with pytest.raises(Failed, match="/x answered 429: slow"):
             await document(target, "/x")
+
+
+async def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for somebody to listen is told where nobody did."""
+    monkeypatch.setattr(asking, "START_LIMIT", 0.0)
+    async with serving(echo) as (_, target):
+        pass
+    with pytest.raises(Failed, match=f"nobody listened at {target.url}"):
+        await asking.connectable(target)
 
 
 async def test_a_program_that_fails_says_why() -> None:
