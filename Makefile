@@ -57,3 +57,4 @@ image: $(STAMP)  ## Build the control plane's own image
 clean:  ## Remove what make and the demo left in this folder
 	@[ ! -x $(BIN)/berth ] || $(BIN)/berth down --data-dir .demo/data
 	@rm -rf .demo $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,9 +25,10 @@ TAIL = 30
 
 REPOSITORIES = {"amd64": "amd64", "arm64": "arm64v8"}
 """Where Debian's images are by processor: their usual name means the engine's own."""
+APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get")
 INSTALL = (
-    ("apt-get", "update"),
-    ("apt-get", "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
+    (*APT, "update"),
+    (*APT, "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
 )
 
 
