@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -37,6 +38,8 @@ CALL_LIMIT = 60.0
 TRANSFER_LIMIT = 1800.0
 TAIL = 30
 """Lines of a failed build that its error shows."""
+LONGEST_LINE = 65536
+"""Characters of a line that does not end, until what is there of it is passed on."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 ADVICE = (
@@ -442,18 +445,29 @@ def _tls(directory: Path) -> docker.tls.TLSConfig:
 
 def _lines(steps: Iterable[Document], what: str) -> Iterator[str]:
     """The text of an operation's steps, line by line; a step that is an error becomes `StepFailed`."""
-    seen: list[str] = []
+    seen: deque[str] = deque(maxlen=TAIL)
     failure = None
+    rest = ""
     for step in steps:  # to the end, even after a failure: only then is the connection free again
         failure = failure or step.get("error")
-        # Without `progressDetail`: those lines redraw bars.
-        text = step.get("stream") or ("" if step.get("progressDetail") else step.get("status", ""))
-        for line in COLOURS.sub("", text).splitlines():
-            if line.strip():
-                seen.append(line)
-                yield line
+        # Without `progressDetail`: those lines redraw bars. What a build says comes in pieces, a line in several.
+        status = "" if step.get("progressDetail") else step.get("status", "")
+        *whole, rest = (rest + COLOURS.sub("", step.get("stream") or f"{status}\n")).split("\n")
+        if len(rest) > LONGEST_LINE:
+            whole, rest = [*whole, rest], ""
+        for line in filter(None, map(as_drawn, whole)):
+            seen.append(line)
+            yield line
+    if line := as_drawn(rest):
+        seen.append(line)
+        yield line
     if failure:
-        raise StepFailed("\n".join([f"{what} failed: {failure}", *seen[-TAIL:]]))
+        raise StepFailed("\n".join([f"{what} failed: {failure}", *seen]))
+
+
+def as_drawn(line: str) -> str:
+    """What a terminal shows of a line in the end: programs that count draw it again and again."""
+    return line.rstrip().rpartition("\r")[2]
 
 
 @contextmanager

@@ -104,6 +104,22 @@ async def test_a_build_tells_its_steps(engine: Engine, fake_engine: Any) -> None
     assert fake_engine.builds[0]["forcerm"] == "True"
 
 
+async def test_what_comes_in_pieces_or_is_drawn_again_is_one_line(engine: Engine, fake_engine: Any) -> None:
+    """Package managers count on one line of a terminal; a line that never ends is passed on all the same."""
+    endless = "." * 70000
+    pieces = [
+        "(Reading",
+        " ... \r",
+        "(Reading ... 5%\r(Reading ... 9 files)\r\nUnpacking\n",
+        endless,
+        "and on",
+    ]
+    fake_engine.build_steps = [{"stream": piece} for piece in pieces]
+    lines: list[str] = []
+    await engine.build(b"", "i:1", {}, {}, lines.append)
+    assert lines == ["(Reading ... 9 files)", "Unpacking", endless, "and on"]
+
+
 async def test_a_failed_build_shows_its_last_lines(engine: Engine, fake_engine: Any) -> None:
     """What went wrong stands first, how it came to that after it."""
     fake_engine.build_steps = [{"stream": f"line {n}\n"} for n in range(50)] + [
