@@ -34,6 +34,8 @@ class Program:
     """The descriptor of the runtime for log events in frames, if it writes any."""
     log_desk: bool = False
     """Whether the runtime has workers, which write to streams of their own."""
+    files: int | None = None
+    """How many files each process may have open; None: as many as whoever starts them."""
 
 
 @value(frozen=True, slots=True)

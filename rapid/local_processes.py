@@ -115,13 +115,14 @@ class LocalSupervisor:
         *,
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
     ) -> Future[None]:
         """Start it as the user that we are."""
         future: Future[None] = self._loop.create_future()
         desk = self._open_desk(process) if log_desk else None
         told = {VARIABLE: desk.path} if desk is not None else {}
         try:
-            pid, pipes = spawn(list(argv), {**env, **told}, cwd, log_fd, demote=False)
+            pid, pipes = spawn(list(argv), {**env, **told}, cwd, log_fd, files=files, demote=False)
         except NotStarted as reason:
             if desk is not None:
                 desk.close()

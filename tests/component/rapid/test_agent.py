@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -154,10 +155,18 @@ class Peer:
         cwd: str = "/",
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         marked = {"PATH": "/usr/bin:/bin", "MARK": self.token, **(env or {})}
-        program = {"argv": argv, "env": marked, "cwd": cwd, "log_fd": log_fd, "log_desk": log_desk}
+        program = {
+            "argv": argv,
+            "env": marked,
+            "cwd": cwd,
+            "log_fd": log_fd,
+            "log_desk": log_desk,
+            "files": files,
+        }
         self.send(message(Kind.START, process=process, **program))
 
     def shell(self, script: str, process: int = 1) -> int:
@@ -370,6 +379,18 @@ for _ in range(20):
         frozenset({b"w%d" % each}) for each in range(20)
     }
     assert all(len(lines) in (0, 50) for lines in streams)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(100, 100), (1 << 40, None)])
+def test_open_files_are_limited(peer: Peer, asked: int, given: int | None) -> None:
+    """To what is asked, for good, and never to more than the sandbox has; the agent keeps what it had."""
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    peer.command("/bin/bash", "-c", "ulimit -Sn; ulimit -Hn", files=asked)
+    _, before = peer.until(Kind.EXITED)
+    assert output(before, 1, 1) == b"%d\n" % (given or own) * 2
+    peer.command("/bin/bash", "-c", "ulimit -Hn", process=2)
+    _, before = peer.until(Kind.EXITED)
+    assert output(before, 2, 1) == b"%d\n" % own
 
 
 def test_streams_are_limited(peer: Peer) -> None:
