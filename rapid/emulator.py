@@ -13,7 +13,6 @@ import socket
 from asyncio import Transport
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rapid.agent import names_in
@@ -29,7 +28,6 @@ from rapid.invocation import Fault, Invocation
 from rapid.invoke_calls import ACCOUNT, InvokeCalls, InvokeShortcut, Refused
 from rapid.local_api import LocalApi
 from rapid.local_processes import LocalSupervisor, Reaper
-from rapid.memory import free_memory
 from rapid.platform_events import Identity
 from rapid.porch import Entrance
 from rapid.records import MANAGED, ON_DEMAND
@@ -55,7 +53,7 @@ FIRST_GUESS = 64 << 20
 SETTLE_LIMIT = 1.0
 """Seconds that the end waits for invocations that have been answered to be over."""
 OPT = "/opt"
-HOSTS_FILE = Path("/etc/hosts")
+HOSTS_FILE = "/etc/hosts"
 
 
 class Emulator:
@@ -204,6 +202,8 @@ class Emulator:
         )
 
     def _has_room(self) -> bool:
+        from rapid.memory import free_memory  # noqa: PLC0415  only where there is more than one
+
         return free_memory() > (self._peak or FIRST_GUESS) + SPARE
 
     def _long_way(self) -> asyncio.Protocol:
@@ -295,13 +295,13 @@ async def _serve(options: Options, environ: Mapping[str, str], door: socket.sock
         await emulator.close()
 
 
-def name_ourselves(hosts: Path = HOSTS_FILE) -> None:
+def name_ourselves(hosts: str = HOSTS_FILE) -> None:
     """Let listeners of telemetry know where they are, as far as we may: they listen on a name that only Lambda has."""
     if not names_in(f"{OPT}/extensions"):
         return
     try:
-        if HOSTS[0] not in hosts.read_text():
-            with hosts.open("a") as file:
+        with open(hosts, "r+") as file:  # noqa: PTH123  pathlib would take its time
+            if HOSTS[0] not in file.read():
                 file.write("".join(f"127.0.0.1\t{name}\n" for name in HOSTS))
     except OSError as error:
         logger.debug("%s does not resolve for extensions: %s", HOSTS[0], error)

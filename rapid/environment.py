@@ -11,7 +11,6 @@ Times are `time.monotonic()`: the event loop's own clock counts whole millisecon
 import asyncio
 import logging
 import time
-import uuid
 from asyncio import Future, TimerHandle
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -74,6 +73,7 @@ from rapid.exchange import (
     event_of,
 )
 from rapid.extensions import Extension, ExtensionRefused
+from rapid.identifiers import new_uuid
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.journal import Journal
 from rapid.lifecycle import Lifecycle, UnknownRequest
@@ -256,7 +256,7 @@ class Environment:
 
     def register_extension(self, name: str, events: Sequence[str]) -> Registered:
         """An extension makes itself known."""
-        identifier = str(uuid.uuid4())
+        identifier = new_uuid()
         self._extension_polls[identifier] = Poll()
         try:
             self._handle(ExtensionRegistered(time.monotonic(), name, tuple(events), identifier))

@@ -6,7 +6,6 @@ Values, but for the ticket, which holds what is still to come.
 import asyncio
 import json
 import time
-import uuid
 from asyncio import Future
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -14,6 +13,7 @@ from dataclasses import field
 from rapid.buffering import Tail
 from rapid.events import InvokeNotice, ShutdownNotice
 from rapid.extensions import INVOKE, SHUTDOWN
+from rapid.identifiers import new_uuid
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
@@ -153,7 +153,7 @@ def event_of(notice: InvokeNotice | ShutdownNotice) -> Notice:
             "shutdownReason": notice.reason,
             "deadlineMs": _epoch_ms(notice.deadline),
         }
-    return Notice(str(uuid.uuid4()), json.dumps(body, separators=(",", ":")).encode())
+    return Notice(new_uuid(), json.dumps(body, separators=(",", ":")).encode())
 
 
 def _epoch_ms(at: float) -> int:

@@ -10,13 +10,13 @@ import binascii
 import json
 import logging
 import re
-import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
 from rapid.exchange import Ticket
+from rapid.identifiers import new_uuid
 from rapid.invocation import Invocation
 from rapid.plain_answers import ready
 from rapid.plain_requests import PlainHead
@@ -136,7 +136,7 @@ class InvokeShortcut:
         return True
 
     async def _invoke(self, body: bytes, peer: Peer) -> None:
-        request_id = str(uuid.uuid4())
+        request_id = new_uuid()
         status = 200
         try:
             headers, content = await self._calls.invoke(self._calls.invocation(request_id, body))

@@ -6,12 +6,12 @@ function runs.
 
 import asyncio
 import logging
-import uuid
 
 from aiohttp import web
 
 from rapid.bodies import BodyBroken, BodyTooLong, read_body
 from rapid.event_stream import invoke_complete, payload_chunks
+from rapid.identifiers import new_uuid
 from rapid.invocation import Invocation
 from rapid.invoke_calls import HEALTH, INVOKE, LONGEST_EVENT, InvokeCalls, Refused, failed, plain_header
 from rapid.responses import answer
@@ -34,7 +34,7 @@ class InvokeDoor:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever comes of it."""
-        request_id = str(uuid.uuid4())
+        request_id = new_uuid()
         try:
             return await self._handle(request, request_id)
         except Refused as refusal:

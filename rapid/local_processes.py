@@ -12,7 +12,6 @@ import signal
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from rapid.agent import (
@@ -247,7 +246,8 @@ class LocalSupervisor:
 
     def _is_ours(self, pid: int) -> bool:
         try:
-            return self._mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123  pathlib would take its time
+                return self._mark in file.read().split(b"\0")
         except OSError:  # it is gone, or another user's
             return False
 

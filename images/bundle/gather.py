@@ -63,6 +63,27 @@ FACES = {
     ),
 }
 
+SHORT = {
+    # Of modules that others import and hardly use: what they use, and the whole behind it.
+    "inspect": """
+import types
+from functools import partial
+
+def isfunction(it): return isinstance(it, types.FunctionType)
+def ismethod(it): return isinstance(it, types.MethodType)
+def isgenerator(it): return isinstance(it, types.GeneratorType)
+
+def iscoroutinefunction(it):
+    while isinstance(it, (types.MethodType, partial)):
+        it = it.__func__ if isinstance(it, types.MethodType) else it.func
+    return isinstance(it, types.FunctionType) and bool(it.__code__.co_flags & 128)
+""",
+}
+REST = """
+def __getattr__(name):
+    import {name}_whole
+    return getattr({name}_whole, name)
+"""
 PREPARED = "prepared_dataclasses"
 TAIL = f"""
 from {PREPARED} import exec
@@ -94,6 +115,10 @@ def main(parts: Path, modules: Path, packages: Path, destination: Path) -> None:
         for path in files_of(name, sources, parts):
             copy(path, library, sources)
     prepare_dataclasses(texts, library, sources)
+    for name, text in SHORT.items():
+        whole = (OWN / f"{name}.py").read_text()
+        write(name, text + REST.format(name=name), library, sources)
+        write(f"{name}_whole", whole, library, sources)
     (destination / "bin").mkdir()
     shutil.copy(parts / "usr/bin" / VERSION, destination / "bin" / "python3")
     (destination / "lib" / "ld.so").write_bytes(deaf(loader(parts).read_bytes()))
@@ -183,13 +208,14 @@ def prepare_dataclasses(texts: list[str], library: Path, sources: Path) -> None:
     codes = {
         text: marshal.dumps(compile(text, "<string>", "exec", optimize=2)) for text in dict.fromkeys(texts)
     }
-    prepared = {
-        PREPARED: PREPARED_TEXT.format(codes=marshal.dumps(codes)),
-        "dataclasses": (OWN / "dataclasses.py").read_text() + TAIL,
-    }
-    for name, text in prepared.items():
-        (sources / f"{name}.py").write_text(text)
-        copy(sources / f"{name}.py", library, sources)
+    write(PREPARED, PREPARED_TEXT.format(codes=marshal.dumps(codes)), library, sources)
+    write("dataclasses", (OWN / "dataclasses.py").read_text() + TAIL, library, sources)
+
+
+def write(name: str, text: str, library: Path, sources: Path) -> None:
+    """A module of our own making."""
+    (sources / f"{name}.py").write_text(text)
+    copy(sources / f"{name}.py", library, sources)
 
 
 def add_libraries(parts: Path, destination: Path) -> None:
