@@ -208,7 +208,7 @@ async def test_a_refused_option_is_left_out_with_one_warning(
         third = await spawner.launch(replace(SPEC, sandbox_id="a3"))
     assert len(fake_engine.asked) == asked + 2
     assert [each.message for each in caplog.records] == [
-        "the engine refuses the option nofile: sandboxes may open more files than on Lambda (1024)"
+        "the engine refuses the option nofile: sandboxes leave the limit of open files to their agent alone"
     ]
     for handle in (first, second, third):
         host = fake_engine.find(handle.reference)["Config"]["HostConfig"]
