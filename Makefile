@@ -31,7 +31,7 @@ demo: $(STAMP)  ## A function with a layer, deployed by the AWS CLI, from nothin
 	@examples/layer-demo
 
 test: $(STAMP)  ## Run all tests (TESTS=path narrows them); those in containers need an engine
-	@if $(or $(PYTHON),python3) .ci/engine.py; then $(MAKE) --no-print-directory images RUNTIMES='$(TEST_RUNTIMES)'; \
+	@if $(BIN)/python .ci/engine.py; then $(MAKE) --no-print-directory images RUNTIMES='$(TEST_RUNTIMES)'; \
 	 elif [ -n "$$CI" ]; then echo "make test: CI requires an engine" >&2; exit 1; \
 	 else echo "make test: no engine, so tests in containers are left out"; fi
 	@.ci/bubblewrap || [ -z "$$CI" ]
@@ -44,7 +44,7 @@ check: $(STAMP)  ## Formatting, lint, types, import rules, generated docs
 	@$(BIN)/python -m pytest -q tests/unit/test_import_rules.py tests/unit/test_docs.py
 
 bench: $(STAMP)  ## Measure against the floor and against AWS's emulator
-	@$(or $(PYTHON),python3) .ci/engine.py
+	@$(BIN)/python .ci/engine.py
 	@$(MAKE) --no-print-directory images
 	@$(BIN)/python -m benchmarks
 
@@ -57,3 +57,4 @@ image: $(STAMP)  ## Build the control plane's own image
 clean:  ## Remove what make and the demo left in this folder
 	@[ ! -x $(BIN)/berth ] || $(BIN)/berth down --data-dir .demo/data
 	@rm -rf .demo $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,11 +8,12 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.spawners.engine import Engine, EngineError, StepFailed
+from runtime.spawners.engine import Engine, EngineError, StepFailed, as_drawn
 
 Progress = Callable[[str], None]
 
@@ -24,9 +25,10 @@ TAIL = 30
 
 REPOSITORIES = {"amd64": "amd64", "arm64": "arm64v8"}
 """Where Debian's images are by processor: their usual name means the engine's own."""
+APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get")
 INSTALL = (
-    ("apt-get", "update"),
-    ("apt-get", "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
+    (*APT, "update"),
+    (*APT, "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
 )
 
 
@@ -129,15 +131,16 @@ async def _command(command: Sequence[str], progress: Progress) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None  # noqa: S101  a pipe was asked for
-    seen: list[str] = []
+    shown = " ".join(command)
+    seen: deque[str] = deque(maxlen=TAIL)
     try:
         async with asyncio.timeout(BUILD_LIMIT):
             async for data in process.stdout:
-                seen.append(data.decode(errors="replace").rstrip())
+                seen.append(as_drawn(data.decode(errors="replace")))
                 progress(seen[-1])
             status = await process.wait()
     except TimeoutError:
-        raise StepFailed(f"{command[0]} took longer than {BUILD_LIMIT:g} s") from None
+        raise StepFailed(f"`{shown}` took longer than {BUILD_LIMIT:g} s") from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -146,4 +149,4 @@ async def _command(command: Sequence[str], progress: Progress) -> None:
                 async with asyncio.timeout(END_LIMIT):  # else its pipe would outlive the event loop
                     await process.communicate()
     if status:
-        raise StepFailed("\n".join([f"{command[0]} ended with status {status}", *seen[-TAIL:]]))
+        raise StepFailed("\n".join([f"`{shown}` ended with status {status}", *seen]))

@@ -6,6 +6,7 @@ No control plane takes part, and one that runs is not disturbed: it finds what i
 import argparse
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -16,6 +17,9 @@ from runtime.served_runtimes import ServedRuntimes
 from runtime.settings import flags_of, load
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine
+
+MOST_TOLD = 100
+"""Lines of progress that are remembered, for an error not to repeat them; more than any error has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +177,17 @@ async def _all(
 
     async def one(runtime: str) -> Had:
         began = time.monotonic()
+        told: deque[str] = deque(maxlen=MOST_TOLD)
 
         def progress(line: str) -> None:
+            told.append(line)
             note(f"{runtime}: {line}" if len(runtimes) > 1 else line)
 
         try:
             image, stand_in = await make(runtime, progress)
         except SpawnerError as error:
-            note(f"{runtime}: {error}")
+            news = [line for line in str(error).splitlines() if line not in told]
+            note(f"{runtime}: " + "\n".join(news))
             return Had(runtime, None, time.monotonic() - began, error=str(error))
         size = await shop.size(image)
         had = Had(runtime, image, time.monotonic() - began, size, stand_in)

@@ -1,5 +1,7 @@
 import asyncio
 import io
+import os
+import subprocess
 import tarfile
 import threading
 import time
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from runtime import base_image
+from runtime.image_table import image_sources
 from runtime.images import Beginning, RuntimeImages, UnknownRuntime
 from runtime.spawners.engine import Engine, StepFailed
 
@@ -250,8 +253,32 @@ async def test_a_base_is_built_where_none_can_be_pulled(
 async def test_a_builder_that_fails_shows_its_last_lines(engine: Engine, builder: Path) -> None:
     """Its own words are the best explanation."""
     say(builder, "echo 'E: no mirror'; exit 25")
-    with pytest.raises(StepFailed, match="sh ended with status 25\nE: no mirror"):
+    with pytest.raises(StepFailed, match=r"`sh \S*/build trixie \S*` ended with status 25\nE: no mirror"):
         await base_image.BaseImages(engine, builder).ensure("trixie", quiet)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "place"),
+    [
+        ("true", "/dev/shm"),
+        ("mount -t tmpfs -o noexec,size=2g none /dev/shm", "/tmp"),
+        ("mount -t tmpfs -o size=9m none /dev/shm", "/tmp"),
+    ],
+)
+def test_a_base_is_unpacked_where_programs_may_run(tmp_path: Path, mounts: str, place: str) -> None:
+    """Memory is fastest; containers and hardened machines forbid programs there, and small ones have little of it."""
+    tool = tmp_path / "mmdebstrap"
+    say(tool, 'echo "$TMPDIR"')
+    tool.chmod(0o755)
+    fresh = ["mount -t tmpfs -o size=2g none /dev/shm", f"PATH={tmp_path}:$PATH", "unset TMPDIR"]
+    builder = image_sources() / "debian" / "build"
+    script = " && ".join([*fresh[:1], mounts, *fresh[1:], f"exec sh {builder} trixie out.tar"])
+    # A mount table of its own, which root may have, and mostly everyone.
+    apart = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c"]
+    if subprocess.run([*apart, fresh[0]], check=False, capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    done = subprocess.run([*apart, script], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, place, "")
 
 
 async def test_a_builder_that_hangs_is_ended(
