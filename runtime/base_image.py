@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from runtime.image_archive import write_archive
-from runtime.processors import CannotRun, runs_here
+from runtime.processors import CannotRun
 from runtime.spawners.engine import Engine, EngineError, StepFailed
+from runtime.tiny_programs import runs_here
 
 Progress = Callable[[str], None]
 

@@ -5,15 +5,13 @@ Found out by running one: a program of 132 bytes, in an image of its own, that e
 """
 
 import asyncio
-import contextlib
 import io
 import platform
-import struct
-import subprocess
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from runtime.function_images import NoImages
@@ -22,21 +20,12 @@ from runtime.image_table import processor_of
 from runtime.old_images import LABEL, REPOSITORY
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine, EngineError
+from runtime.tiny_programs import RUN_LIMIT, STATUS, program
 
 AUTO, OFF, REQUIRED = "auto", "off", "required"
 
-STATUS = 42
-"""What the program ends with."""
-RUN_LIMIT = 30.0
 AGAIN = 60.0
 """Seconds after which a machine that ran no such programs is asked again: somebody may have installed an emulator."""
-
-_CODE = {
-    # exit(42), by the system calls' numbers of each
-    "amd64": (62, struct.pack("<BIBIH", 0xBF, STATUS, 0xB8, 60, 0x050F)),
-    "arm64": (183, struct.pack("<3I", 0xD2800000 | STATUS << 5, 0xD2800000 | 93 << 5 | 8, 0xD4000001)),
-}
-"""By processor: its number in ELF files, and the program."""
 
 
 class CannotRun(SpawnerError):
@@ -106,7 +95,7 @@ class Processors:
         )
         try:
             # Some engines find out when they start it, others when it has ended.
-            with contextlib.suppress(EngineError):
+            with suppress(EngineError):
                 await self._engine.start(container)
                 return await self._engine.ended(container, RUN_LIMIT) == STATUS
             return False
@@ -150,32 +139,6 @@ class NoEmulation:
 
     async def require(self, architecture: str) -> None:  # noqa: ARG002
         raise NoImages
-
-
-def runs_here(processor: str) -> bool:
-    """Whether this machine, which need not be the engine's, runs programs for a processor. Blocking."""
-    with tempfile.TemporaryDirectory(prefix="berth-probe-") as place:
-        path = Path(place, "run")
-        path.write_bytes(program(processor))
-        path.chmod(0o755)
-        try:
-            return subprocess.run([path], check=False, timeout=RUN_LIMIT).returncode == STATUS
-        except (OSError, subprocess.TimeoutExpired):
-            return False
-
-
-def program(processor: str) -> bytes:
-    """A static ELF file that ends with `STATUS`."""
-    machine, code = _CODE[processor]
-    head, segment, base = 64, 56, 0x400000
-    size = head + segment + len(code)
-    identity = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    return (
-        struct.pack("<16sHHIQ", identity, 2, machine, 1, base + head + segment)
-        + struct.pack("<QQIHHHHHH", head, 0, 0, head, segment, 1, 64, 0, 0)
-        + struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x10000)
-        + code
-    )
 
 
 def probe_image(processor: str) -> str:

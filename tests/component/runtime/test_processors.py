@@ -17,10 +17,9 @@ from runtime.processors import (
     Emulation,
     Processors,
     probe_image,
-    program,
-    runs_here,
 )
 from runtime.spawners.engine import Engine, EngineError
+from runtime.tiny_programs import program, runs_here
 
 
 class Clock:

@@ -447,7 +447,7 @@ def mmdebstrap(monkeypatch: pytest.MonkeyPatch, place: Path, runs: str) -> list[
 
     monkeypatch.setattr(base_image, "_command", command)
     monkeypatch.setattr(base_image, "runs_here", lambda processor: processor == runs)
-    monkeypatch.setattr(base_image.shutil, "which", lambda _: str(place))
+    monkeypatch.setattr("shutil.which", lambda _: str(place))
     return told
 
 
