@@ -10,6 +10,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from runtime.image_archive import write_archive
@@ -98,7 +99,10 @@ class BaseImages:
                 await self._engine.load_tree(tar, reference, ['CMD ["bash"]', f"LABEL berth.base={suite}"])
                 return
             config = {"Cmd": ["bash"], "Labels": {"berth.base": suite}}
-            await asyncio.to_thread(write_archive, tar, archive, reference, processor, config)
+            now = datetime.now(UTC).isoformat()
+            await asyncio.to_thread(
+                write_archive, tar, archive, reference, processor, config=config, created=now
+            )
             await self._engine.load_archive(archive, reference)
 
     async def _need_mmdebstrap(self, suite: str, debian: str, progress: Progress) -> None:

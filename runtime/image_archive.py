@@ -16,21 +16,28 @@ EPOCH = "1970-01-01T00:00:00Z"
 
 
 def write_archive(
-    tree: Path, archive: Path, reference: str, processor: str, config: Mapping[str, Any]
+    tree: Path,
+    archive: Path,
+    reference: str,
+    processor: str,
+    *,
+    config: Mapping[str, Any],
+    created: str = EPOCH,
 ) -> None:
     """Write an image named `reference` whose only layer is the tar `tree`. Blocking.
 
-    `config` has members of the image's configuration: `Cmd`, `Labels` and so on.
+    `config` has members of the image's configuration: `Cmd`, `Labels` and so on. Images that are cleared away by their
+    age need the time at which they were `created`.
     """
     with tree.open("rb") as layer:
         digest = hashlib.file_digest(layer, "sha256").hexdigest()
     document = {
         "architecture": processor,
         "os": "linux",
-        "created": EPOCH,
+        "created": created,
         "config": dict(config),
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        "history": [{"created": EPOCH, "created_by": "berth"}],
+        "history": [{"created": created, "created_by": "berth"}],
     }
     text = json.dumps(document).encode()
     named = f"{hashlib.sha256(text).hexdigest()}.json"

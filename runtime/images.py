@@ -288,12 +288,18 @@ class RuntimeImages:
 
         What is built here says that it is for the engine's, and builders refuse to copy from such for another.
         """
+        document = await self._engine.image(reference)
+        if document is None:
+            raise EngineError(f"{reference} was removed a moment after it had been built")
+        created = str(document["Created"])
         with tempfile.TemporaryDirectory(prefix="berth-bundle-") as directory:
             tree, moved, archive = (Path(directory, name) for name in ("tree.tar", "moved.tar", "image.tar"))
             await self._engine.save_tree(reference, BUNDLE_PLACE, tree, {LABEL: BUNDLE})
             await asyncio.to_thread(write_moved, tree, moved, str(Path(BUNDLE_PLACE).parent)[1:])
             config = {"Cmd": [f"{BUNDLE_PLACE}/bin/agent"], "Labels": dict(labels)}
-            await asyncio.to_thread(write_archive, moved, archive, reference, processor, config)
+            await asyncio.to_thread(
+                write_archive, moved, archive, reference, processor, config=config, created=created
+            )
             await self._engine.load_archive(archive, reference)
 
     def _advised(self, error: StepFailed, row: Runtime) -> StepFailed:

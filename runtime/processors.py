@@ -149,7 +149,8 @@ def probe_image(processor: str) -> str:
 def _write_image(archive: Path, image: str, processor: str) -> None:
     tree = archive.with_name("tree.tar")
     tree.write_bytes(_tree(program(processor)))
-    write_archive(tree, archive, image, processor, {"Cmd": ["/run"], "Labels": {LABEL: _name(processor)}})
+    config = {"Cmd": ["/run"], "Labels": {LABEL: _name(processor)}}
+    write_archive(tree, archive, image, processor, config=config)
 
 
 def _name(processor: str) -> str:
