@@ -15,10 +15,11 @@ from runtime.errors import PreparationFailed
 from runtime.function_images import ImageMissing
 from runtime.image_facts import Image, Serving
 from runtime.model import FunctionVersion, ImageCode
-from runtime.spawners.base import Delivery, ForeignImage
+from runtime.spawners.base import Delivery, ForeignImage, SpawnerError
 
 MOST_BYTES = 10 << 30
 """Of a container image, uncompressed."""
+INSTEAD = "With the setting emulation=off its package would run on the machine's own processor."
 MOMENT = 1.0
 """Seconds for which a launch takes it that the engine still holds a runtime's image: it was asked before the launch."""
 Progress = Callable[[str], None]
@@ -125,7 +126,12 @@ class Grounds:
         if serving is None or not launches or self._clock() - seen >= MOMENT:
             runtime, architecture = kind
             processor = await self._emulation.of(architecture)
-            serving = await self._images.ensure(runtime, progress, processor=processor)
+            try:
+                serving = await self._images.ensure(runtime, progress, processor=processor)
+            except SpawnerError as error:
+                if processor is None:
+                    raise
+                raise SpawnerError(f"{error}\n{INSTEAD}") from error
             self._seen[kind] = (serving, self._clock())
         return serving
 

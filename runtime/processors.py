@@ -6,6 +6,7 @@ Found out by running one: a program of 132 bytes, in an image of its own, that e
 
 import asyncio
 import io
+import logging
 import platform
 import tarfile
 import tempfile
@@ -21,6 +22,8 @@ from runtime.old_images import LABEL, REPOSITORY
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine, EngineError
 from runtime.tiny_programs import RUN_LIMIT, STATUS, program
+
+logger = logging.getLogger(__name__)
 
 AUTO, OFF, REQUIRED = "auto", "off", "required"
 
@@ -113,6 +116,7 @@ class Emulation:
     def __init__(self, processors: Processors, mode: str = AUTO) -> None:
         self._processors = processors
         self._mode = mode
+        self._told = False
 
     async def of(self, architecture: str) -> str | None:
         """The processor for a function's architecture, where it is another than the engine's. Raises `CannotRun`."""
@@ -122,7 +126,17 @@ class Emulation:
         if self._mode == REQUIRED:
             await self._processors.require(processor)
             return processor
-        return processor if processor == "arm64" and await self._processors.run(processor) else None
+        return processor if processor == "arm64" and await self._emulates(processor) else None
+
+    async def _emulates(self, processor: str) -> bool:
+        try:
+            await self._processors.require(processor)
+        except SpawnerError as error:
+            if not self._told:
+                self._told = True
+                logger.warning("packages for %s run on %s: %s", processor, self._processors.own, error)
+            return False
+        return True
 
     async def require(self, architecture: str) -> None:
         """That the machine runs an image that is for this architecture. Raises `CannotRun`."""

@@ -140,3 +140,19 @@ async def test_packages_that_have_to_run_as_they_say(processors: Processors) -> 
         await Emulation(processors, OFF).require("arm64")
     with pytest.raises(UnknownRuntime, match="nothing for the processor riscv64"):
         await Emulation(processors, OFF).require("riscv64")
+
+
+async def test_packages_on_the_machine_s_own_are_told_of_once(
+    processors: Processors, fake_engine: Any, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of whatever keeps them from being emulated; they run all the same."""
+    emulation = Emulation(processors)
+    fake_engine.failures.append((r"POST /containers/create", 500, "no space left on device"))
+    assert await emulation.of("arm64") is None
+    assert await emulation.of("arm64") is None
+    assert [each.message for each in caplog.records] == [
+        "packages for arm64 run on amd64: no space left on device"
+    ]
+    clock.now += AGAIN
+    fake_engine.emulates.add("arm64")
+    assert await emulation.of("arm64") == "arm64"

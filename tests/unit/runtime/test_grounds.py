@@ -14,7 +14,7 @@ from runtime.grounds import MOMENT, MOST_BYTES, Ground, Grounds, Progress
 from runtime.image_facts import Image, Serving
 from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference, Scope
 from runtime.processors import CannotRun
-from runtime.spawners.base import Delivery, ForeignImage
+from runtime.spawners.base import Delivery, ForeignImage, SpawnerError
 
 CODE = Code("c" * 64, 1, 1)
 LAYER = LayerReference("arn", Code("l" * 64, 1, 1))
@@ -48,6 +48,7 @@ class Surroundings:
         self.serving = serving
         self.now = 0.0
         self.asked = 0
+        self.broken = False
         self.machine = _Machine()
         self.grounds = Grounds(
             images=self,
@@ -61,6 +62,8 @@ class Surroundings:
     async def ensure(self, runtime: str, progress: Progress, *, processor: str | None = None) -> Serving:
         del progress
         self.asked += 1
+        if self.broken:
+            raise SpawnerError("no space left")
         return self.serving or Serving(f"berth/{runtime}{f'-{processor}' if processor else ''}:0")
 
     async def pinned(self, code: ImageCode) -> Image:
@@ -187,6 +190,17 @@ async def test_a_package_for_another_processor() -> None:
     there.machine.cannot = "arm64"
     with pytest.raises(CannotRun, match="does not run programs for arm64"):
         await there.grounds.of(other, Delivery.BIND, print, launches=True)
+
+
+async def test_an_image_that_cannot_be_built_for_another_processor() -> None:
+    """There is a way out, which for the machine's own would be none."""
+    there = Surroundings()
+    there.broken = True
+    other = replace(version(CODE), config=replace(version(CODE).config, architecture="arm64"))
+    with pytest.raises(SpawnerError, match=r"no space left\nWith the setting emulation=off"):
+        await there.grounds.of(other, Delivery.BIND, print)
+    with pytest.raises(SpawnerError, match=r"no space left$"):
+        await there.of(CODE)
 
 
 async def test_a_container_image_for_a_processor_that_does_not_run_here() -> None:
