@@ -62,6 +62,10 @@ class Admission:
         else:
             _tell(future, verdict)
 
+    def added_none(self, lease: Lease) -> None:
+        """No environment has been added for it."""
+        self.ledger.added_none(lease)
+
     def responded(self, lease: Lease, *, lingers: bool = False) -> None:
         """Its client has the answer; extensions may work on where it `lingers`."""
         self.ledger.responded(lease, lingers=lingers)

@@ -201,6 +201,7 @@ class Fleet:
         hosted.invocations += 1
         timeout, number = hosted.version.config.timeout, hosted.number
         ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
+        ticket.is_first = hosted.invocations == 1
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
         if hosted.version.config.managed is not None:
             ticket.completed.add_done_callback(

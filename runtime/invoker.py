@@ -181,9 +181,12 @@ class Invoker:
             if ticket is None:
                 ticket = await self._fleet.run(version, invocation, stream, provisioned=lease.is_provisioned)
         except BaseException as reason:
+            self._admission.added_none(lease)
             self._admission.end(lease)
             refused(tally, reason)
             raise
+        if not ticket.is_first:
+            self._admission.added_none(lease)
         ticket.completed.add_done_callback(lambda _: self._admission.end(lease))
         ran(tally, ticket, lease.use)
         return ticket, lease

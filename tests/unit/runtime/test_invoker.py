@@ -58,6 +58,8 @@ class Around:
         #: For each of the runs.
         self.running = asyncio.Event()
         self.failure: LambdaError | None = None
+        self.answers = False
+        #: At once, instead of the test.
         self.attached: dict[type[Attachment], dict[str, dict[str, Attachment]]] = {}
         self._admission: Admission | None = None
 
@@ -101,6 +103,9 @@ class Around:
         self.runs.append((version, invocation, ticket))
         self.provisioned.append(provisioned)
         self.running.set()
+        if self.answers:
+            ticket.respond(Outcome(b"1"))
+            ticket.complete(Report("id", 0.1, None, 128, 1))
         return ticket
 
     @property
@@ -422,3 +427,24 @@ class TestTraceHeader:
         pattern = r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0"
         assert re.fullmatch(pattern, trace_header(sent))
         assert trace_header(sent) != trace_header(sent)
+
+
+MANY = 3000
+"""Invocations, many more than environments that a function may add meanwhile."""
+
+
+async def test_environments_that_were_there_are_not_growth() -> None:
+    """Clients that take turns in a few busy environments are never refused for how fast environments are added."""
+    around = Around()
+    around.answers = True
+    for _ in range(MANY):
+        await around.invoker().invoke(REQUEST)
+
+
+async def test_environments_that_there_are_none_of_are_not_growth() -> None:
+    """Nor does what the host has no room for count."""
+    around = Around()
+    around.failure = LambdaError("TooManyRequestsException", "no room")
+    for _ in range(MANY):
+        with pytest.raises(LambdaError, match="no room"):
+            await around.invoker().invoke(REQUEST)
