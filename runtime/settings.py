@@ -239,7 +239,7 @@ class Settings:
         "for python3.12.",
     )
     emulation: str = _row(
-        _choice("auto", "off", "required"),
+        choice("auto", "off", "required"),
         "auto",
         "Whether packages run on the processor of their `Architectures` where that is not the engine's: those for "
         "arm64 where its kernel has an emulator; never, on the engine's own instead; or all, and fail without one.",
