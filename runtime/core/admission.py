@@ -199,7 +199,7 @@ class Ledger:
         limits, counter, is_reserved = lease.region.limits, lease.limited_by, lease.function.is_reserved
         limit = limits.on_demand(lease.name) if is_reserved else limits.unreserved
         if counter.held >= limit or lease.region.running >= limits.account:
-            return _full(lease, counter, slots)
+            return _full(lease, counter, slots, now)
         refusal = self._too_fast(lease, counter, limit, now)
         if refusal is None:
             self._admit(lease, Use.ON_DEMAND if slots is None else Use.SPILLOVER)
@@ -302,14 +302,22 @@ _LITTLE_PATIENCE = {Stage.SPILLING: LINGERING_SPILL_PATIENCE, Stage.WAITING: LIN
 def _hold(lease: Lease, counter: Counter, stage: Stage) -> Hold:
     if lease.waits_in is None:
         lease.wait(counter, stage)
+    return Hold(_until(lease, counter, stage))
+
+
+def _until(lease: Lease, counter: Counter, stage: Stage) -> float:
     patience = _PATIENCE if counter.finishing > counter.lingering else _LITTLE_PATIENCE
-    return Hold(lease.arrived + patience[stage])
+    return lease.arrived + patience[stage]
 
 
-def _full(lease: Lease, counter: Counter, slots: Slots | None) -> Hold | Refusal:
+def _full(lease: Lease, counter: Counter, slots: Slots | None, now: float) -> Hold | Refusal:
     if lease.stage is not Stage.LAST:
         for each in (counter, slots):
-            if each is not None and lease.may_wait(each):
+            if each is None or not lease.may_wait(each):
+                continue
+            if (
+                _until(lease, each, Stage.WAITING) > now
+            ):  # it may have spent that where it would have spilled over
                 return _hold(lease, each, Stage.WAITING)
     return _refuse(lease.function, _FULL[lease.function.is_reserved])
 

@@ -17,6 +17,8 @@ PURE = [
         for name in (
             *(
                 "states",
+                "condition",
+                "endings",
                 "lifecycle",
                 "concurrent_lifecycle",
                 "events",

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,9 @@ def status_of(pid: int) -> dict[str, str]:
 class Peer:
     """An agent and the control plane's end of its link."""
 
-    def __init__(self, prefix: list[str], more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, prefix: list[str], more: Mapping[str, str] | None = None, agent: Sequence[str] = AGENT
+    ) -> None:
         self.token = uuid.uuid4().hex
         self.is_init = bool(prefix)
         self.heard: list[tuple[Kind, bytes]] = []
@@ -102,7 +104,7 @@ class Peer:
                 "PATH": "/usr/bin:/bin",
                 **(more or {}),
             }
-            self.process = subprocess.Popen([*prefix, *AGENT], env=env)
+            self.process = subprocess.Popen([*prefix, *agent], env=env)
             self.link, _ = server.accept()
         self.link.settimeout(LIMIT)
 
@@ -972,6 +974,43 @@ def test_end(peer: Peer, way: str, kind: str) -> None:
     assert peer.process.wait(LIMIT) == 0
     assert peer.alive() == []
     shutil.rmtree(f"/tmp/{peer.token}", ignore_errors=True)
+
+
+HEARD_TOO_LATE = f"""
+import ctypes, operator, select, signal, socket, sys
+from functools import partial
+sys.path[:0] = [{str(ROOT)!r}]
+from rapid.agent import Agent, main
+
+def tree(agent, *told):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    socket.socket.recv = lambda *given: late(partial(recv, *given))
+    select.select = lambda *given: late(partial(wait, *given))
+    return receive_tree(agent, *told)
+
+def late(call):
+    # No step of Python's lies between the signal and the call: `map` makes both.
+    socket.socket.recv, select.select = recv, wait
+    return list(map(operator.call, (signalled, call)))[1]
+
+nothing_blocked = ctypes.create_string_buffer(128)
+signalled = partial(ctypes.CDLL(None).sigsuspend, nothing_blocked)
+recv, wait, receive_tree = socket.socket.recv, select.select, Agent._receive_tree
+Agent._receive_tree = tree
+main()
+"""
+
+
+@pytest.mark.parametrize("prefix", [list, unshare], ids=["plain", "init"])
+def test_sigterm_at_the_last_moment(prefix: Callable[[], list[str]]) -> None:
+    """A signal that comes when the interpreter has looked for one, and before it waits for more of an archive, is heard."""
+    peer = Peer(prefix(), agent=[*AGENT[:-1], HEARD_TOO_LATE])
+    try:
+        _stop_inside_an_archive(peer)
+        assert peer.process.wait(LIMIT) == 0
+    finally:
+        peer.close()
+        shutil.rmtree(f"/tmp/{peer.token}", ignore_errors=True)
 
 
 def test_nonsense(peer: Peer) -> None:

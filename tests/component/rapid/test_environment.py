@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from rapid import processes as processes_module
-from rapid.environment import MOST_STORIES
 from rapid.events import Arm, Timer
 from rapid.exchange import Program
 from rapid.invocation import ExitStatus, Outcome
 from rapid.settings import Settings
+from rapid.shell import MOST_STORIES
 from rapid.states import Phase, RuntimeCall
 from rapid.supervisor import StartFailed, SupervisorLost
 

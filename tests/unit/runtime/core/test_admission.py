@@ -325,6 +325,27 @@ class TestProvisioned:
         assert isinstance(talk.patience_over(last, SPILL_PATIENCE), Hold)
         assert talk.patience_over(last, PATIENCE - SPILL_PATIENCE) == RESERVED_FULL
 
+    def test_nobody_is_held_into_the_past(self, talk: Talk) -> None:
+        """The patience for one that lingers is spent by the time for spilling over: the wait goes on for the other."""
+        talk.set(2, provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        lease = talk.finishing(provisioned="f:1")
+        talk.finishing("g", lingers=True)
+        following, _ = talk.ask(provisioned="f:1")
+        assert talk.patience_over(following, SPILL_PATIENCE) == Hold(100.0 + PATIENCE)
+        assert talk.end(lease) == [(following, None)]
+
+    def test_nothing_left_to_be_patient_for(self, talk: Talk) -> None:
+        """Where one that lingers is all that is in the way by then, there is no further wait."""
+        talk.set(2, provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        lease = talk.finishing(provisioned="f:1")
+        talk.finishing("g", lingers=True)
+        following, _ = talk.ask(provisioned="f:1")
+        assert talk.allot("f:1", 0) == []
+        assert talk.end(lease) == []
+        assert talk.patience_over(following, SPILL_PATIENCE) == FULL
+
     def test_another_becomes_ready(self, talk: Talk) -> None:
         """Who waits for one that is finishing gets one that has come up."""
         talk.set(provisioned={"f": 2})
