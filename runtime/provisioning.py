@@ -54,7 +54,7 @@ class Provisioner:
         """How far the environments of a configuration have come; those that there is no room for have failed."""
         place = place_of(record)
         progress = self._provisions.progress(place)
-        if progress.status is Status.IN_PROGRESS:
+        if progress.ready < record.executions and progress.status is not Status.FAILED:
             for reason in filter(None, map(self._fleet.lacks, self._provisions.keys(place))):
                 return Progress(progress.ready, Status.FAILED, reason)
         return progress

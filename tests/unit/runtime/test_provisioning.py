@@ -273,7 +273,10 @@ async def test_no_room_for_the_rest(world: World) -> None:
     world.fleet.lacking = None
     assert world.provisioner.progress(record) == Progress(0, Status.IN_PROGRESS)
     world.fleet.make()
+    world.fleet.lacking = "others have the room"
     assert world.provisioner.progress(record) == Progress(2, Status.READY)
+    world.fleet.lose()
+    assert world.provisioner.progress(record) == Progress(1, Status.FAILED, "others have the room")
 
 
 async def test_put_again(world: World) -> None:
