@@ -63,7 +63,8 @@ def unshare() -> list[str]:
 def function_python() -> str:
     """An interpreter that the unprivileged user of functions can reach."""
     for candidate in (sys.executable, shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")):
-        if candidate and all(step.stat().st_mode & 0o001 for step in Path(candidate).resolve().parents):
+        steps = [*Path(candidate).parents, *Path(candidate).resolve().parents] if candidate else []
+        if candidate and all(step.stat().st_mode & 0o001 for step in steps):
             return candidate
     pytest.fail("no python3 that other users can execute was found")
 
@@ -361,7 +362,7 @@ for worker in range(20):
 for _ in range(20):
     os.wait()
 """
-    peer.command(sys.executable, "-c", script, log_desk=True)
+    peer.command(function_python(), "-c", script, log_desk=True)
     payload, before = peer.until(Kind.EXITED)
     assert fields(payload)["status"] == 0
     assert output(before, 1, 2) == b"parent\n"
@@ -391,11 +392,11 @@ for _ in range(700):
     held.append(more)
 sys.stdin.close()
 """
-    peer.command(sys.executable, "-c", script, log_desk=True)
+    peer.command(function_python(), "-c", script, log_desk=True)
     payload, before = peer.until(Kind.EXITED)
     assert fields(payload)["status"] == 0
     assert output(before, 1, 2) == b"full\n"
-    peer.command(sys.executable, "-c", FETCH + "print('again')", process=2, log_desk=True)
+    peer.command(function_python(), "-c", FETCH + "print('again')", process=2, log_desk=True)
     _, before = peer.until(Kind.EXITED)
     assert output(before, 2, 3) == b"again\n"
 
@@ -404,7 +405,7 @@ def test_the_desk_goes_with_its_processes(peer: Peer) -> None:
     """Clearing closes it, and another one may be opened under its name."""
     for _ in range(2):
         peer.command(
-            sys.executable,
+            function_python(),
             "-c",
             FETCH + "print('here', flush=True); import time; time.sleep(60)",
             log_desk=True,
