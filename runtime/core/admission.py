@@ -101,6 +101,8 @@ class Ledger:
         lease.leave()
         lease.stage = stage
         verdict = self._judge(lease, now)
+        if isinstance(verdict, Hold) and verdict.until <= now:  # one patience ended with the other
+            return self.patience_over(lease, now)
         self._tidy(lease)
         return verdict
 

@@ -312,6 +312,16 @@ class TestProvisioned:
         assert talk.patience_over(following, patience) is None
         assert not following.is_provisioned
 
+    def test_what_it_would_spill_into_lingers(self, talk: Talk) -> None:
+        """Its patience for that is over with the other one: it is refused, not held until now."""
+        talk.allot("f:1", 1)
+        talk.finishing(provisioned="f:1")
+        talk.set(account=2)
+        talk.finishing("g", lingers=True)
+        following, verdict = talk.ask(provisioned="f:1")
+        assert verdict == Hold(100.0 + SPILL_PATIENCE)
+        assert talk.patience_over(following, LINGERING_PATIENCE) == FULL
+
     def test_nothing_to_spill_into(self, talk: Talk) -> None:
         """Where on-demand concurrency is used up, the wait for the provisioned one goes on, then it is refused."""
         talk.set(reserved={"f": 1}, provisioned={"f": 1})
