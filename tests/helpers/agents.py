@@ -45,7 +45,8 @@ def unshare() -> list[str]:
 def function_python() -> str:
     """An interpreter that the unprivileged user of functions can reach."""
     for candidate in (sys.executable, shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")):
-        if candidate and all(step.stat().st_mode & 0o001 for step in Path(candidate).resolve().parents):
+        steps = [*Path(candidate).parents, *Path(candidate).resolve().parents] if candidate else []
+        if candidate and all(step.stat().st_mode & 0o001 for step in steps):
             return candidate
     pytest.fail("no python3 that other users can execute was found")
 

@@ -1,10 +1,9 @@
 """What the agent's processes write: whole, apart, in order, and no faster than it is read."""
 
-import sys
 from pathlib import Path
 
 from rapid.wire import Kind, fields
-from tests.helpers.agents import Peer, output, status_of, wait_until
+from tests.helpers.agents import Peer, function_python, output, status_of, wait_until
 
 
 def test_output(peer: Peer) -> None:
@@ -40,7 +39,7 @@ for worker in range(20):
 for _ in range(20):
     os.wait()
 """
-    peer.command(sys.executable, "-c", script, log_desk=True)
+    peer.command(function_python(), "-c", script, log_desk=True)
     payload, before = peer.until(Kind.EXITED)
     assert fields(payload)["status"] == 0
     assert output(before, 1, 2) == b"parent\n"
@@ -70,11 +69,11 @@ for _ in range(700):
     held.append(more)
 sys.stdin.close()
 """
-    peer.command(sys.executable, "-c", script, log_desk=True)
+    peer.command(function_python(), "-c", script, log_desk=True)
     payload, before = peer.until(Kind.EXITED)
     assert fields(payload)["status"] == 0
     assert output(before, 1, 2) == b"full\n"
-    peer.command(sys.executable, "-c", FETCH + "print('again')", process=2, log_desk=True)
+    peer.command(function_python(), "-c", FETCH + "print('again')", process=2, log_desk=True)
     _, before = peer.until(Kind.EXITED)
     assert output(before, 2, 3) == b"again\n"
 
@@ -83,7 +82,7 @@ def test_the_desk_goes_with_its_processes(peer: Peer) -> None:
     """Clearing closes it, and another one may be opened under its name."""
     for _ in range(2):
         peer.command(
-            sys.executable,
+            function_python(),
             "-c",
             FETCH + "print('here', flush=True); import time; time.sleep(60)",
             log_desk=True,
