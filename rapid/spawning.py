@@ -19,6 +19,8 @@ USER, GROUP = 993, 990
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 """What ends the agent: handled there, and to be as at birth in what it starts."""
+INHERITED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+"""What `nohup` and shells let their children ignore, and so the agent where it is no container's first process."""
 
 
 class NotStarted(Exception):
@@ -91,7 +93,7 @@ def _become(
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *STOP_SIGNALS):
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *STOP_SIGNALS, *INHERITED):
             signal.signal(number, signal.SIG_DFL)
         null = os.open("/dev/null", os.O_RDONLY)
         for fd, target in ((null, 0), *copies):

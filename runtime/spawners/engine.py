@@ -389,6 +389,8 @@ class _Watcher:
                 self._stream.close()
 
     def _read(self) -> None:
+        if self._closed:  # already, and the engine may be gone too
+            return
         last = None
         try:
             with _renamed("the engine's events"):

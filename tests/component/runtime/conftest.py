@@ -417,6 +417,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
+    request_queue_size = 128  # who finds it full is refused, and the SDK leaves its socket open
     fake: FakeEngine
 
     def handle_error(self, request: object, client_address: object) -> None:

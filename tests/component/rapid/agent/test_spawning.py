@@ -2,12 +2,15 @@
 
 import re
 import resource
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rapid.spawning import INHERITED
 from rapid.wire import Kind, fields, first_of
-from tests.helpers.agents import FUNCTION_GROUP, FUNCTION_USER, IS_ROOT, Peer, output
+from tests.helpers.agents import FUNCTION_GROUP, FUNCTION_USER, IS_ROOT, Peer, output, unshare
 
 
 def test_environment_and_arguments(peer: Peer) -> None:
@@ -53,9 +56,22 @@ def test_log_descriptor_that_the_agent_uses(peer: Peer, number: int) -> None:
     assert (output(before, 1, 1), fields(payload)["status"]) == (b"fine\n", 0)
 
 
-def test_signals_are_as_at_birth(peer: Peer) -> None:
-    """A process ignores and blocks no signal, although the agent does."""
-    out, _, _ = peer.run("/bin/cat", "/proc/self/status")
+@pytest.mark.parametrize("started_by", ["a program", "nohup"])
+@pytest.mark.parametrize("prefix", [list, unshare], ids=["plain", "init"])
+def test_signals_are_as_at_birth(prefix: Callable[[], list[str]], started_by: str) -> None:
+    """A process ignores and blocks no signal, although the agent does, and may have been started so."""
+    former = {number: signal.getsignal(number) for number in INHERITED}
+    for number in INHERITED:
+        signal.signal(number, signal.SIG_IGN if started_by == "nohup" else signal.SIG_DFL)
+    try:
+        peer = Peer(prefix())
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    try:
+        out, _, _ = peer.run("/bin/cat", "/proc/self/status")
+    finally:
+        peer.close()
     ignored = dict(re.findall(r"^(Sig\w+):\s*(\w+)$", out.decode(), flags=re.MULTILINE))
     internal = 0b11 << 31  # 32 and 33 belong to glibc, which leaves them ignored in what posix_spawn starts
     assert (int(ignored["SigIgn"], 16) & ~internal, int(ignored["SigBlk"], 16)) == (0, 0)
