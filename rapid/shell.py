@@ -121,7 +121,11 @@ class Shell:
         #: Its `restore/next`.
         self._extension_polls: dict[str, Poll[Notice]] = {}
         #: By identifier.
-        self._deadline: TimerHandle | None = None
+        self._armed: Arm | None = None
+        #: What is to fire.
+        self._timer: TimerHandle | None = None
+        #: Looks for that, not later than it is due.
+        self._timer_at = 0.0
         self._exits: list[RuntimeExited | ExtensionExited] = []
         #: Not heard yet, see `EXIT_TURNS`.
         self._is_unsent = False
@@ -203,26 +207,26 @@ class Shell:
             logger.warning("%r refused a call: %s; its story:\n  %s", self, refusal, told)
 
     def _perform(self, effect: Effect) -> None:
-        match effect:  # the frequent ones first
-            case Do():
-                self._do(effect)
-            case Deliver(invocation, deadline):
-                self._is_unsent = True
-                self._poll.give(delivery(invocation, deadline))
-            case Respond(outcome):
-                if self._ticket is not None:
-                    self._ticket.lingers = self._core.extensions.any_hearing
-                    self._ticket.respond(outcome)
-            case Complete(report):
-                self._complete(report)
-            case Write(record):
-                self._journal.record(record)
-            case Settle(drain):
-                self._supervisor.settle().add_done_callback(lambda future: self._settled(drain, future))
-            case Arm():
-                self._arm(effect)
-            case _:
-                self._perform_rare(effect)
+        """The frequent ones first, and without the cost of patterns: an invocation comes to a dozen."""
+        if isinstance(effect, Do):
+            self._do(effect)
+        elif isinstance(effect, Write):
+            self._journal.record(effect.record)
+        elif isinstance(effect, Deliver):
+            self._is_unsent = True
+            self._poll.give(delivery(effect.invocation, effect.deadline))
+        elif isinstance(effect, Arm):
+            self._arm(effect)
+        elif isinstance(effect, Respond):
+            if self._ticket is not None:
+                self._ticket.lingers = self._core.extensions.any_hearing
+                self._ticket.respond(effect.outcome)
+        elif isinstance(effect, Settle):
+            self._supervisor.settle().add_done_callback(partial(self._settled, effect.drain))
+        elif isinstance(effect, Complete):
+            self._complete(effect.report)
+        else:
+            self._perform_rare(effect)
 
     def _perform_rare(self, effect: Effect) -> None:
         match effect:
@@ -254,18 +258,22 @@ class Shell:
             self._on_given_back(invocation, ticket)
 
     def _do(self, effect: Do) -> None:
+        if effect is Do.DISARM:
+            self._armed = None
+        elif effect is Do.FREEZE:
+            self._processes.freeze_soon(self._telemetry.pause)
+        elif effect is Do.IDLE:
+            self._on_idle()
+        elif effect is Do.THAW:
+            self._thaw()
+        else:
+            self._do_rare(effect)
+
+    def _do_rare(self, effect: Do) -> None:
         match effect:
-            case Do.THAW:
-                self._thaw()
-            case Do.FREEZE:
-                self._processes.freeze_soon(self._telemetry.pause)
-            case Do.DISARM:
-                self._disarm()
             case Do.CLEAR:  # whoever waits in a poll is killed in it, and does not hear of the end
                 self._thaw()
                 self._supervisor.clear().add_done_callback(self._cleared)
-            case Do.IDLE:
-                self._on_idle()
             case Do.RESTORE:
                 self._restore_poll.give(True)
             case Do.CLOSE_SUBSCRIPTIONS:
@@ -273,6 +281,7 @@ class Shell:
             case Do.FLUSH:
                 self._telemetry.flush()
             case Do.ENDED:
+                self._drop_timer()
                 self._drop_polls()
                 self._thaw()
                 self._telemetry.end()
@@ -299,13 +308,33 @@ class Shell:
             ticket.complete(report)
 
     def _arm(self, arm: Arm) -> None:
-        self._disarm()
-        self._deadline = self._loop.call_later(arm.at - time.monotonic(), self._fire, arm)
+        """Have it fire when its time comes, unless it is disarmed.
 
-    def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        One timer for all: those that are armed for invocations are hardly ever due, and each would cost a timer.
+        """
+        self._armed = arm
+        if self._timer is None or arm.at < self._timer_at:
+            self._set_timer(arm.at)
+
+    def _set_timer(self, at: float) -> None:
+        self._drop_timer()
+        self._timer_at = at
+        self._timer = self._loop.call_later(at - time.monotonic(), self._look_at_timer)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at_timer(self) -> None:
+        self._timer, arm = None, self._armed
+        if arm is None:
+            return
+        if self._timer_at < arm.at:
+            self._set_timer(arm.at)
+            return
+        self._armed = None
+        self._fire(arm)
 
     def _fire(self, arm: Arm) -> None:
         """A timer that uvloop rounded down to whole milliseconds does not make the limit shorter."""

@@ -140,6 +140,15 @@ class Pool:
 
     # Tickets
 
+    def take(self, key: Key, now: float) -> int | None:
+        """An idle environment for an invocation, which need not ask for one then; None where there is none."""
+        group = self._books.groups.get(key)
+        if group is None or not group.idle:
+            return None
+        environment = next(reversed(group.idle))
+        self._occupy(environment, now)
+        return environment
+
     def ask(self, ticket: int, key: Key, now: float) -> Actions:
         """An invocation needs an environment."""
         books = self._books
@@ -323,6 +332,11 @@ class Pool:
         return self._give_room(now)
 
     def _assign(self, ticket: int, environment: int, now: float) -> Assign:
+        self._occupy(environment, now)
+        return Assign(ticket, environment)
+
+    def _occupy(self, environment: int, now: float) -> None:
+        """One more invocation has it."""
         member = self._books.members[environment]
         if member.group.slots > 1:
             member.running += 1
@@ -330,7 +344,6 @@ class Pool:
             self._books.offer(environment, member)
         if member.place is not Place.BUSY:
             self._books.move(environment, Place.BUSY, now)
-        return Assign(ticket, environment)
 
     def spoiled(self, environment: int, now: float) -> Actions:
         """It is launched, but its initialisation failed: only good for who waits and will be told why."""

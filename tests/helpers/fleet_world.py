@@ -31,6 +31,7 @@ from runtime.processors import NoEmulation
 from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
+from runtime.soon import settled
 from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
@@ -490,7 +491,7 @@ class World:
             trace_id="Root=1",
             tenant_id=tenant,
         )
-        return await self.fleet.run(version, invocation, provisioned=provisioned)
+        return await settled(self.fleet.run(version, invocation, provisioned=provisioned))
 
     async def invoke(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
         return (await (await self.start(version, payload)).outcome).payload

@@ -27,6 +27,7 @@ from runtime.fleet import Fleet
 from runtime.keys import Key
 from runtime.launcher import Hosted
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.soon import settled
 from runtime.spawners.base import SandboxHandle, SpawnerError, SpawnerFacts
 
 SCOPE = Scope("123456789012", "us-east-1")
@@ -265,7 +266,7 @@ class Walk:
 
     async def call(self, version: FunctionVersion, request: str) -> Outcome:
         invocation = Invocation(request_id=request, arn=version.arn, payload=b"", trace_id="")
-        return await (await self.fleet.run(version, invocation)).outcome
+        return await (await settled(self.fleet.run(version, invocation))).outcome
 
     def note(self, call: "asyncio.Task[Outcome]", version: FunctionVersion, request: str) -> None:
         assert self.executed[request] <= 1, "done twice"

@@ -16,6 +16,7 @@ from runtime.core.provisioning import Progress, Status
 from runtime.fleet import Kept, KeptNews, Key
 from runtime.model import Alias, Code, FunctionConfig, FunctionVersion, ProvisionedConcurrency, Scope, State
 from runtime.provisioning import Provisioner
+from runtime.soon import settled
 from runtime.store.catalog import (
     AliasDeleted,
     AliasPut,
@@ -125,7 +126,7 @@ class World:
         key = self.fleet.provisioned_key(found)
         leases = [Lease(SCOPE, "f", version, provisioned=key) for _ in range(count)]
         for lease in leases:
-            await self.admission.take(lease, self.admission.limits(SCOPE))
+            await settled(self.admission.take(lease, self.admission.limits(SCOPE)))
         for lease in leases:
             self.admission.end(lease)
         return [lease.is_provisioned for lease in leases]
@@ -310,9 +311,9 @@ async def test_who_waits_gets_a_new_one(world: World) -> None:
     key = world.fleet.provisioned_key(version)
     first, second = (Lease(SCOPE, "f", "1", provisioned=key) for _ in range(2))
     limits = world.admission.limits(SCOPE)
-    await world.admission.take(first, limits)
+    await settled(world.admission.take(first, limits))
     world.admission.responded(first)
-    waiting = asyncio.create_task(world.admission.take(second, limits))
+    waiting = asyncio.create_task(settled(world.admission.take(second, limits)))
     await asyncio.sleep(0)
     world.fleet.make()
     await waiting

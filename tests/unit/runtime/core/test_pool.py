@@ -72,6 +72,22 @@ def talk() -> "Talk":
 # mypy: disable-error-code="operator"
 
 
+def test_take(talk: Talk) -> None:
+    """An idle environment is had without a ticket, the most recently used one first; where none is, nothing is done."""
+    assert talk.take("a") is None
+    assert not talk.pool.knows("a")
+    talk.ask(1, "a")
+    assert talk.take("a") is None
+    talk.idle(1)
+    other = talk.warm(2, "a")
+    talk.idle(other)
+    talk.idle(1)
+    assert [talk.take("a") for _ in range(3)] == [1, other, None]
+    assert talk.pool.place(1) is Place.BUSY
+    assert talk.idle(1) == []
+    assert talk.take("a") == 1
+
+
 def test_first_ticket_launches(talk: Talk) -> None:
     """A key without environments gets one, and the ticket with it."""
     assert talk.ask(1, "a") == [Launch(1, "a")]
