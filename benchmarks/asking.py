@@ -42,7 +42,7 @@ async def connectable(target: Target) -> None:
     """Wait until somebody listens there. Raises `Failed`."""
     try:
         async with asyncio.timeout(START_LIMIT):
-            while not await _listens(target):
+            while not await _listens(target):  # noqa: ASYNC110  nobody tells when a port opens
                 await asyncio.sleep(0.001)
     except TimeoutError:
         raise Failed(f"nobody listened at {target.url} within {START_LIMIT:g} s") from None

@@ -252,10 +252,11 @@ class Agent:
         log_fd: int | None = None,
         *,
         log_desk: bool = False,
+        files: int | None = None,
     ) -> None:
         desk = self._open_desk(process, env) if log_desk else None
         try:
-            pid, pipes = spawn(argv, env, cwd, log_fd)
+            pid, pipes = spawn(argv, env, cwd, log_fd, files=files)
         except NotStarted as reason:
             if desk is not None:
                 desk.close()

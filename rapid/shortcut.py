@@ -12,9 +12,9 @@ from typing import Protocol
 
 from rapid import errors
 from rapid.exchange import Delivery
+from rapid.plain_answers import ready, ready_acceptance, ready_refusal
 from rapid.plain_requests import PlainHead
-from rapid.responses import ready, ready_acceptance, ready_refusal
-from rapid.runtime_api import INVOCATION, RuntimeApi, next_headers
+from rapid.runtime_calls import INVOCATION, RuntimeCalls, next_headers
 
 _NEXT = f"GET {INVOCATION}next HTTP/1.1".encode()
 _RESPONSE = re.compile(rf"POST {INVOCATION}([0-9A-Za-z-]{{1,64}})/response HTTP/1\.1".encode())
@@ -37,7 +37,7 @@ class Peer(Protocol):
 class Shortcut:
     """Of one environment. `refusal` is the way in which the long way says no to what was raised by a call."""
 
-    def __init__(self, api: RuntimeApi, refusal: Callable[[str, Exception], errors.Refusal]) -> None:
+    def __init__(self, api: RuntimeCalls, refusal: Callable[[str, Exception], errors.Refusal]) -> None:
         self._api = api
         self._refusal = refusal
 

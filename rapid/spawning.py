@@ -7,6 +7,7 @@ becomes of a process that has begun is its caller's to see.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 
 TYPE_CHECKING = False  # `typing` itself would cost a cold start 3 ms
@@ -32,12 +33,18 @@ class NotStarted(Exception):
 
 
 def spawn(
-    argv: list[str], env: dict[str, str], cwd: str, log_fd: int | None = None, *, demote: bool = True
+    argv: list[str],
+    env: dict[str, str],
+    cwd: str,
+    log_fd: int | None = None,
+    *,
+    files: int | None = None,
+    demote: bool = True,
 ) -> tuple[int, dict[int, int]]:
     """Start a process in a session of its own; its pid, and the read ends of its stdout and stderr.
 
-    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order. Root becomes the
-    function's user (`demote`).
+    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order. No more than `files` can
+    be open in it. Root becomes the function's user (`demote`).
 
     Plain fork and exec: the agent has one thread, and `subprocess` would cost every cold start its import.
     Raises `NotStarted`.
@@ -53,7 +60,7 @@ def spawn(
         raise NotStarted("fork", str(error)) from None
     if not pid:
         copies = [(out_end, 1), (err_end, 2)] + ([] if log_fd is None else [(1, log_fd)])
-        _become(argv, env, cwd, copies, tell, demote=demote)
+        _become(argv, env, cwd, copies, tell, files=files, demote=demote)
     for fd in (out_end, err_end, tell):
         os.close(fd)
     with os.fdopen(told, "rb") as report:
@@ -75,6 +82,7 @@ def _become(
     copies: list[tuple[int, int]],
     tell: int,
     *,
+    files: int | None,
     demote: bool,
 ) -> NoReturn:
     """In the child: drop privileges and execute. What fails is told through the pipe `tell`.
@@ -93,6 +101,8 @@ def _become(
                 tell = os.dup(tell)  # to be closed by the execution, as it was
             os.dup2(fd, target)
         _prefer_as_victim()
+        if files is not None:
+            _limit_files(files)
         if demote and os.geteuid() == 0:
             os.setgroups([])
             os.setgid(GROUP)
@@ -137,6 +147,13 @@ def _exec_text(stage: str, program: str, cwd: str, error: OSError) -> str:
     """The failure in the words that Lambda shows."""
     reason = (error.strerror or "unknown error").lower()
     return f"chdir {cwd}: {reason}" if stage == "chdir" else f"fork/exec {program}: {reason}"
+
+
+def _limit_files(most: int) -> None:
+    """As many at the most; nobody here may raise what a sandbox was made with."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    number = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
 
 
 def _prefer_as_victim() -> None:

@@ -119,6 +119,10 @@ class Engine:
         """End a container that runs."""
         await self._call(self._client.kill, container)
 
+    async def ended(self, container: str, limit: float) -> int:
+        """Wait for the end of a container's first process; its status."""
+        return await self._limited(limit, functools.partial(_wait, self._client, container, limit))
+
     async def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes. One that is gone or going is no error."""
         try:
@@ -207,6 +211,11 @@ class Engine:
         answer = await self._limited(TRANSFER_LIMIT, load)
         if '"errorDetail"' in answer:
             raise StepFailed(f"importing {reference} failed: {answer.strip()}")
+
+    async def load_archive(self, archive: Path, reference: str) -> None:
+        """Take in an image as `docker save` writes it (`docker load`); `reference` is for the error."""
+        steps = functools.partial(_load_archive, self._client, archive)
+        await self._follow(steps, f"loading {reference}", lambda _: None, TRANSFER_LIMIT)
 
     async def save_tree(self, reference: str, path: str, tar: Path, labels: Mapping[str, str]) -> None:
         """Write a directory of an image into a tar; names in it begin with the directory's own."""
@@ -406,6 +415,15 @@ class _Watcher:
 def _update(client: docker.APIClient, container: str, limits: Document) -> None:
     names = {"Memory": "mem_limit", "MemorySwap": "memswap_limit", "CpuShares": "cpu_shares"}
     client.update_container(container, **{names[member]: value for member, value in limits.items()})
+
+
+def _wait(client: docker.APIClient, container: str, limit: float) -> int:
+    return int(client.wait(container, timeout=int(limit))["StatusCode"])
+
+
+def _load_archive(client: docker.APIClient, archive: Path) -> Iterator[Document]:
+    with archive.open("rb") as file:
+        yield from client.load_image(file, quiet=True)  # type: ignore[no-untyped-call]
 
 
 def _load(client: docker.APIClient, tar: Path | bytes, repository: str, tag: str, changes: list[str]) -> str:

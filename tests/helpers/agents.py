@@ -138,10 +138,18 @@ class Peer:
         cwd: str = "/",
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         marked = {"PATH": "/usr/bin:/bin", "MARK": self.token, **(env or {})}
-        program = {"argv": argv, "env": marked, "cwd": cwd, "log_fd": log_fd, "log_desk": log_desk}
+        program = {
+            "argv": argv,
+            "env": marked,
+            "cwd": cwd,
+            "log_fd": log_fd,
+            "log_desk": log_desk,
+            "files": files,
+        }
         self.send(message(Kind.START, process=process, **program))
 
     def shell(self, script: str, process: int = 1) -> int:

@@ -1,6 +1,7 @@
 """What the agent's processes are given at their start, and what keeps them from starting."""
 
 import re
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -180,3 +181,15 @@ def test_no_token_left(peer: Peer) -> None:
     """What the agent was started with does not reach its processes."""
     out, _, _ = peer.run("/usr/bin/env")
     assert b"BERTH" not in out
+
+
+@pytest.mark.parametrize(("asked", "given"), [(100, 100), (1 << 40, None)])
+def test_open_files_are_limited(peer: Peer, asked: int, given: int | None) -> None:
+    """To what is asked, for good, and never to more than the sandbox has; the agent keeps what it had."""
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    peer.command("/bin/bash", "-c", "ulimit -Sn; ulimit -Hn", files=asked)
+    _, before = peer.until(Kind.EXITED)
+    assert output(before, 1, 1) == b"%d\n" % (given or own) * 2
+    peer.command("/bin/bash", "-c", "ulimit -Hn", process=2)
+    _, before = peer.until(Kind.EXITED)
+    assert output(before, 2, 1) == b"%d\n" % own
