@@ -37,6 +37,7 @@ from runtime.image_table import (
     standalone_row,
 )
 from runtime.old_images import LABEL, REPOSITORY, OldImages
+from runtime.proxies import for_builds
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine, EngineError, StepFailed
 
@@ -268,7 +269,7 @@ class RuntimeImages:
         recipe = self._recipe(row)
         base = await self._bases.ensure(row.suite, tell, row.processor)
         tell(f"building {recipe.reference} from {base}")
-        arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
+        arguments = {**for_builds(), "BASE": base, "RUNTIME": row.identifier, **row.arguments}
         context = tar_of({**recipe.files, **self._ca()})
         labels = {LABEL: row.identifier}
         platform = f"linux/{row.processor}" if row.processor else None
