@@ -230,6 +230,8 @@ def wait_until_it_answers(engine: "subprocess.Popen[bytes] | None") -> None:
             deadline = min(deadline, time.monotonic() + SECOND)
             engine = None
         time.sleep(PAUSE)
+    if SYSTEMD.is_dir():
+        raise Stuck("Docker was started but does not answer. `journalctl --unit docker` says why.")
     raise Stuck(f"Docker was started but does not answer. {LOG} ends with:\n{last_lines(LOG)}")
 
 
@@ -251,7 +253,8 @@ def run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Non
     try:
         subprocess.run(command, check=True, env=environ)
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
-        raise Stuck(f"`{' '.join(command)}` failed ({error}).") from None
+        why = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
+        raise Stuck(f"`{' '.join(command)}` failed ({why}).") from None
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from runtime.image_table import (
 )
 from runtime.old_images import LABEL, REPOSITORY, OldImages
 from runtime.processors import CannotRun, Processors, probe_image
+from runtime.proxies import for_builds
 from runtime.spawners.engine import Engine, EngineError, StepFailed
 
 __all__ = ["BUNDLE_PLACE", "Runtime", "RuntimeImages", "UnknownRuntime", "image_sources", "read_table"]
@@ -268,7 +269,7 @@ class RuntimeImages:
             await self.processors.require(row.processor)
         base = await self._bases.ensure(row.suite, tell, row.processor)
         tell(f"building {recipe.reference} from {base}")
-        arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
+        arguments = {**for_builds(), "BASE": base, "RUNTIME": row.identifier, **row.arguments}
         context = tar_of({**recipe.files, **self._ca()})
         labels = {LABEL: row.identifier}
         try:

@@ -233,6 +233,18 @@ def test_systemd_starts_what_it_manages(machine: Machine, monkeypatch: pytest.Mo
     assert machine.ran == ["systemctl start docker"]
 
 
+def test_a_service_that_does_not_answer_has_a_journal(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no log of ours."""
+    monkeypatch.setattr(machine.script, "SYSTEMD", machine.root)
+    monkeypatch.setattr(machine.script, "PATIENCE", 0.05)
+    machine.command("dockerd", "exit 1")
+    machine.command("systemctl", "")
+    assert machine.run() == 3
+    assert "journalctl --unit docker" in capsys.readouterr().out
+
+
 def test_an_engine_that_ends_shows_its_last_lines(
     machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +282,7 @@ def test_an_installation_that_fails_is_the_reason(
     """No network, say."""
     machine.command("apt-get", "exit 100")
     assert machine.run() == 3
-    assert "`apt-get update` failed" in capsys.readouterr().out
+    assert "`apt-get update` failed (exit status 100)" in capsys.readouterr().out
 
 
 def test_a_socket_that_may_not_be_opened_is_told_apart(

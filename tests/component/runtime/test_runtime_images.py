@@ -70,6 +70,16 @@ async def test_the_context_holds_agent_and_bootstrap(
     assert "ca/ca.crt" not in names
 
 
+async def test_a_build_knows_the_proxies_of_the_environment(
+    images: RuntimeImages, fake_engine: Any, with_base: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps download; the image's name does not depend on how."""
+    reference = images.reference("python3.11")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    assert await images.ensure("python3.11", quiet) == reference
+    assert fake_engine.builds[0]["buildargs"]["https_proxy"] == "http://proxy.example:3128"
+
+
 async def test_a_ca_bundle_goes_into_the_context_only(
     engine: Engine, fake_engine: Any, with_base: None, tmp_path: Path
 ) -> None:
