@@ -11,7 +11,8 @@ from typing import Any
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
 
-from rapid.plain_connections import PlainConnection, ShorterWay
+from rapid.plain_connections import PlainConnection
+from rapid.shorter_way import ShorterWay
 from rapid.trailers import LIMIT
 
 

@@ -5,7 +5,6 @@ refines, `rapid.shell`. It does not know who sends it invocations.
 """
 
 import time
-import uuid
 from asyncio import Future
 from collections.abc import Callable, Sequence
 
@@ -29,6 +28,7 @@ from rapid.events import (
 )
 from rapid.exchange import Delivery, Notice, Registered, Ticket
 from rapid.extensions import Extension, ExtensionRefused
+from rapid.identifiers import new_uuid
 from rapid.invocation import Fault, Invocation, Outcome
 from rapid.polls import Poll
 from rapid.shell import Shell
@@ -134,7 +134,7 @@ class Environment(Shell):
 
     def register_extension(self, name: str, events: Sequence[str]) -> Registered:
         """An extension makes itself known."""
-        identifier = str(uuid.uuid4())
+        identifier = new_uuid()
         self._extension_polls[identifier] = Poll()
         try:
             self._handle(ExtensionRegistered(time.monotonic(), name, tuple(events), identifier))

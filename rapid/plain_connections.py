@@ -6,44 +6,15 @@ requests there are is not known here.
 """
 
 import asyncio
-from asyncio import Future, Transport
+from asyncio import Future
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from rapid.plain_requests import FieldsReader, PlainHead, plain_head
-
-
-class Peer(Protocol):
-    """The connection that a request comes from."""
-
-    @property
-    def transport(self) -> Transport | None: ...
-
-    def is_waiting(self) -> bool: ...
-
-    def answer(self, data: bytes) -> None:
-        """The one answer to a request."""
-        ...
-
-    def hang_up(self) -> None:
-        """There will be no answer."""
-        ...
-
-
-class ShorterWay(Protocol):
-    """Whoever answers plain requests."""
-
-    @property
-    def read_fields(self) -> FieldsReader:
-        """How their fields are read."""
-        ...
-
-    def take(self, head: PlainHead, body: bytes, peer: Peer) -> bool:
-        """Answer the request now or later. False: nothing was done, it is to go the long way."""
-        ...
+from rapid.plain_requests import plain_head
+from rapid.shorter_way import ShorterWay
 
 
 class PlainConnection(RequestHandler):
@@ -51,9 +22,7 @@ class PlainConnection(RequestHandler):
 
     __slots__ = ("_answered", "_held", "_is_asking", "_missing", "_shortcut")
 
-    def __init__(
-        self, server: web.Server, shortcut: "Callable[[], ShorterWay | None]", **options: Any
-    ) -> None:
+    def __init__(self, server: web.Server, shortcut: Callable[[], ShorterWay | None], **options: Any) -> None:
         super().__init__(server, **options)
         self._shortcut = shortcut
         self._missing: int | None = 0

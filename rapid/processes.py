@@ -72,6 +72,7 @@ class Processes:
             program.cwd,
             log_fd=program.log_fd,
             log_desk=program.log_desk,
+            files=program.files,
         )
         started.add_done_callback(done)
 
@@ -99,8 +100,10 @@ class Processes:
 
         process = self.runtime(generation) + len(self._extensions) + 1
         self._extensions[process] = name
-        argv = [f"{self._program.opt}/extensions/{name}"]
-        self._supervisor.start(process, argv, self._program.extension_env, "/").add_done_callback(done)
+        program = self._program
+        argv = [f"{program.opt}/extensions/{name}"]
+        started = self._supervisor.start(process, argv, program.extension_env, "/", files=program.files)
+        started.add_done_callback(done)
 
     def signal_runtime(self, generation: int, number: int) -> None:
         """And its process group."""

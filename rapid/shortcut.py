@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from rapid import errors
 from rapid.exchange import Delivery
-from rapid.plain_connections import Peer
+from rapid.plain_answers import ready, ready_acceptance, ready_refusal
 from rapid.plain_requests import PlainHead, remembered_fields
-from rapid.responses import ready, ready_acceptance, ready_refusal
-from rapid.runtime_api import INVOCATION, RuntimeApi, next_headers
+from rapid.runtime_calls import INVOCATION, RuntimeCalls, next_headers
+from rapid.shorter_way import Peer
 
 _NEXT = f"GET {INVOCATION}next HTTP/1.1".encode()
 _RESPONSE = re.compile(rf"POST {INVOCATION}([0-9A-Za-z-]{{1,64}})/response HTTP/1\.1".encode())
@@ -25,7 +25,7 @@ class Shortcut:
 
     read_fields = staticmethod(remembered_fields)
 
-    def __init__(self, api: RuntimeApi, refusal: Callable[[str, Exception], errors.Refusal]) -> None:
+    def __init__(self, api: RuntimeCalls, refusal: Callable[[str, Exception], errors.Refusal]) -> None:
         self._api = api
         self._refusal = refusal
 

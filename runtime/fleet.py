@@ -348,9 +348,13 @@ class Fleet:
         elif count:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
-        if bound := self._pool.lacks(key):
-            reason = too_large(self._pool.bounds, bound).message
+        if reason := self.lacks(key):
             self._loop.call_soon(self.on_kept, KeptNews(key, Kept.FAILED, reason))
+
+    def lacks(self, key: Key) -> str | None:
+        """Why there will not be all that are to be kept of the key, as long as nothing else is let go."""
+        bound = self._pool.lacks(key)
+        return None if bound is None else too_large(self._pool.bounds, bound).message
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
         """What provisioned environments of the version are known by."""

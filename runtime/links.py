@@ -282,6 +282,7 @@ class Link(asyncio.Protocol):
         *,
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
     ) -> Future[None]:
         future: Future[None] = self._loop.create_future()
         if self._refused(future):
@@ -290,6 +291,8 @@ class Link(asyncio.Protocol):
         program = {"argv": list(argv), "env": dict(env), "cwd": cwd, "log_fd": log_fd}
         if log_desk:
             program["log_desk"] = True
+        if files is not None:
+            program["files"] = files
         self._send(message(Kind.START, process=process, **program))
         return future
 

@@ -238,6 +238,12 @@ class Settings:
         "Let Berth's image of the nearest version serve a runtime where AWS's image cannot be had, e.g. python3.13 "
         "for python3.12.",
     )
+    emulation: str = _row(
+        choice("auto", "off", "required"),
+        "auto",
+        "Whether packages run on the processor of their `Architectures` where that is not the engine's: those for "
+        "arm64 where its kernel has an emulator; never, on the engine's own instead; or all, and fail without one.",
+    )
     log_level: str = _row(
         choice("debug", "info", "warning", "error"), "info", "How much Berth says about itself."
     )

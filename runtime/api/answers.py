@@ -6,7 +6,7 @@ import os
 from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
 
-from rapid.responses import ready
+from rapid.plain_answers import ready
 from runtime.api.errors import render
 from runtime.api.serialisation import Answer
 from runtime.errors import LambdaError

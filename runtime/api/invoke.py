@@ -17,7 +17,8 @@ from aiohttp import web
 from botocore.model import OperationModel
 from multidict import MultiMapping
 
-from rapid.responses import answer, ready
+from rapid.plain_answers import ready
+from rapid.responses import answer
 from rapid.values import value
 from runtime.api.bodies import INVOKE_LIMIT, read_body
 from runtime.api.calls import not_implemented

@@ -12,8 +12,8 @@ from functools import partial
 
 from multidict import CIMultiDict, MultiDict
 
-from rapid.plain_connections import Peer
 from rapid.plain_requests import PlainHead, read_fields
+from rapid.shorter_way import Peer
 from runtime.api.answers import new_request_id, plain, refusal_of
 from runtime.api.browsers import refuse_browsers
 from runtime.api.identity import Identifier

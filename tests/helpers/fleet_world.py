@@ -27,6 +27,7 @@ from runtime.function_images import NoFunctionImages
 from runtime.grounds import Grounds
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.processors import NoEmulation
 from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
@@ -414,6 +415,7 @@ class World:
                 function_images=NoFunctionImages(),
                 agent_bundle=NoBundle(),
                 bundles=bundles,  # type: ignore[arg-type]
+                emulation=NoEmulation(),
             ),
             bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]

@@ -35,18 +35,9 @@ from rapid.events import (
 )
 from rapid.invocation import ExitStatus, Fault, Invocation, Outcome
 from rapid.lifecycle import Lifecycle
-from rapid.records import (
-    InitReport,
-    InitRuntimeDone,
-    InitStart,
-    Report,
-    RuntimeDone,
-    Start,
-)
+from rapid.records import InitReport, InitRuntimeDone, InitStart, Report, RuntimeDone, Start
 from rapid.settings import Settings
-from rapid.states import (
-    RuntimeCall,
-)
+from rapid.states import RuntimeCall
 
 SETTINGS = Settings("$LATEST", 128, "python:3.11", "arn:aws:lambda:us-east-1::runtime:ab")
 ONE = Invocation(request_id="one", arn="arn", payload=b"{}", trace_id="")

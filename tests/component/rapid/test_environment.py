@@ -4,6 +4,7 @@ import asyncio
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -261,6 +262,16 @@ class TestFrames:
         await house.until(lambda: len(house.supervisor.starts) == 2)
         runtime = house.supervisor.starts[1]
         assert (extension.log_fd, runtime.log_fd) == (None, 62)
+
+    async def test_open_files(self, make_house: Callable[..., Any]) -> None:
+        """Their limit is that of the runtime and of extensions."""
+        house = await make_house(program=replace(FRAMING, files=1024))
+        house.supervisor.names = {f"{FRAMING.opt}/extensions": ["ext"]}
+        house.environment.begin()
+        await house.until(lambda: house.supervisor.starts)
+        house.environment.register_extension("ext", [])
+        await house.until(lambda: len(house.supervisor.starts) == 2)
+        assert [start.files for start in house.supervisor.starts] == [1024, 1024]
 
     async def test_only_in_the_runtimes_stdout(self, house: Any) -> None:
         """Elsewhere the same bytes are lines of text."""

@@ -8,9 +8,9 @@ import pytest
 
 from rapid.connections import Connection
 from rapid.errors import MAX_RESPONSE
-from rapid.plain_connections import Peer
 from rapid.plain_requests import PlainHead
 from rapid.shortcut import Shortcut
+from rapid.shorter_way import Peer
 
 INVOCATION = "/2018-06-01/runtime/invocation/"
 UNUSUAL = "X-Unusual: yes\r\n"

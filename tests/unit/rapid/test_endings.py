@@ -39,14 +39,8 @@ from rapid.events import (
 )
 from rapid.invocation import ExitStatus, Fault, exited, timed_out
 from rapid.lifecycle import Lifecycle
-from rapid.records import (
-    InitReport,
-    Report,
-)
-from rapid.states import (
-    Phase,
-    RuntimeCall,
-)
+from rapid.records import InitReport, Report
+from rapid.states import Phase, RuntimeCall
 from tests.helpers.stages import (
     ANSWER,
     CRASH,

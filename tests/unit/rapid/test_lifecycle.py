@@ -50,11 +50,7 @@ from rapid.records import (
     Span,
 )
 from rapid.settings import init_limit
-from rapid.states import (
-    Phase,
-    RuntimeCall,
-    RuntimeState,
-)
+from rapid.states import Phase, RuntimeCall, RuntimeState
 from tests.helpers.stages import (
     ANSWER,
     CRASH,

@@ -24,13 +24,7 @@ from rapid.events import (
     TimerFired,
 )
 from rapid.lifecycle import Lifecycle, UnknownRequest
-from rapid.states import (
-    RUNTIME_MOVES,
-    IllegalTransition,
-    Phase,
-    RuntimeCall,
-    RuntimeState,
-)
+from rapid.states import RUNTIME_MOVES, IllegalTransition, Phase, RuntimeCall, RuntimeState
 from tests.helpers.stages import (
     ANSWER,
     CRASH,

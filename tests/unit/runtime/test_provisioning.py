@@ -39,6 +39,7 @@ class Fleet:
         self.on_kept: Any = None
         self.wanted: dict[Key, int] = {}
         self.ready: dict[Key, int] = {}
+        self.lacking: str | None = None
         self.asked = 0
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
@@ -62,6 +63,9 @@ class Fleet:
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         key = self.provisioned_key(version)
         return self.wanted.get(key, 0), self.ready.get(key, 0)
+
+    def lacks(self, key: Key) -> str | None:
+        return self.lacking if self.ready[key] < self.wanted[key] else None
 
     def make(self) -> None:
         """Everything that is wanted, one after the other."""
@@ -258,6 +262,22 @@ async def test_failures(world: World) -> None:
     assert world.provisioner.progress(record) == Progress(0, Status.FAILED, "it is said why")
     world.fleet.make()
     assert world.provisioner.progress(record) == Progress(1, Status.READY)
+
+
+async def test_no_room_for_the_rest(world: World) -> None:
+    """What cannot be had has failed, whenever that came about, and until there is room again."""
+    world.change(*versions("1"))
+    record = world.provision("1", 2)
+    assert world.provisioner.progress(record) == Progress(0, Status.IN_PROGRESS)
+    world.fleet.lacking = "others have the room"
+    assert world.provisioner.progress(record) == Progress(0, Status.FAILED, "others have the room")
+    world.fleet.lacking = None
+    assert world.provisioner.progress(record) == Progress(0, Status.IN_PROGRESS)
+    world.fleet.make()
+    world.fleet.lacking = "others have the room"
+    assert world.provisioner.progress(record) == Progress(2, Status.READY)
+    world.fleet.lose()
+    assert world.provisioner.progress(record) == Progress(1, Status.FAILED, "others have the room")
 
 
 async def test_put_again(world: World) -> None:

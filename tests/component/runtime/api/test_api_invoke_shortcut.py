@@ -14,8 +14,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rapid.plain_connections import Peer, PlainConnection
+from rapid.plain_connections import PlainConnection
 from rapid.plain_requests import PlainHead
+from rapid.shorter_way import Peer
 from runtime.api.shortcut import InvokeShortcut
 from runtime.invoker import InvokeRequest, Told
 
