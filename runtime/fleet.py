@@ -306,13 +306,14 @@ class Fleet:
         self._forget(number)
         if bid.future.done():
             self._unused(hosted)
-        elif hosted.environment.is_over:
-            self._ask(bid)
-        else:
-            try:
+            return
+        try:
+            if hosted.environment.is_over:
+                self._ask(bid)
+            else:
                 bid.future.set_result(self._begin(hosted, bid))
-            except Exception as error:  # noqa: BLE001  whoever waits is told
-                bid.future.set_exception(error)
+        except Exception as error:  # noqa: BLE001  whoever waits is told
+            bid.future.set_exception(error)
 
     def _refuse(self, number: int, reason: Exception) -> None:
         """The ticket gets none."""

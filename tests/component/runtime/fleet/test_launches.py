@@ -176,6 +176,23 @@ class TestPreparation:
         gate.set()
 
 
+async def test_too_long_for_an_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits without end for one that works on, and the next ones are served."""
+    monkeypatch.setattr(fleet_module, "EXPIRY_INTERVAL", 0.001)
+    await world.remake(capacity=1)
+    f = world.put(function())
+    world.spawner.script = gate = Gate()
+    first = await world.start(f)
+    monkeypatch.setattr(fleet_module, "WAIT_LIMIT", 0.01)
+    with pytest.raises(LambdaError, match="No execution environment became free within 0 s"):
+        await world.invoke(f)
+    assert not world.fleet._wanted
+    monkeypatch.undo()
+    gate.open.set()
+    assert (await first.outcome).payload == b"{}"
+    assert await world.invoke(f, b"1") == b"1"
+
+
 class TestCancelledCallers:
     async def test_while_launching(self, world: World, f: FunctionVersion) -> None:
         """The launch goes on, and serves the next."""
