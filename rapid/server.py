@@ -60,8 +60,8 @@ class Door(web.Server):
             self._loop.call_soon(transport.abort)
 
 
-class _OwnDoor(Door):
-    """One whose connections keep the ends of bodies, and know the shorter way."""
+class OwnDoor(Door):
+    """One whose connections know where bodies end and who still waits, and perhaps the shorter way."""
 
     shortcut: Shortcut | None = None
 
@@ -75,7 +75,7 @@ class Listener:
     def __init__(self, host: str, peer: str) -> None:
         self._api: Apis | None = None
         self._host = host
-        self._web = _OwnDoor(
+        self._web = OwnDoor(
             self._handle,
             access_log=None,
             logger=_unheard,

@@ -288,6 +288,17 @@ async def test_a_plain_invocation_needs_no_http_server(port: Port) -> None:
     assert has_server(port)
 
 
+async def test_an_invocation_that_is_piped(port: Port) -> None:
+    """As by `nc`: the client has no more to say, and reads."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+    event = b'{"echo": "piped"}'
+    lines = b"POST /2015-03-31/functions/function/invocations HTTP/1.1", b"Host: x", b"Connection: close"
+    writer.write(b"\r\n".join((*lines, b"Content-Length: %d" % len(event), b"", event)))
+    writer.write_eof()
+    assert (await reader.read()).endswith(b'\r\n\r\n"piped"')
+    writer.close()
+
+
 async def test_both_ways_say_the_same(port: Port) -> None:
     """Of results, errors and refusals, but for what is each request's own."""
     for event in ({"echo": {"a": 1}}, {"fail": "no"}, b"", b"{", {"large": 6_400_000}):
