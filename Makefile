@@ -2,7 +2,7 @@
 #   make demo    the layer exercise, for real, with the AWS CLI
 #   make test    everything that can fail
 .DEFAULT_GOAL := help
-.PHONY: help setup engine images image demo test check bench docs clean
+.PHONY: help setup engine emulation images image demo test check bench docs clean
 SHELL := /bin/bash
 PYTHON ?=
 VENV := .venv
@@ -13,7 +13,7 @@ RUNTIMES ?= python3.11
 TEST_RUNTIMES ?= python3.11 nodejs22.x provided.al2023
 
 help:  ## Show this
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Make the virtual environment with berth, its dependencies and the tools
 
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml .ci/venv
 
 engine:  ## Find a Docker engine, or install and start one
 	@$(or $(PYTHON),python3) .ci/engine.py
+
+emulation:  ## Let this machine run arm64 programs too (on arm64: those of x86-64); installs QEMU, as root
+	@$(or $(PYTHON),python3) .ci/emulation.py
 
 images: $(STAMP)  ## Build runtime images ahead: what demo and benchmark use (RUNTIMES=… names others)
 	@$(BIN)/berth images build $(RUNTIMES)

@@ -4,20 +4,11 @@ from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import PayloadEncodingError
 
 from rapid.connections import is_torn
+from rapid.errors import BodyBroken, BodyTooLong
+
+__all__ = ["BodyBroken", "BodyTooLong", "read_body", "read_piece"]
 
 _BROKEN = (ConnectionError, PayloadEncodingError, web.RequestPayloadError)
-
-
-class BodyTooLong(Exception):
-    """A body exceeds the limit."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"more than {limit} bytes")
-        self.limit = limit
-
-
-class BodyBroken(Exception):
-    """A body ended before it was whole."""
 
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:

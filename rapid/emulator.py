@@ -13,11 +13,9 @@ import socket
 from asyncio import Transport
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rapid.agent import names_in
-from rapid.apis import Apis
 from rapid.concurrent_crew import ConcurrentCrew, InitialisationFailed
 from rapid.concurrent_environment import ConcurrentEnvironment
 from rapid.crew import Closed, Crew, Overloaded
@@ -27,24 +25,24 @@ from rapid.environment import Environment
 from rapid.exchange import Function, Program, Ticket
 from rapid.extension_variables import extension_variables
 from rapid.invocation import Fault, Invocation
-from rapid.invoke_door import ACCOUNT, InvokeDoor, Refused
+from rapid.invoke_calls import ACCOUNT, InvokeCalls, InvokeShortcut, Refused
+from rapid.local_api import LocalApi
 from rapid.local_processes import LocalSupervisor, Reaper
-from rapid.memory import free_memory
 from rapid.platform_events import Identity
+from rapid.porch import Entrance
 from rapid.records import MANAGED, ON_DEMAND
-from rapid.server import Door, Listener
 from rapid.settings import LONGEST, Settings
 from rapid.states import Phase
 from rapid.streams import Stream
 from rapid.subscriptions import HOSTS
 
+if TYPE_CHECKING:
+    from rapid.invoke_server import InvokeServer
+
 logger = logging.getLogger("rapid")
-_unheard = logging.getLogger("rapid.http")
-_unheard.setLevel(logging.CRITICAL)
-#: aiohttp writes a traceback for each malformed request.
 
 CONNECTIONS = 8192
-"""To the door, at a time."""
+"""To the door, at a time; so many may be plain ones, and so many the HTTP server's."""
 KEEP_ALIVE = 300.0
 PER_PROCESSOR = 8
 """Environments at a time for each processor, unless it is said how many."""
@@ -55,7 +53,7 @@ FIRST_GUESS = 64 << 20
 SETTLE_LIMIT = 1.0
 """Seconds that the end waits for invocations that have been answered to be over."""
 OPT = "/opt"
-HOSTS_FILE = Path("/etc/hosts")
+HOSTS_FILE = "/etc/hosts"
 
 
 class Emulator:
@@ -72,27 +70,24 @@ class Emulator:
         self._many = ConcurrentCrew(self._launch, slots=slots, **bounds) if slots else None
         #: The crew, if its environments serve many invocations at once.
         self._crew = self._many or Crew(self._launch, **bounds)
-        self._door = InvokeDoor(
+        self._calls = InvokeCalls(
             self,
             name=options.name,
             version=options.version,
             region=self._variables["AWS_REGION"],
             cors=options.cors,
         )
-        self._web = Door(
-            self._door.handle,
-            access_log=None,
-            logger=_unheard,
-            keepalive_timeout=KEEP_ALIVE,
-            auto_decompress=False,
+        self._door = Entrance(
+            InvokeShortcut(self._calls).take, self._long_way, admit=self._admit, keep_alive=KEEP_ALIVE
         )
-        self._web.admit = self._admit
+        self._web: InvokeServer | None = None
+        #: The HTTP server, once something has needed it.
         self._server: asyncio.Server | None = None
         self._host = options.api[0]
         everywhere = self._host in ("0.0.0.0", "localhost")
         self._peer_host = "127.0.0.1" if everywhere else self._host
         #: Where the runtime finds its API, and comes from.
-        self._first = Listener(self._host, self._peer_host)
+        self._first = LocalApi(self._host, self._peer_host)
         #: Has its port from the start on, so that nobody else takes it.
         self._running: set[Ticket] = set()
         self._peak = 0
@@ -104,7 +99,7 @@ class Emulator:
         self._reaper.open()
         try:
             await self._first.open(self._options.api[1])
-            self._server = await loop.create_server(self._web, sock=door, backlog=BACKLOG)
+            self._server = await loop.create_server(self._door, sock=door, backlog=BACKLOG)
         except OSError as error:
             raise cannot_listen(self._options.api, error) from error
         logger.debug("taking invocations at %s:%d", *door.getsockname()[:2])
@@ -115,11 +110,14 @@ class Emulator:
         """Take no more, and end what runs: extensions get the time that they have on Lambda."""
         if self._server is not None:
             self._server.close()
-        await self._door.close()
+        if self._web is not None:
+            await self._web.forget_events()
         if answered := [ticket.completed for ticket in self._running if ticket.outcome.done()]:
             await asyncio.wait(answered, timeout=SETTLE_LIMIT)  # their log is not whole yet
         await self._crew.close()
-        await self._web.shutdown(0.1)
+        self._door.close()
+        if self._web is not None:
+            await self._web.close()
         await self._first.close()
         self._reaper.close()
 
@@ -139,7 +137,7 @@ class Emulator:
     async def _launch(self, number: int) -> "Cabin":
         listener = self._first
         if number > 1:
-            listener = Listener(self._host, self._peer_host)
+            listener = LocalApi(self._host, self._peer_host)
             await listener.open()
         cabin = Cabin(listener, kept=number == 1, gone=partial(self._gone, number))
         supervisor = LocalSupervisor(self._reaper, f"{self._peer_host}:{listener.port}")
@@ -204,7 +202,16 @@ class Emulator:
         )
 
     def _has_room(self) -> bool:
+        from rapid.memory import free_memory  # noqa: PLC0415  only where there is more than one
+
         return free_memory() > (self._peak or FIRST_GUESS) + SPARE
+
+    def _long_way(self) -> asyncio.Protocol:
+        from rapid.invoke_server import InvokeServer  # noqa: PLC0415  see `rapid.porch`
+
+        if self._web is None:
+            self._web = InvokeServer(self._calls, self._admit, KEEP_ALIVE)
+        return self._web.protocol()
 
     def _admit(self, _: Transport, others: int) -> bool:
         return others < CONNECTIONS
@@ -221,7 +228,7 @@ def _failed(invocation: Invocation, stream: Stream | None, fault: Fault) -> Tick
 class Cabin:
     """One environment with what belongs to it. The first one's listener is `kept` open for the next."""
 
-    def __init__(self, listener: Listener, *, kept: bool, gone: Callable[[Fault | None], None]) -> None:
+    def __init__(self, listener: LocalApi, *, kept: bool, gone: Callable[[Fault | None], None]) -> None:
         self._listener = listener
         self._kept = kept
         self._gone = gone
@@ -232,7 +239,7 @@ class Cabin:
     def board(self, environment: Environment, supervisor: LocalSupervisor) -> None:
         """Begin the environment's life."""
         self._environment, self._supervisor = environment, supervisor
-        self._listener.api = Apis(environment)
+        self._listener.serve(environment)
         environment.begin()
 
     @property
@@ -252,7 +259,7 @@ class Cabin:
         self._leaving = asyncio.get_running_loop().create_task(self._leave())
 
     async def _leave(self) -> None:
-        self._listener.api = None
+        self._listener.serve(None)
         await self._aboard().close()
         if self._supervisor is not None:
             self._supervisor.close()
@@ -288,13 +295,13 @@ async def _serve(options: Options, environ: Mapping[str, str], door: socket.sock
         await emulator.close()
 
 
-def name_ourselves(hosts: Path = HOSTS_FILE) -> None:
+def name_ourselves(hosts: str = HOSTS_FILE) -> None:
     """Let listeners of telemetry know where they are, as far as we may: they listen on a name that only Lambda has."""
     if not names_in(f"{OPT}/extensions"):
         return
     try:
-        if HOSTS[0] not in hosts.read_text():
-            with hosts.open("a") as file:
+        with open(hosts, "r+") as file:  # noqa: PTH123  pathlib would take its time
+            if HOSTS[0] not in file.read():
                 file.write("".join(f"127.0.0.1\t{name}\n" for name in HOSTS))
     except OSError as error:
         logger.debug("%s does not resolve for extensions: %s", HOSTS[0], error)

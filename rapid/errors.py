@@ -19,6 +19,18 @@ ACCEPTED = b'{"status":"OK"}\n'
 """Body of every 202."""
 
 
+class BodyTooLong(Exception):
+    """A body exceeds the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} bytes")
+        self.limit = limit
+
+
+class BodyBroken(Exception):
+    """A body ended before it was whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """One way in which an API says no."""

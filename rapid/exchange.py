@@ -6,7 +6,6 @@ Values, but for the ticket, which holds what is still to come.
 import asyncio
 import json
 import time
-import uuid
 from asyncio import Future
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -14,6 +13,7 @@ from dataclasses import field
 from rapid.buffering import Tail
 from rapid.events import InvokeNotice, ShutdownNotice
 from rapid.extensions import INVOKE, SHUTDOWN
+from rapid.identifiers import new_uuid
 from rapid.invocation import Invocation, Outcome
 from rapid.records import Report
 from rapid.streams import Stream
@@ -34,6 +34,8 @@ class Program:
     """The descriptor of the runtime for log events in frames, if it writes any."""
     log_desk: bool = False
     """Whether the runtime has workers, which write to streams of their own."""
+    files: int | None = None
+    """How many files each process may have open; None: as many as whoever starts them."""
 
 
 @value(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Delivery:
 class Ticket:
     """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
 
-    __slots__ = ("completed", "lingers", "outcome", "returns", "stream", "tail")
+    __slots__ = ("completed", "is_first", "lingers", "outcome", "returns", "stream", "tail")
 
     def __init__(self, stream: Stream | None = None) -> None:
         self.stream = stream
@@ -93,6 +95,8 @@ class Ticket:
         self.outcome: Future[Outcome] = loop.create_future()
         self.completed: Future[Report] = loop.create_future()
         self.tail = Tail()
+        self.is_first = False
+        #: Its environment has had no invocation before.
         self.lingers = False
         #: Extensions heard of it, and may work on after the answer; known with the answer.
         self.returns = 0
@@ -151,7 +155,7 @@ def event_of(notice: InvokeNotice | ShutdownNotice) -> Notice:
             "shutdownReason": notice.reason,
             "deadlineMs": _epoch_ms(notice.deadline),
         }
-    return Notice(str(uuid.uuid4()), json.dumps(body, separators=(",", ":")).encode())
+    return Notice(new_uuid(), json.dumps(body, separators=(",", ":")).encode())
 
 
 def _epoch_ms(at: float) -> int:

@@ -5,72 +5,36 @@ function runs.
 """
 
 import asyncio
-import base64
-import binascii
-import json
 import logging
-import uuid
-from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Protocol
 
 from aiohttp import web
 
 from rapid.bodies import BodyBroken, BodyTooLong, read_body
 from rapid.event_stream import invoke_complete, payload_chunks
-from rapid.exchange import Ticket
+from rapid.identifiers import new_uuid
 from rapid.invocation import Invocation
+from rapid.invoke_calls import HEALTH, INVOKE, LONGEST_EVENT, InvokeCalls, Refused, failed, plain_header
 from rapid.responses import answer
-from rapid.streamed import UNHANDLED, Streamed
+from rapid.streamed import Streamed
 from rapid.streams import Stream
-from rapid.traces import trace_header
 
 logger = logging.getLogger("rapid")
 
-INVOKE, STREAM = (
-    ("/2015-03-31/functions/", "/invocations"),
-    ("/2021-11-15/functions/", "/response-streaming-invocations"),
-)
-HEALTH = ("/health", "/2018-06-01/ping")
-LONGEST_EVENT = 6 * 1024 * 1024
-"""Bytes of an event (Lambda quotas)."""
+STREAM = ("/2021-11-15/functions/", "/response-streaming-invocations")
 MOST_EVENTS = 1000
 """Asynchronous invocations that are under way or wait."""
-ACCOUNT = "012345678912"
-CLIENT_CONTEXT = "Client context must be a valid Base64-encoded JSON object."
-
-
-@dataclass(frozen=True, slots=True)
-class Refused(Exception):
-    """A request that does not become an invocation."""
-
-    status: int
-    kind: str
-    message: str
-
-
-class Runner(Protocol):
-    """Runs the function."""
-
-    def run(self, invocation: Invocation, stream: Stream | None = None) -> Awaitable[Ticket]: ...
 
 
 class InvokeDoor:
-    """See the module's text. `cors` is the origin whose pages may invoke."""
+    """See the module's text."""
 
-    def __init__(
-        self, runner: Runner, *, name: str, version: str, region: str, cors: str | None = None
-    ) -> None:
-        self._runner = runner
-        self._version = version
-        self._arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"
-        self._cors = _cors_headers(cors) if cors else {}
+    def __init__(self, calls: InvokeCalls) -> None:
+        self._calls = calls
         self._events: set[asyncio.Task[None]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever comes of it."""
-        request_id = str(uuid.uuid4())
+        request_id = new_uuid()
         try:
             return await self._handle(request, request_id)
         except Refused as refusal:
@@ -83,7 +47,7 @@ class InvokeDoor:
             return self._refusal(request, broken, request_id)
         except (OSError, RuntimeError) as error:
             logger.exception("an invocation failed")
-            return self._refusal(request, Refused(500, "ServiceException", str(error)), request_id)
+            return self._refusal(request, failed(error), request_id)
 
     async def close(self) -> None:
         """Give up asynchronous invocations."""
@@ -95,18 +59,16 @@ class InvokeDoor:
         streamed = _is(request.path, STREAM)
         if not streamed and not _is(request.path, INVOKE):
             if request.method in ("GET", "HEAD") and request.path in HEALTH:
-                return web.Response(
-                    text="pong" if request.path.endswith("ping") else "ok\n", headers=self._cors
-                )
+                return web.Response(text=HEALTH[request.path], headers=self._calls.cors)
             return web.Response(status=404, text="404 page not found\n")
-        if request.method == "OPTIONS" and self._cors:
-            return web.Response(status=204, headers=self._cors)
+        if request.method == "OPTIONS" and self._calls.cors:
+            return web.Response(status=204, headers=self._calls.cors)
         if request.method != "POST":
             raise Refused(405, "MethodNotAllowedException", "Invocations are requests with the method POST.")
         kind = request.headers.get("X-Amz-Invocation-Type") or "RequestResponse"
         invocation = await self._invocation(request, request_id)
         if kind == "DryRun":
-            return web.Response(status=204, headers=self._headers(request_id))
+            return web.Response(status=204, headers=self._calls.headers(request_id))
         if kind == "RequestResponse":
             return await (self._stream if streamed else self._invoke)(request, invocation)
         if kind == "Event" and not streamed:
@@ -116,38 +78,29 @@ class InvokeDoor:
         )
 
     async def _invocation(self, request: web.BaseRequest, request_id: str) -> Invocation:
-        """The content type stays here: `curl -d` names one that makes runtime clients hand over bytes."""
         headers = request.headers
-        qualifier = request.query.get("Qualifier")
-        return Invocation(
-            request_id=request_id,
-            arn=self._arn + (f":{_plain(qualifier) or ''}" if qualifier else ""),
-            payload=_payload(await read_body(request, LONGEST_EVENT)),
-            trace_id=trace_header(_plain(headers.get("X-Amzn-Trace-Id"))),
-            client_context=_client_context(headers.get("X-Amz-Client-Context")),
-            tenant_id=_plain(headers.get("X-Amz-Tenant-Id")) or None,
+        return self._calls.invocation(
+            request_id,
+            await read_body(request, LONGEST_EVENT),
+            qualifier=request.query.get("Qualifier"),
+            trace=headers.get("X-Amzn-Trace-Id"),
+            client_context=headers.get("X-Amz-Client-Context"),
+            tenant=headers.get("X-Amz-Tenant-Id"),
         )
 
     async def _invoke(self, request: web.BaseRequest, invocation: Invocation) -> web.StreamResponse:
-        ticket = await self._runner.run(invocation)
-        outcome = await ticket.outcome
-        headers = self._headers(invocation.request_id, invocation)
-        if outcome.function_error:
-            headers["X-Amz-Function-Error"] = UNHANDLED
-        if _wants_tail(request):
-            await asyncio.wait([ticket.completed])
-            headers["X-Amz-Log-Result"] = base64.b64encode(ticket.tail.content()).decode()
-        return answer(request, headers, outcome.payload)
+        headers, body = await self._calls.invoke(invocation, tail=_wants_tail(request))
+        return answer(request, headers, body)
 
     async def _stream(self, request: web.BaseRequest, invocation: Invocation) -> web.StreamResponse:
         stream = Stream()
-        ticket = await self._runner.run(invocation, stream)
+        ticket = await self._calls.runner.run(invocation, stream)
         streamed = Streamed(
-            ticket, stream, executed_version=self._version, trace_id=invocation.trace_id
+            ticket, stream, executed_version=self._calls.version, trace_id=invocation.trace_id
         )  # fmt: skip
         try:
-            headers = self._headers(invocation.request_id, invocation)
-            headers["Content-Type"] = _plain(await streamed.start()) or "application/octet-stream"
+            headers = self._calls.headers(invocation.request_id, invocation)
+            headers["Content-Type"] = plain_header(await streamed.start()) or "application/octet-stream"
             response = web.StreamResponse(headers=headers)
             await response.prepare(request)
             while piece := await streamed.read():
@@ -170,28 +123,18 @@ class InvokeDoor:
         task = asyncio.create_task(self._run_event(invocation))
         self._events.add(task)
         task.add_done_callback(self._events.discard)
-        return answer(request, self._headers(invocation.request_id, invocation), b"", status=202)
+        return answer(request, self._calls.headers(invocation.request_id, invocation), b"", status=202)
 
     async def _run_event(self, invocation: Invocation) -> None:
         try:
-            ticket = await self._runner.run(invocation)
+            ticket = await self._calls.runner.run(invocation)
             await asyncio.wait([ticket.completed])
         except (Refused, OSError) as error:
             logger.error("event %s failed: %s", invocation.request_id, error)  # noqa: TRY400
 
-    def _headers(self, request_id: str, invocation: Invocation | None = None) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "x-amzn-RequestId": request_id, **self._cors}
-        if invocation is not None:
-            headers["X-Amz-Executed-Version"] = self._version
-            headers["X-Amzn-Trace-Id"] = invocation.trace_id
-        return headers
-
     def _refusal(self, request: web.BaseRequest, refusal: Refused, request_id: str) -> web.StreamResponse:
-        document = {"Type": "User" if refusal.status < 500 else "Service", "message": refusal.message}
-        headers = {**self._headers(request_id), "X-Amzn-ErrorType": refusal.kind}
-        if refusal.kind == "TooManyRequestsException":
-            document["Reason"] = "ConcurrentInvocationLimitExceeded"
-        response = web.Response(status=refusal.status, body=json.dumps(document).encode(), headers=headers)
+        headers, body = self._calls.refusal(refusal, request_id)
+        response = web.Response(status=refusal.status, body=body, headers=headers)
         if not request.content.at_eof():
             response.force_close()  # what is left of a body that nobody reads
         return response
@@ -206,46 +149,5 @@ def _is(path: str, place: tuple[str, str]) -> bool:
     )
 
 
-def _payload(body: bytes) -> bytes:
-    """The event: checked to be JSON and handed on as it came. An empty body is an empty event."""
-    if not body:
-        return b"{}"
-    try:
-        json.loads(body)
-    except (ValueError, RecursionError) as error:
-        text = f"Could not parse request body into json: {error}"
-        raise Refused(HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", text) from None
-    return body
-
-
-def _client_context(header: str | None) -> str | None:
-    """The JSON text inside `X-Amz-Client-Context`."""
-    if not header:
-        return None
-    try:
-        text = base64.b64decode(header.encode("ascii"), validate=True).decode()
-        decoded = json.loads(text)
-    except (UnicodeError, binascii.Error, ValueError, RecursionError):
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise Refused(HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", CLIENT_CONTEXT)
-    return json.dumps(decoded, separators=(",", ":"))  # one line: it travels in a header
-
-
-def _plain(header: str | None) -> str | None:
-    """A header that travels on: one with bytes that cannot is taken for absent."""
-    return header if header is not None and header.isascii() and header.isprintable() else None
-
-
 def _wants_tail(request: web.BaseRequest) -> bool:
     return request.headers.get("X-Amz-Log-Type") == "Tail"
-
-
-def _cors_headers(origin: str) -> Mapping[str, str]:
-    return {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Methods": "POST, OPTIONS",
-        "Access-Control-Allow-Headers": "*",
-        "Access-Control-Expose-Headers": "*",
-        "Access-Control-Max-Age": "86400",
-    }

@@ -12,22 +12,13 @@ import signal
 from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from rapid.agent import (
-    PR_SET_CHILD_SUBREAPER,
-    NotStarted,
-    Process,
-    memory_limit,
-    names_in,
-    oom_kills,
-    open_oom_counter,
-    resident_peak,
-    spawn,
-)
+from rapid.agent import PR_SET_CHILD_SUBREAPER, Process, names_in
+from rapid.census import memory_limit, oom_kills, open_oom_counter, resident_peak
 from rapid.invocation import ExitStatus
 from rapid.log_desk import VARIABLE, LogDesk
+from rapid.spawning import NotStarted, spawn
 from rapid.supervisor import Observer, StartFailed, Tunnel, TunnelBroken
 from rapid.wire import CHUNK
 
@@ -115,13 +106,14 @@ class LocalSupervisor:
         *,
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
     ) -> Future[None]:
         """Start it as the user that we are."""
         future: Future[None] = self._loop.create_future()
         desk = self._open_desk(process) if log_desk else None
         told = {VARIABLE: desk.path} if desk is not None else {}
         try:
-            pid, pipes = spawn(list(argv), {**env, **told}, cwd, log_fd, demote=False)
+            pid, pipes = spawn(list(argv), {**env, **told}, cwd, log_fd, files=files, demote=False)
         except NotStarted as reason:
             if desk is not None:
                 desk.close()
@@ -246,7 +238,8 @@ class LocalSupervisor:
 
     def _is_ours(self, pid: int) -> bool:
         try:
-            return self._mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123  pathlib would take its time
+                return self._mark in file.read().split(b"\0")
         except OSError:  # it is gone, or another user's
             return False
 

@@ -5,19 +5,15 @@ response of aiohttp's is made to be changed until it is sent, with several dicti
 dozen decisions. Three of them are made for each invocation, and these know all they will ever know when they are made.
 """
 
-import time
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
-from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from rapid import errors
+from rapid.plain_answers import JSON, ready
 
-JSON = {"Content-Type": "application/json"}
-
-_STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n" for each in HTTPStatus}
+__all__ = ["JSON", "accept", "answer", "is_waiting", "not_found", "refuse"]
 
 
 def answer(
@@ -49,24 +45,6 @@ def is_waiting(request: web.BaseRequest) -> Callable[[], bool]:
     return lambda: transport is not None and not transport.is_closing()
 
 
-def ready(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    """An answer with a body, as it is written to a kept connection."""
-    return _head(status, headers, len(body)) + body
-
-
-def ready_acceptance() -> bytes:
-    """As `accept`."""
-    date = _date()
-    if date is not _Accepted.date:
-        _Accepted.date, _Accepted.answer = date, ready(202, JSON, errors.ACCEPTED)
-    return _Accepted.answer
-
-
-def ready_refusal(refusal: errors.Refusal) -> bytes:
-    """As `refuse`."""
-    return ready(refusal.status, JSON, refusal.body())
-
-
 class _Ready(web.StreamResponse):
     """Bytes to be written as they are."""
 
@@ -87,32 +65,3 @@ class _Ready(web.StreamResponse):
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.write(self._bytes)
-
-
-def _head(status: int, headers: Mapping[str, str], length: int) -> bytes:
-    """Raises ValueError where a value would end its line: headers carry what clients sent."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
-        raise ValueError("a header's value has a line end in it")
-    return f"{_STATUS_LINES[status]}{lines}Content-Length: {length}\r\nDate: {_date()}\r\n\r\n".encode()
-
-
-class _Accepted:
-    """The same answer to every response, made once for each date."""
-
-    date = ""
-    answer = b""
-
-
-class _Clock:
-    """The date as headers show it, formatted once a second."""
-
-    second = 0
-    text = ""
-
-
-def _date() -> str:
-    now = int(time.time())
-    if now != _Clock.second:
-        _Clock.second, _Clock.text = now, formatdate(now, usegmt=True)
-    return _Clock.text

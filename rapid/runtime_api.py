@@ -6,7 +6,6 @@ connect at all is the listener's business (`rapid.server`).
 
 import json
 import re
-from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -17,16 +16,14 @@ from rapid.connections import tail_of
 from rapid.environment import Environment
 from rapid.error_causes import HEADER as CAUSE_HEADER
 from rapid.error_causes import cropped
-from rapid.exchange import Delivery
 from rapid.invocation import Outcome, too_large, truncated
 from rapid.plain_text import plain
 from rapid.responses import accept, answer, is_waiting, not_found, refuse
+from rapid.runtime_calls import INVOCATION, PREFIX, RuntimeCalls, next_headers
 from rapid.states import IllegalTransition, RuntimeCall, RuntimeState
 from rapid.streams import Stream
 from rapid.trailers import parse, posted_error
 
-PREFIX = "/2018-06-01"
-INVOCATION = f"{PREFIX}/runtime/invocation/"
 ERROR_TYPE_HEADER = "Lambda-Runtime-Function-Error-Type"
 CAUSE_TYPE = "application/vnd.aws.lambda.error.cause+json"
 MODE_HEADER = "Lambda-Runtime-Function-Response-Mode"
@@ -42,12 +39,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class RuntimeApi:
     """Serves one environment."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, calls: RuntimeCalls | None = None) -> None:
         self._environment = environment
+        self.calls = RuntimeCalls(environment) if calls is None else calls
         self._hears_init_error = False
         #: One is being read: state refuses a second response, but an init error changes it only when it is whole.
-        self._broken: tuple[str, Stream] | None = None
-        #: A streamed response that broke off a moment ago, and its invocation; see `EXIT_PATIENCE`.
         self._routes: Mapping[tuple[str, str], Handler] = {
             ("GET", f"{INVOCATION}next"): self._next,
             ("POST", f"{PREFIX}/runtime/init/error"): self._init_error,
@@ -72,20 +68,10 @@ class RuntimeApi:
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
         is_alive = is_waiting(request)
-        delivery = await self.ask_next(is_alive)
+        delivery = await self.calls.ask_next(is_alive)
         if is_alive():
-            self.sent()
+            self.calls.sent()
         return answer(request, next_headers(delivery), delivery.invocation.payload)
-
-    def ask_next(self, is_alive: Callable[[], bool]) -> Future[Delivery]:
-        """The runtime asks for its next event, and waits as long as `is_alive` says so."""
-        if self._broken is not None:  # it has not ended, for here it is
-            self._cut_off(*self._broken)
-        return self._environment.next(is_alive)
-
-    def sent(self) -> None:
-        """The event is being written to the runtime's connection."""
-        self._environment.sent()
 
     async def _response(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
@@ -101,12 +87,6 @@ class RuntimeApi:
             return refuse(errors.INVALID_MODE)
         self._environment.end_response(request_id, outcome)
         return accept(request)
-
-    def take_response(self, request_id: str, body: bytes, content_type: str | None) -> None:
-        """A response that is there all at once, and no longer than it may be."""
-        self._environment.begin_response(request_id, RuntimeCall.RESPONSE)
-        outcome = Outcome(body, content_type=content_type or "application/json")
-        self._environment.end_response(request_id, outcome)
 
     async def _streamed(self, request: web.BaseRequest, request_id: str, stream: Stream | None) -> Outcome:
         """A response in streaming mode: passed on while it comes if somebody wants that, else collected."""
@@ -146,21 +126,15 @@ class RuntimeApi:
             raise
         except BodyBroken:
             if stream.size:
-                self._broken = (request_id, stream)
+                self.calls.broken = (request_id, stream)
                 await stream.ended(EXIT_PATIENCE)
-                self._broken = None
-            self._cut_off(request_id, stream)
+                self.calls.broken = None
+            self.calls.cut_off(request_id, stream)
             raise
         except BaseException:
-            self._cut_off(request_id, stream)
+            self.calls.cut_off(request_id, stream)
             raise
         return stream.size
-
-    def _cut_off(self, request_id: str, stream: Stream) -> None:
-        if stream.size:
-            self._environment.end_response(request_id, truncated(request_id, stream.size))
-        else:
-            self._environment.break_response(request_id)
 
     async def _error(self, request: web.BaseRequest) -> web.StreamResponse:
         request_id = _request_id(request)
@@ -203,26 +177,6 @@ def known_error_type(text: str) -> str:
     if _KNOWN_ERROR_TYPE.search(text):
         return text
     return "Function.Unknown" if text.startswith("Function.") else "Runtime.Unknown"
-
-
-def next_headers(delivery: Delivery) -> dict[str, str]:
-    """What a runtime is told about an event beside it."""
-    invocation = delivery.invocation
-    headers = {
-        "Content-Type": invocation.content_type,
-        "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
-        "Lambda-Runtime-Deadline-Ms": str(delivery.deadline_ms),
-        "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
-    }
-    if invocation.trace_id:
-        headers["Lambda-Runtime-Trace-Id"] = invocation.trace_id
-    if invocation.client_context:  # JSON may have line ends between its parts, which a header cannot
-        headers["Lambda-Runtime-Client-Context"] = plain(invocation.client_context)
-    if invocation.cognito_identity:
-        headers["Lambda-Runtime-Cognito-Identity"] = plain(invocation.cognito_identity)
-    if invocation.tenant_id:
-        headers["Lambda-Runtime-Aws-Tenant-Id"] = invocation.tenant_id
-    return headers
 
 
 def _client_error(request: web.BaseRequest, body: bytes) -> tuple[bytes, str | None]:

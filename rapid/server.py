@@ -15,9 +15,11 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from rapid.connections import Connection
+from rapid.peers import Admission
+from rapid.plain_connections import PlainConnection
 from rapid.shortcut import Shortcut
+from rapid.shorter_way import ShorterWay
 
-logger = logging.getLogger(__name__)
 _unheard = logging.getLogger(f"{__name__}.http")
 _unheard.setLevel(logging.CRITICAL)
 #: aiohttp writes a traceback for each malformed request. A function could fill the log with them.
@@ -29,8 +31,6 @@ MAX_HEADER = 1024 * 1024
 """Longest header: clients send the cause of an error, stack and all, in `Lambda-Runtime-Function-XRay-Error-Cause`."""
 MAX_HEADERS = 32
 """In one request; real clients send about twelve."""
-CONNECTIONS = 64
-"""Open at a time. A runtime and its extensions hold a handful; further ones are hung up on."""
 LINGER = 0.05
 """Seconds that calls under way get to end by themselves when the listener closes. Not 0, which means no limit."""
 
@@ -52,20 +52,23 @@ class Door(web.Server):
 
     admit: Callable[[Transport, int], bool]
     """Takes the connection and how many there are already."""
+    shortcut: ShorterWay | None = None
+    """The shorter way of its connections, if there is one."""
+
+    def __call__(self) -> RequestHandler:
+        return PlainConnection(self, lambda: self.shortcut, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: Transport) -> None:
         admitted = self.admit(transport, len(self._connections))
         super().connection_made(handler, transport)
-        if (
-            not admitted
-        ):  # after its task's first step: one that is lost before that ends with a traceback in the log
+        if not admitted:
+            handler.close()  # until it is gone nothing is read: uvloop may hand over what has come already
+            # After its task's first step: one that is lost before that ends with a traceback in the log.
             self._loop.call_soon(transport.abort)
 
 
 class _OwnDoor(Door):
-    """One whose connections keep the ends of bodies, and know the shorter way."""
-
-    shortcut: Shortcut | None = None
+    """One whose connections keep the ends of bodies."""
 
     def __call__(self) -> RequestHandler:
         return Connection(self, lambda: self.shortcut, loop=self._loop, **self._kwargs)
@@ -77,8 +80,6 @@ class Listener:
     def __init__(self, host: str, peer: str) -> None:
         self._api: Apis | None = None
         self._host = host
-        self._peer = peer
-        self._has_refused = False
         self._web = _OwnDoor(
             self._handle,
             access_log=None,
@@ -88,7 +89,7 @@ class Listener:
             max_headers=MAX_HEADERS,
             auto_decompress=False,
         )
-        self._web.admit = self._admit
+        self._web.admit = Admission(peer)
         self._server: Server | None = None
         self.port = 0
 
@@ -107,27 +108,15 @@ class Listener:
         self._server = await loop.create_server(self._web, self._host, port, backlog=64)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    def protocol(self) -> asyncio.Protocol:
+        """For a connection that somebody else has taken."""
+        return self._web()
+
     async def close(self) -> None:
         """Stop listening and drop what is connected."""
         if self._server is not None:
             self._server.close()
         await self._web.shutdown(LINGER)
-
-    def _admit(self, transport: Transport, others: int) -> bool:
-        peer = (transport.get_extra_info("peername") or [""])[0]  # none where it has hung up already
-        if peer != self._peer:
-            self._refuse(f"{peer}, whose environment is another one's")
-        elif others >= CONNECTIONS:
-            self._refuse(f"{peer}, which holds {others} already")
-        else:
-            return True
-        return False
-
-    def _refuse(self, whom: str) -> None:
-        """Said once: who is refused must not be able to fill the log."""
-        if not self._has_refused:
-            logger.warning("refused a connection to the Runtime API of %s from %s", self._peer, whom)
-        self._has_refused = True
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._api is None:

@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 TYPES = ("platform", "function", "extension")
 HOSTS = ("sandbox.localdomain", "sandbox")
@@ -161,6 +163,8 @@ class _Reader:
         try:
             if not _PRINTABLE.fullmatch(text):  # it becomes a line of a request
                 raise ValueError(text)
+            from urllib.parse import urlsplit  # noqa: PLC0415  only where somebody subscribes
+
             uri = urlsplit(text)
             port = uri.port
         except ValueError:  # a port that is no number or too great a one, a host in a broken bracket
@@ -224,6 +228,6 @@ def _alternatives(words: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _target(uri: SplitResult) -> str:
+def _target(uri: "SplitResult") -> str:
     """What a request line names; a fragment is nobody's business but the sender's."""
     return (uri.path or "/") + (f"?{uri.query}" if uri.query else "")

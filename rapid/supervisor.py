@@ -80,11 +80,12 @@ class Supervisor(Protocol):
         *,
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
     ) -> Future[None]:
         """Start a process under a number of the caller's choice. Fails with `StartFailed`.
 
         `log_fd` is a descriptor under which the process finds its stdout once more. With `log_desk` its workers can
-        have streams of their own: numbers above 2 in `output`.
+        have streams of their own: numbers above 2 in `output`. `files` is how many it may have open.
         """
         ...
 

@@ -61,7 +61,8 @@ class Kind(IntEnum):
 
     # control plane to agent
     START = 32  # {process, argv, env, cwd, log_fd: number or null; as this descriptor it gets its stdout once more,
-    # log_desk: its workers can fetch streams of their own}; the first of argv is a path, or a `first_of` paths
+    # log_desk: its workers can fetch streams of their own, files: how many it may have open}; the first of argv is a
+    # path, or a `first_of` paths
     SETTLE = 33  # token u32
     CLEAR = 34  # token u32: kill every process, then answer CLEARED
     FREEZE = 35  # empty

@@ -22,6 +22,8 @@ from runtime.names import runtime_version, runtime_version_arn
 from runtime.spawners.base import Layout
 from runtime.variables import Credentials, log_fd, runtime_variables
 
+FILES, MANAGED_FILES = 1024, 4096
+"""Open at a time, in each process of an environment: of most functions, and of those on managed instances."""
 NEVER = "2099-12-31T23:59:59Z"
 """When credentials expire that end with their sandbox."""
 
@@ -98,6 +100,7 @@ def program(
         extension_env=extension_variables(variables),
         log_fd=log_fd(version),
         log_desk=version.config.managed is not None,
+        files=FILES if version.config.managed is None else MANAGED_FILES,
     )
 
 

@@ -143,6 +143,7 @@ class Onlooker:
         *,
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
     ) -> Future[None]:
         """Whoever attaches starts it; that it has come is seen by its first `next`."""
         return _done(None)

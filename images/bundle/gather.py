@@ -8,6 +8,8 @@ that this runs on, which has to be the same version; so the target may be anothe
 without its source, and says the same whenever it is made.
 """
 
+import json
+import marshal
 import os
 import py_compile
 import re
@@ -61,6 +63,46 @@ FACES = {
     ),
 }
 
+SHORT = {
+    # Of modules that others import and hardly use: what they use, and the whole behind it.
+    "inspect": """
+import types
+from functools import partial
+
+def isfunction(it): return isinstance(it, types.FunctionType)
+def ismethod(it): return isinstance(it, types.MethodType)
+def isgenerator(it): return isinstance(it, types.GeneratorType)
+
+def iscoroutinefunction(it):
+    while isinstance(it, (types.MethodType, partial)):
+        it = it.__func__ if isinstance(it, types.MethodType) else it.func
+    return isinstance(it, types.FunctionType) and bool(it.__code__.co_flags & 128)
+""",
+}
+REST = """
+def __getattr__(name):
+    import {name}_whole
+    return getattr({name}_whole, name)
+"""
+PREPARED = "prepared_dataclasses"
+TAIL = f"""
+from {PREPARED} import exec
+
+class inspect:
+    signature = staticmethod(lambda cls: "")
+"""
+"""Ends the module `dataclasses`: methods of classes that are known are compiled already, and the text about a class that
+has no docstring, for which the longest time is taken, nobody reads."""
+PREPARED_TEXT = """
+import builtins, marshal
+
+def exec(text, names, found):
+    code = CODES.get(text)
+    builtins.exec(text if code is None else marshal.loads(code), names, found)
+
+CODES = marshal.loads({codes!r})
+"""
+
 
 def main(parts: Path, modules: Path, packages: Path, destination: Path) -> None:
     library = destination / "lib" / VERSION
@@ -68,9 +110,15 @@ def main(parts: Path, modules: Path, packages: Path, destination: Path) -> None:
         parents=True
     )  # by it the interpreter knows the place, even if it is empty
     sources = stage(packages, modules)
-    for name in needed(sources):
+    names, texts = needed(sources)
+    for name in names:
         for path in files_of(name, sources, parts):
             copy(path, library, sources)
+    prepare_dataclasses(texts, library, sources)
+    for name, text in SHORT.items():
+        whole = (OWN / f"{name}.py").read_text()
+        write(name, text + REST.format(name=name), library, sources)
+        write(f"{name}_whole", whole, library, sources)
     (destination / "bin").mkdir()
     shutil.copy(parts / "usr/bin" / VERSION, destination / "bin" / "python3")
     (destination / "lib" / "ld.so").write_bytes(deaf(loader(parts).read_bytes()))
@@ -91,8 +139,8 @@ def stage(packages: Path, modules: Path) -> Path:
     return sources
 
 
-def needed(sources: Path) -> list[str]:
-    """The modules that get imported, by name."""
+def needed(sources: Path) -> tuple[list[str], list[str]]:
+    """The modules that get imported, by name, and what `dataclasses` compiles meanwhile."""
     code = (
         "import sys, types, importlib\n"
         f"if {foreign(sources)}:\n"  # no interpreter but the target's can import this one, and nothing stands for it
@@ -100,8 +148,11 @@ def needed(sources: Path) -> list[str]:
         "    stub.__getattr__ = lambda name: 0\n"
         f"sys.path[:0] = [{str(sources)!r}]\n"
         f"for name in {ABSENT!r}: sys.modules[name] = None\n"
+        "import builtins, dataclasses, json\n"
+        "texts = []\n"
+        "dataclasses.exec = lambda text, *names: (texts.append(text), builtins.exec(text, *names))\n"
         f"for name in {LATER + tuple(own_modules(sources))!r}: importlib.import_module(name)\n"
-        "print(*[name for name, module in sys.modules.items() if module is not None], sep='\\n')\n"
+        "print(json.dumps([[name for name, module in sys.modules.items() if module is not None], texts]))\n"
     )
     # The compiled parts of packages are the target's: where that is not this machine they come without being imported.
     environ = (
@@ -110,7 +161,8 @@ def needed(sources: Path) -> list[str]:
     run = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], stdout=subprocess.PIPE, check=True, text=True, env=environ
     )
-    return run.stdout.split()
+    names, texts = json.loads(run.stdout)
+    return names, texts
 
 
 def foreign(sources: Path) -> bool:
@@ -149,6 +201,21 @@ def copy(path: Path, library: Path, sources: Path) -> None:
     py_compile.compile(
         str(path), str(target), str(relative), doraise=True, optimize=2, invalidation_mode=mode
     )
+
+
+def prepare_dataclasses(texts: list[str], library: Path, sources: Path) -> None:
+    """Let `dataclasses` find the methods compiled that it would compile at every start."""
+    codes = {
+        text: marshal.dumps(compile(text, "<string>", "exec", optimize=2)) for text in dict.fromkeys(texts)
+    }
+    write(PREPARED, PREPARED_TEXT.format(codes=marshal.dumps(codes)), library, sources)
+    write("dataclasses", (OWN / "dataclasses.py").read_text() + TAIL, library, sources)
+
+
+def write(name: str, text: str, library: Path, sources: Path) -> None:
+    """A module of our own making."""
+    (sources / f"{name}.py").write_text(text)
+    copy(sources / f"{name}.py", library, sources)
 
 
 def add_libraries(parts: Path, destination: Path) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from runtime.cli.terminal import CliError, duration, megabytes, note, say, say_json, table
-from runtime.image_choice import OWN
 from runtime.images import RuntimeImages
 from runtime.served_runtimes import ServedRuntimes
 from runtime.settings import flags_of, load
@@ -81,15 +80,9 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 async def _build(shop: _Shop, arguments: argparse.Namespace) -> int:
     async def make(runtime: str, progress: Callable[[str], None]) -> tuple[str, str | None]:
-        if arguments.architecture and shop.served.source(runtime) == OWN:
-            reference = await shop.images.ensure(
-                runtime, progress, fresh=arguments.fresh, processor=arguments.architecture
-            )
-            return reference, None
-        if arguments.architecture:
-            raise SpawnerError("images that are pulled are the engine's own architecture's")
-        serving = await shop.served.ensure(runtime, progress, fresh=arguments.fresh)
-        pulled = shop.served.foreign(runtime) if serving.foreign is not None else None
+        other = shop.images.processors.other(arguments.architecture)
+        serving = await shop.served.ensure(runtime, progress, fresh=arguments.fresh, processor=other)
+        pulled = shop.served.foreign(runtime, other) if serving.foreign and not serving.stand_in else None
         return pulled or serving.reference, serving.stand_in
 
     return await _all(shop, _wanted(shop, arguments, every=arguments.all), make, as_json=arguments.json)
@@ -97,7 +90,10 @@ async def _build(shop: _Shop, arguments: argparse.Namespace) -> int:
 
 async def _standalone(shop: _Shop, arguments: argparse.Namespace) -> int:
     async def make(runtime: str, progress: Callable[[str], None]) -> tuple[str, str | None]:
-        return await shop.images.standalone(runtime, progress, fresh=arguments.fresh), None
+        name = await shop.images.standalone(
+            runtime, progress, fresh=arguments.fresh, processor=arguments.architecture
+        )
+        return name, None
 
     return await _all(shop, _wanted(shop, arguments, every=False), make, as_json=arguments.json)
 

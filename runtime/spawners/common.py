@@ -5,15 +5,19 @@ from runtime.spawners.base import SandboxSpec
 AGENT_MEMORY_MB = 16
 """Added to a function's memory for the agent: 10 MB resident and the kernel's own bookkeeping for a sandbox."""
 MAX_PROCESSES = 1024
-MAX_FILES = 1024
-"""Open at a time, in each process."""
+MAX_FILES = 4096
+"""Open at a time, in each process, as far as a sandbox goes: it may be there before it is known whose it will be. The
+agent lowers it for what it starts."""
 AGENT_PLACE = "/var/rapid"
 """Where sandboxes with a file system of their own have the agent."""
 
 
 def agent_command(python: str, place: str = AGENT_PLACE) -> list[str]:
-    """Runs the agent that lies in `place`, on an interpreter that takes nothing from its surroundings."""
-    code = f"import sys; sys.path[:0]=[{place!r}]; from rapid.agent import main; main()"
+    """Runs the agent that lies in `place`, on an interpreter that takes nothing from its surroundings.
+
+    `place` is looked through last: the agent's imports are the standard library's, but for one.
+    """
+    code = f"import sys; sys.path.append({place!r}); from rapid.agent import main; main()"
     return [python, "-I", "-S", "-B", "-c", code]
 
 

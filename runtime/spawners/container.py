@@ -93,7 +93,7 @@ OPTIONS = (
     Option(
         "nofile",
         lambda _: {"Ulimits": [{"Name": "nofile", "Soft": MAX_FILES, "Hard": MAX_FILES}]},
-        f"may open more files than on Lambda ({MAX_FILES})",
+        "leave the limit of open files to their agent alone",
     ),
     Option("read-only root", lambda _: {"ReadonlyRootfs": True}, "may write outside of /tmp"),
     Option("memory", _memory, "may take more memory than the function has", by_size=True),

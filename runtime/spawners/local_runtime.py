@@ -49,7 +49,13 @@ def require(runtime: str) -> None:
 class NoImages:
     """Stands where images would: there is nothing to build, and one runtime that can be had."""
 
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> Serving:  # noqa: ARG002
+    async def ensure(
+        self,
+        runtime: str,
+        progress: Callable[[str], None],  # noqa: ARG002
+        *,
+        processor: str | None = None,  # noqa: ARG002
+    ) -> Serving:
         require(runtime)
         return Serving("")
 

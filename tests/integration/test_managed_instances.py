@@ -16,7 +16,7 @@ PROVIDER = "here"
 ARN = f"arn:aws:lambda:us-east-1:123456789012:capacity-provider:{PROVIDER}"
 SLOTS = 3
 PYTHON_CODE = """
-import json, logging, os, socket, urllib.request
+import json, logging, os, resource, socket, urllib.request
 
 def handler(event, context):
     logging.getLogger().warning("working on %s", event["number"])
@@ -29,6 +29,7 @@ def handler(event, context):
     return {
         "number": event["number"], "id": context.aws_request_id,
         "host": socket.gethostname(), "pid": os.getpid(),
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE),
         "environment": os.environ["AWS_LAMBDA_LOG_STREAM_NAME"],
     }
 """
@@ -102,6 +103,13 @@ def meeting(berth: Any, parties: int) -> Iterator[str]:
         yield f"http://{berth.function_host}:{server.server_port}/"
         server.shutdown()
         thread.join()
+
+
+def test_open_files(berth: Any, name: str, zip_of: Any) -> None:
+    """Four times as many as other functions may have open."""
+    handler, files = CLIENTS["python3.13"]
+    deploy(berth, name, zip_of(files), Runtime="python3.13", Handler=handler)
+    assert berth.invoke(name, {"number": 1}).payload["files"] == [4096, 4096]
 
 
 def test_one_environment_for_many(berth: Any, function: str) -> None:

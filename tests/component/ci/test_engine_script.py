@@ -126,7 +126,9 @@ def fake_url(machine: Machine) -> str:
     return f"unix://{machine.socket}"
 
 
-@pytest.mark.parametrize("left", ["4194304", str(os.getpid()), "", "x"])
+@pytest.mark.parametrize(
+    "left", ["4194304", str(os.getpid()), "", "x"], ids=["nobody's", "another's", "empty", "no number"]
+)
 def test_the_number_of_a_killed_engine_is_forgotten(machine: Machine, left: str) -> None:
     """Also where another process has it by now; what holds no number is Docker's own to judge."""
     pid_file = machine.root / "docker.pid"

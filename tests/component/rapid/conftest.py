@@ -37,6 +37,7 @@ class Start:
     env: Mapping[str, str]
     cwd: str
     log_fd: int | None = None
+    files: int | None = None
 
 
 class FakeSupervisor:
@@ -74,9 +75,10 @@ class FakeSupervisor:
         *,
         log_fd: int | None = None,
         log_desk: bool = False,
+        files: int | None = None,
     ) -> Future[None]:
         self.calls.append("start")
-        self.starts.append(Start(process, argv, env, cwd, log_fd))
+        self.starts.append(Start(process, argv, env, cwd, log_fd, files))
         future: Future[None] = asyncio.get_running_loop().create_future()
         failure = self.start_failures.get(argv[0], self.start_failure)
         if failure is not None:

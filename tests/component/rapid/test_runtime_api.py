@@ -17,7 +17,7 @@ import pytest
 
 from rapid.errors import MAX_RESPONSE
 from rapid.invocation import ExitStatus
-from rapid.server import CONNECTIONS
+from rapid.peers import CONNECTIONS
 
 PING = b"GET /2018-06-01/ping HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -1,5 +1,6 @@
 """What an environment is told to run, for packages and for container images."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,15 @@ import pytest
 from rapid.exchange import Program
 from runtime.briefing import Outside, lifecycle_settings, program
 from runtime.image_facts import Image
-from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, ImageConfig, Scope
+from runtime.model import (
+    Code,
+    FunctionConfig,
+    FunctionVersion,
+    ImageCode,
+    ImageConfig,
+    ManagedInstances,
+    Scope,
+)
 from runtime.spawners.base import Layout
 from runtime.variables import Credentials
 
@@ -92,3 +101,11 @@ def test_an_image_has_no_runtime_version() -> None:
     image = version(ImageCode("app", "0" * 64, "sha256:1"), package_type="Image")
     settings = lifecycle_settings(image, "on-demand", timeouts=True)
     assert (settings.runtime_version, settings.runtime_version_arn) == ("", "")
+
+
+def test_open_files() -> None:
+    """Four times as many on managed instances."""
+    ordinary = version(Code("0" * 64, 1, 1), handler="app.handler", runtime="python3.13")
+    managed = replace(ordinary, config=replace(ordinary.config, managed=ManagedInstances("arn")))
+    made = [program(each, Layout(), "stream", OUTSIDE) for each in (ordinary, managed)]
+    assert [each.files for each in made] == [1024, 4096]

@@ -111,7 +111,7 @@ async def test_a_sandbox_is_hardened(home: Home) -> None:
     assert status["NoNewPrivs"] == "1"
     assert status["Seccomp"] == "2"
     limits = await inside(home, handle.reference, "grep files /proc/1/limits")
-    assert limits.split()[3:5] == ["1024", "1024"]
+    assert limits.split()[3:5] == ["4096", "4096"]
     document = await home.engine.inspect(handle.reference)
     assert document["HostConfig"]["Memory"] == 144 << 20
     assert "Read-only" in await inside(home, handle.reference, "touch /x /usr/x 2>&1")

@@ -119,7 +119,7 @@ def test_nothing_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert mine.prepare() == "no control groups of memory and processes are mounted"
     assert not mine.are_strict
     assert mine.cell("one", 128).groups == ()
-    assert mine.shell_limits(128) == ["ulimit -n 1024", f"ulimit -d {256 * 1024}"]
+    assert mine.shell_limits(128) == ["ulimit -n 4096", f"ulimit -d {256 * 1024}"]
 
 
 def test_not_writable(version_2: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,8 +159,8 @@ async def test_token_is_not_shown(box: Box) -> None:
 
 
 async def test_limits(box: Box) -> None:
-    """A function has as many file descriptors as on Lambda."""
-    assert await box.shell("ulimit -Sn; ulimit -Hn") == "1024\n1024\n"
+    """A sandbox has as many file descriptors as any function on Lambda; the agent gives most functions fewer."""
+    assert await box.shell("ulimit -Sn; ulimit -Hn") == "4096\n4096\n"
 
 
 async def test_out_of_memory(box: Box) -> None:

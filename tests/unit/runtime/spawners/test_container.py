@@ -46,7 +46,7 @@ def test_every_hardening_option_is_asked_for() -> None:
     assert sorted(host["CapAdd"]) == ["KILL", "SETGID", "SETUID"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert host["PidsLimit"] == 1024
-    assert host["Ulimits"] == [{"Name": "nofile", "Soft": 1024, "Hard": 1024}]
+    assert host["Ulimits"] == [{"Name": "nofile", "Soft": 4096, "Hard": 4096}]
     assert host["ReadonlyRootfs"] is True
     assert host["Memory"] == host["MemorySwap"] == (128 + 16) << 20
 
