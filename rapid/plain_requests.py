@@ -66,24 +66,30 @@ FieldsReader = Callable[[bytes], Fields | None]
 
 def read_fields(text: bytes) -> Fields | None:
     """Fields as they follow the first line, its end included; None where they take a closer look."""
-    if not text.isascii():
+    lines = text.decode("latin-1").split("\r\n")
+    if not (text.isascii() and "".join(lines).isprintable()):
         return None
-    lines = text.decode("ascii").split("\r\n")
     found: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         known = _lower(name)
-        if known is None or not colon or not value.isprintable():
+        if known is None or not colon:
             return None
         found[known] = value.strip(" ")
     if len(found) != len(lines) - 1 or len(found) > _MOST_FIELDS or "host" not in found:
         return None
+    length = _length(found)
+    return None if length is None else Fields(length, found, found.keys() <= _HARMLESS)
+
+
+def _length(found: Mapping[str, str]) -> int | None:
+    """Of the body; None where that is not all there is to its end, or to what follows it."""
     if not (_FRAMING.isdisjoint(found) and _REFUSED.isdisjoint(found)):
         return None
     length = found.get("content-length", "0")
     if _LENGTH.fullmatch(length) is None or found.get("connection", "keep-alive").lower() != "keep-alive":
         return None
-    return Fields(int(length), found, found.keys() <= _HARMLESS)
+    return int(length)
 
 
 remembered_fields: FieldsReader = lru_cache(_REMEMBERED)(read_fields)
