@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.dont_write_bytecode = True  # `sudo make emulation` would leave files of root's in the checkout
 
-from runtime.tiny_programs import runs_here
+from runtime.tiny_programs import runs_here  # noqa: E402
 
 IMPOSSIBLE = 3
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
@@ -82,7 +83,8 @@ def install(machine: str) -> str:
         )
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update"], quiet)
-    run(["apt-get", "install", "-y", "--no-install-recommends", "qemu-user-static"], quiet)
+    command = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"]
+    run([*command, "qemu-user-static"], quiet)
     program = shutil.which(f"qemu-{machine}-static")
     if program is None:
         raise Impossible(f"the package qemu-user-static has no qemu-{machine}-static.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.programs import finished
-from rapid.agent import GROUP, USER
+from rapid.spawning import GROUP, USER
 from runtime.images import RuntimeImages
 from runtime.spawners.container import bind, hardening
 from runtime.spawners.engine import Engine, EngineError

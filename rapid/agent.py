@@ -22,7 +22,7 @@ import socket
 import sys
 
 from rapid.census import members, memory_limit, oom_kills, open_oom_counter, resident_peak, signal_all
-from rapid.spawning import GROUP, STOP_SIGNALS, USER, NotStarted, spawn
+from rapid.spawning import STOP_SIGNALS, NotStarted, spawn
 from rapid.wire import (
     CHUNK,
     MOST_NAMES,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rapid.log_desk import LogDesk
     from rapid.tunnels import Tunnels
 
-__all__ = ["FILES", "GROUP", "USER", "Agent", "main"]
+__all__ = ["FILES", "Agent", "main"]
 
 FILES = (
     *("__init__.py", "wire.py", "agent.py", "spawning.py", "census.py"),

@@ -19,7 +19,7 @@ from rapid.trailers import LIMIT
 class Connection(PlainConnection):
     """See the module's text."""
 
-    __slots__ = ("_body", "_kept", "_seen", "_tail", "torn")
+    __slots__ = ("_body", "_is_last", "_kept", "_seen", "_tail", "torn")
 
     def __init__(self, server: web.Server, shortcut: Callable[[], ShorterWay | None], **options: Any) -> None:
         super().__init__(server, shortcut, **options)
@@ -29,6 +29,8 @@ class Connection(PlainConnection):
         self._seen = 0
         self._body: StreamReader | None = None
         #: Of the last request.
+        self._is_last = False
+        #: That request has said that no other will come on its connection.
         self.torn: StreamReader | None = None
         #: The body whose sender stopped in the middle of it.
 
@@ -37,6 +39,7 @@ class Connection(PlainConnection):
         if self._request_count != self._seen:
             self._seen = self._request_count
             head, self._body = self._messages[-1]
+            self._is_last = isinstance(head, RawRequestMessage) and head.should_close
             self._tail = deque() if _announces(head) else None
             self._kept = 0
         if self._tail is not None:
@@ -45,14 +48,15 @@ class Connection(PlainConnection):
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's own never keeps the connection
         """A sender that stops in mid-body may still listen: to being told that its body is not whole.
 
-        Whoever has sent all of it, and hangs up, is gone: that is how the end of a process is noticed.
+        Whoever has sent all of it, and hangs up, is gone: that is how the end of a process is noticed. Unless it had said
+        that it would send no more, as one does who pipes a request into `nc`.
         """
         if self._body is None:
             return False
         if self._body is self.torn:  # told again, as uvloop does when reading goes on
             return True
         if self._body.is_eof():
-            return False
+            return self._is_last
         self.torn = self._body
         self._body.feed_eof()  # what came before is still to be read, which an exception would prevent
         self.close()  # when the request that is being worked on has been answered

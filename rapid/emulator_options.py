@@ -181,7 +181,7 @@ def _address(name: str, text: str) -> tuple[str, int]:
 
 
 def cannot_listen(address: tuple[str, int], error: OSError) -> Misused:
-    return Misused(f"cannot listen on {address[0]}:{address[1]}: {error.strerror or error}", 1)
+    return Misused(f"cannot listen on {address[0]}:{address[1]}: {os.strerror(error.errno or 0)}", 1)
 
 
 def _level(name: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rapid.invoke_calls import InvokeCalls
 from rapid.invoke_door import InvokeDoor
-from rapid.server import Door
+from rapid.server import OwnDoor
 
 _unheard = logging.getLogger("rapid.http")
 _unheard.setLevel(logging.CRITICAL)
@@ -24,7 +24,7 @@ class InvokeServer:
         self, calls: InvokeCalls, admit: Callable[[Transport, int], bool], keep_alive: float
     ) -> None:
         self._door = InvokeDoor(calls)
-        self._web = Door(
+        self._web = OwnDoor(
             self._door.handle,
             access_log=None,
             logger=_unheard,

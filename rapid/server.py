@@ -67,8 +67,8 @@ class Door(web.Server):
             self._loop.call_soon(transport.abort)
 
 
-class _OwnDoor(Door):
-    """One whose connections keep the ends of bodies."""
+class OwnDoor(Door):
+    """One whose connections know where bodies end and who still waits."""
 
     def __call__(self) -> RequestHandler:
         return Connection(self, lambda: self.shortcut, loop=self._loop, **self._kwargs)
@@ -80,7 +80,7 @@ class Listener:
     def __init__(self, host: str, peer: str) -> None:
         self._api: Apis | None = None
         self._host = host
-        self._web = _OwnDoor(
+        self._web = OwnDoor(
             self._handle,
             access_log=None,
             logger=_unheard,

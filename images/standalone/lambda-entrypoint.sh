@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/dash
 # Starts the runtime of a container image: under the platform where there is one, else under the emulator, which then
 # takes invocations on port 8080. The one argument is the handler.
 if [ $# -ne 1 ]; then

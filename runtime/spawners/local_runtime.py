@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rapid
-from rapid.agent import FILES, GROUP, USER
+from rapid.agent import FILES
+from rapid.spawning import GROUP, USER
 from rapid.subscriptions import HOSTS
 from runtime.image_facts import Serving
 from runtime.image_table import image_sources

@@ -34,7 +34,8 @@ NODE = """
 const fs = require("fs");
 exports.handler = async () => ({ FOREIGN: process.env.FOREIGN, node: process.version.split(".")[0], here: fs.readdirSync("/var/task") });
 """
-SHELL = """#!/bin/bash
+SHELL = """#!/bin/sh
+set -euo pipefail  # which bash knows, as AWS's `sh`
 api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
 while true; do
     event=$(curl -sS -D /tmp/head "$api/next")
@@ -42,7 +43,7 @@ while true; do
     curl -sS "$api/$id/response" -d "{\\"FOREIGN\\": \\"$FOREIGN\\", \\"program\\": \\"$0\\"}" >/dev/null
 done
 """
-WRAPPER = '#!/bin/sh\nexport WRAPPED=yes\nexec "$@"\n'
+WRAPPER = '#!/bin/sh\nset -o pipefail\nexport WRAPPED=yes\nexec "$@"\n'
 
 
 @pytest.fixture(scope="module", params=["bind", "copy"])

@@ -49,12 +49,20 @@ WRAPPER = '#!/bin/sh\nexport WRAPPED=yes\nexec "$@"\n'
 NODE = """
 exports.handler = async (event) => ({ ...event, version: process.version.split(".")[0], found: require.resolve("left") });
 """
-SHELL = """#!/bin/bash
-api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
-while true; do
-    event=$(curl -sS -D /tmp/head "$api/next")
-    id=$(sed -n 's/^lambda-runtime-aws-request-id: *//Ip' /tmp/head | tr -d '\\r')
-    curl -sS "$api/$id/response" -d "{\\"handler\\": \\"$_HANDLER\\", \\"event\\": $event}" >/dev/null
+SHELL = """#!/bin/sh
+# As in AWS's tutorial: `sh` is bash there.
+set -euo pipefail
+function answer () {
+    RESPONSE="{\\"handler\\": \\"$_HANDLER\\", \\"event\\": $1}"
+    echo $RESPONSE
+}
+while true
+do
+    HEADERS="$(mktemp)"
+    EVENT_DATA=$(curl -sS -LD "$HEADERS" "http://${AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation/next")
+    REQUEST_ID=$(grep -Fi Lambda-Runtime-Aws-Request-Id "$HEADERS" | tr -d '[:space:]' | cut -d: -f2)
+    RESPONSE=$(answer "$EVENT_DATA")
+    curl "http://${AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation/$REQUEST_ID/response"  -d "$RESPONSE"
 done
 """
 

@@ -209,9 +209,11 @@ def test_who_came_by_sudo_is_told_what_is_left_to_do(
     assert ("sudo usermod -aG docker kim" in capsys.readouterr().out) == advised
 
 
-def test_nothing_is_left_in_the_checkout() -> None:
+@pytest.mark.parametrize("name", ["engine.py", "emulation.py"])
+def test_nothing_is_left_in_the_checkout(name: str) -> None:
     """Run by `sudo`, it would be root's."""
-    program = f"import runpy, sys; runpy.run_path({str(SCRIPT)!r}); sys.exit(not sys.dont_write_bytecode)"
+    script = str(SCRIPT.with_name(name))
+    program = f"import runpy, sys; runpy.run_path({script!r}); sys.exit(not sys.dont_write_bytecode)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

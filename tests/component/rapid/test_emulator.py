@@ -246,6 +246,9 @@ async def port(open_port: Open) -> Port:
     return started
 
 
+KEPT = ("Content-Type", "X-Amz-Executed-Version", "X-Amz-Function-Error", "X-Amzn-ErrorType")
+
+
 def is_gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -269,6 +272,43 @@ async def test_an_event_goes_in_and_the_result_comes_out(port: Port) -> None:
     assert f"REPORT RequestId: {request}\tDuration: " in first[2]
     assert "Memory Size: 512 MB\tMax Memory Used: " in first[2]
     assert "Init Duration" in first[2]
+
+
+def has_server(port: Port) -> bool:
+    return "_http_parser" in Path(f"/proc/{port.process.pid}/maps").read_text()
+
+
+async def test_a_plain_invocation_needs_no_http_server(port: Port) -> None:
+    """What `curl` sends is answered by a process that has not loaded one; with what else Lambda takes it is loaded."""
+    assert (await port.post({"echo": 1})).value == 1
+    assert (await port.post(method="GET", path="health")).body == b"ok\n"
+    assert (await port.post(b"{")).status == 400
+    assert not has_server(port)
+    assert (await port.post({"echo": 2}, X_Amz_Log_Type="None")).value == 2
+    assert has_server(port)
+
+
+async def test_an_invocation_that_is_piped(port: Port) -> None:
+    """As by `nc`: the client has no more to say, and reads."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+    event = b'{"echo": "piped"}'
+    lines = b"POST /2015-03-31/functions/function/invocations HTTP/1.1", b"Host: x", b"Connection: close"
+    writer.write(b"\r\n".join((*lines, b"Content-Length: %d" % len(event), b"", event)))
+    writer.write_eof()
+    assert (await reader.read()).endswith(b'\r\n\r\n"piped"')
+    writer.close()
+
+
+async def test_both_ways_say_the_same(port: Port) -> None:
+    """Of results, errors and refusals, but for what is each request's own."""
+    for event in ({"echo": {"a": 1}}, {"fail": "no"}, b"", b"{", {"large": 6_400_000}):
+        plain, long = await port.post(event), await port.post(event, X_Amz_Log_Type="None")
+        kept = [{n.lower(): v for n, v in each.headers.items() if n in KEPT} for each in (plain, long)]
+        assert kept[0] == kept[1]
+        documents = [
+            each.body.replace(each.headers["x-amzn-RequestId"].encode(), b"") for each in (plain, long)
+        ]
+        assert (plain.status, documents[0]) == (long.status, documents[1])
 
 
 async def test_the_function_learns_about_itself(port: Port) -> None:

@@ -95,6 +95,28 @@ async def test_both_ways(house: Any, client: Client, fields: str) -> None:
     assert len(client.taken) == (0 if fields else 5)
 
 
+async def test_a_call_that_is_piped(house: Any, client: Client) -> None:
+    """Who says that it is its last, and has no more to say, waits for the answer all the same; as `nc` does."""
+    idle = house.idle
+    client.writer.write(next_call("Connection: close\r\n"))
+    client.writer.write_eof()
+    await house.until(lambda: house.idle > idle)
+    house.invoke(payload=b"1")
+    assert await client.answer() == (200, b"1")
+    assert await client.reader.read() == b""
+
+
+@pytest.mark.parametrize("fields", ["", UNUSUAL])
+async def test_who_hangs_up_is_gone(house: Any, client: Client, fields: str) -> None:
+    """Whichever way its call went: it had not said that it would."""
+    idle = house.idle
+    client.writer.write(next_call(fields))
+    await house.until(lambda: house.idle > idle)
+    client.writer.write_eof()
+    async with asyncio.timeout(5):
+        assert await client.reader.read() == b""
+
+
 async def test_unusual_calls_in_between(house: Any, client: Client) -> None:
     """What takes the long way, whole or in pieces, leaves the connection free for the shorter one."""
     assert (await client.ask(PING)) == (200, b"pong")
