@@ -84,6 +84,10 @@ def test_shell_bootstrap(run: Run) -> None:
 
 def test_c_bootstrap(run: Run) -> None:
     """A static program answers."""
+    compiler = subprocess.run([EXAMPLES.parent / ".ci/compiler"], check=False, capture_output=True, text=True)
+    if compiler.returncode == 3 and not os.environ.get("CI"):
+        pytest.skip(compiler.stderr.strip())
+    assert compiler.returncode == 0, compiler.stderr
     assert json.loads(run("c-bootstrap")[-1]) == {"bytes": len('{"n": 12345}')}
 
 
