@@ -6,6 +6,7 @@ and the last lines say what to do; callers may go on without (`spawner=process`)
 """
 # ruff: noqa: T201
 
+import grp
 import http.client
 import json
 import os
@@ -20,8 +21,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.dont_write_bytecode = True  # `sudo make engine` would leave files of root's in the checkout
 
-from runtime.spawners.endpoints import Endpoint, endpoints
+from runtime.spawners.endpoints import Endpoint, endpoints  # noqa: E402
 
 NO_ENGINE = 3
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -31,6 +33,7 @@ PID_FILES = {
     "containerd": Path("/var/run/docker/containerd/containerd.pid"),
 }
 SYSTEMD = Path("/run/systemd/system")
+APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 PATIENCE = 60.0
 """Seconds that a freshly started engine gets until it answers."""
 PAUSE = 0.2
@@ -52,6 +55,7 @@ def main(environ: Mapping[str, str]) -> int:
                 )
             install_and_start(environ)
             announce(host, environ)
+            advise(environ.get("SUDO_USER"))
     except Stuck as stuck:
         print(f"No container engine: {stuck}")
         print(
@@ -136,12 +140,50 @@ def install(environ: Mapping[str, str]) -> None:
             "this script installs Docker on Debian and Ubuntu only. Install Docker or Podman as your system does it "
             "(https://docs.docker.com/engine/install/), then run it again."
         )
-    packages = ["docker.io", "ca-certificates", "xz-utils"]
-    if not SYSTEMD.is_dir() and not has_cgroups():
-        packages.append("cgroupfs-mount")
     quiet = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update"], quiet)
-    run(["apt-get", "install", "-y", "--no-install-recommends", *packages], quiet)
+    packages = ["docker.io", "ca-certificates", "xz-utils"]
+    if is_offered("docker-cli"):  # newer suites keep the command apart
+        packages.append("docker-cli")
+    if confines() and shutil.which("apparmor_parser") is None:
+        packages.append("apparmor")
+    if not SYSTEMD.is_dir() and not has_cgroups():
+        packages.append("cgroupfs-mount")
+    # No terminal of its own for dpkg, which would draw counters on it.
+    install = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"]
+    run([*install, *packages], quiet)
+
+
+def is_offered(package: str) -> bool:
+    """Whether this system has such a package."""
+    command = ["apt-cache", "show", "--quiet=2", package]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).stdout != b""
+    except FileNotFoundError:
+        return False
+
+
+def confines() -> bool:
+    """Whether the kernel has AppArmor on: the engine starts no container then without a program that loads profiles."""
+    try:
+        return APPARMOR.read_text().startswith("Y")
+    except OSError:
+        return False
+
+
+def advise(user: str | None) -> None:
+    """Tell who called us by `sudo` what is left to do: the engine's socket belongs to a group."""
+    if user is None:
+        return
+    try:
+        owners = grp.getgrgid(Path(urlsplit(DEFAULT_SOCKET).path).stat().st_gid)
+    except (OSError, KeyError):
+        return
+    if owners.gr_gid and user != "root" and user not in owners.gr_mem:
+        print(
+            f"{user} is not yet in the group {owners.gr_name}, which may use it: "
+            f"run `sudo usermod -aG {owners.gr_name} {user}`, then log in again."
+        )
 
 
 def has_cgroups() -> bool:
@@ -188,6 +230,8 @@ def wait_until_it_answers(engine: "subprocess.Popen[bytes] | None") -> None:
             deadline = min(deadline, time.monotonic() + SECOND)
             engine = None
         time.sleep(PAUSE)
+    if SYSTEMD.is_dir():
+        raise Stuck("Docker was started but does not answer. `journalctl --unit docker` says why.")
     raise Stuck(f"Docker was started but does not answer. {LOG} ends with:\n{last_lines(LOG)}")
 
 
@@ -209,7 +253,8 @@ def run(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Non
     try:
         subprocess.run(command, check=True, env=environ)
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
-        raise Stuck(f"`{' '.join(command)}` failed ({error}).") from None
+        why = f"exit status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
+        raise Stuck(f"`{' '.join(command)}` failed ({why}).") from None
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from runtime.base_image import BaseImages
 from runtime.image_table import image_sources
 from runtime.images import files_under, tar_of
+from runtime.proxies import for_builds
 from runtime.settings import load
 from runtime.spawners.engine import Engine
 
@@ -36,7 +37,7 @@ async def main(tag: str) -> None:
     try:
         bases = BaseImages(engine, image_sources() / "debian" / "build", settings.base_image)
         base = await bases.ensure(SUITE, say)
-        await engine.build(context(settings.build_ca), tag, {"BASE": base}, {}, say)
+        await engine.build(context(settings.build_ca), tag, {**for_builds(), "BASE": base}, {}, say)
     finally:
         await engine.close()
 

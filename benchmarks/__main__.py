@@ -1,9 +1,10 @@
 """`python -m benchmarks`: Berth beside AWS's RIE and beside the floor, on one machine, in one run.
 
-Needs a container engine, and root for the memory of processes in containers. What is measured is in `measures`, who
-is measured in `peers`; nothing is asserted. Everything made on the way is removed in the end, on Ctrl-C too.
+Needs a container engine, and root for the memory of processes in containers. What is measured is in `measures`, part
+by part, who is measured in `plane` and `peers`; nothing is asserted. Everything made on the way is removed in the end,
+on Ctrl-C too.
 
-    python -m benchmarks [--quick] [--json] [--berth COMMAND]
+    python -m benchmarks [--quick] [--json] [--only PART,…] [--berth COMMAND]
 """
 
 import argparse
@@ -23,8 +24,10 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks import measures, peers
+from benchmarks.bench import HANDLER, LABEL, RUNTIME, Bench, sweep
 from benchmarks.figures import Findings
-from benchmarks.peers import Bench, Failed
+from benchmarks.measures.run import FULL, QUICK, Run
+from benchmarks.programs import Failed
 from runtime.images import RuntimeImages
 from runtime.settings import load
 from runtime.spawners.base import SpawnerError
@@ -33,7 +36,7 @@ from runtime.spawners.network import ICC, MASQUERADE
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     try:
         findings = asyncio.run(_run(arguments))
     except (SpawnerError, Failed) as error:
@@ -46,22 +49,38 @@ def main() -> int:
     return 1 if findings.failures else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__.partition("\n")[0],
+        epilog=f"parts: {', '.join(measures.PARTS)}",
+    )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer and shorter rounds: two minutes instead of ten"
+        "--quick",
+        action="store_true",
+        help="fewer and shorter rounds: less than four minutes instead of twelve",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--only",
-        choices=measures.PARTS,
-        action="append",
-        help="measure only this; may be given more than once",
+        type=_parts,
+        action="extend",
+        metavar="PART[,PART…]",
+        help="measure only these; may be given more than once",
     )
     parser.add_argument(
         "--berth", default=f"{sys.executable} -m runtime.cli", help="the command that is Berth"
     )
     return parser
+
+
+def _parts(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in measures.PARTS]:
+        raise argparse.ArgumentTypeError(
+            f"no part is called {unknown[0]!r}; there are {', '.join(measures.PARTS)}"
+        )
+    return names
 
 
 async def _run(arguments: argparse.Namespace) -> Findings:
@@ -70,10 +89,10 @@ async def _run(arguments: argparse.Namespace) -> Findings:
     findings = Findings()
     async with _bench() as bench:
         findings.machine = _machine(bench.engine)
-        run = measures.Run(
+        run = Run(
             bench=bench,
             findings=findings,
-            extent=measures.QUICK if arguments.quick else measures.FULL,
+            extent=QUICK if arguments.quick else FULL,
             command=shlex.split(arguments.berth),
             rie=await _place_rie(bench, findings),
             parts=arguments.only or measures.PARTS,
@@ -89,15 +108,16 @@ async def _bench() -> AsyncIterator[Bench]:
     engine = await Engine.connect(settings.docker_host)
     run_id = secrets.token_hex(4)
     place = _place()
+    images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
     try:
-        images = RuntimeImages(engine, base_image=settings.base_image, build_ca=settings.build_ca)
-        image = await images.ensure(peers.RUNTIME, _say)
+        image = await images.ensure(RUNTIME, _say)
         name = f"berth-benchmark-{run_id}"
-        await engine.create_network(name, {ICC: "false", MASQUERADE: "true"}, {peers.LABEL: run_id})
+        await engine.create_network(name, {ICC: "false", MASQUERADE: "true"}, {LABEL: run_id})
         gateway = (await engine.inspect_network(name))["IPAM"]["Config"][0]["Gateway"]
-        yield Bench(engine, image, run_id, name, gateway, place)
+        yield Bench(engine, images, image, run_id, name, gateway, place)
     finally:
-        await peers.sweep(engine, f"{peers.LABEL}={run_id}")
+        await images.close()
+        await sweep(engine, f"{LABEL}={run_id}")
         await engine.close()
         shutil.rmtree(place, ignore_errors=True)
 
@@ -106,7 +126,7 @@ def _place() -> Path:
     place = Path(tempfile.mkdtemp(prefix="berth-benchmarks-"))
     place.chmod(0o755)  # the function's user reads below it
     (place / "task").mkdir()
-    (place / "task" / "app.py").write_text(peers.HANDLER)
+    (place / "task" / "app.py").write_text(HANDLER)
     return place
 
 
@@ -115,7 +135,7 @@ async def _place_rie(bench: Bench, findings: Findings) -> bool:
         binary = await peers.rie_binary()
         await asyncio.to_thread(shutil.copy2, binary, bench.place / "rie")
     except (Failed, OSError) as error:
-        findings.failures.append(f"RIE, left out of everything: {error}")
+        findings.fail("RIE, left out of everything", str(error))
         return False
     return True
 

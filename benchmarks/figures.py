@@ -1,10 +1,12 @@
 """What a run found out: figures beside those of peers, and what failed; as a table for people, as JSON for machines."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+LONGEST_REASON = 300
 COLUMNS = ("Berth", "RIE", "floor", "x RIE", "x floor", "target")
 
 
@@ -29,7 +31,8 @@ class Findings:
     machine: Mapping[str, str] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    _failed: Counter[str] = field(default_factory=Counter)
+    _examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, unit: str, rounds: Mapping[str, Sequence[float]], target: str = "") -> None:
         """A quantity measured in rounds; a peer's sequence is empty when it failed."""
@@ -44,6 +47,21 @@ class Findings:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def fail(self, what: str, reason: str, times: int = 1) -> None:
+        """Something failed, perhaps not for the first time: of its reasons one is told, and how often."""
+        self._failed[what] += times
+        self._examples.setdefault(what, _brief(reason))
+
+    @property
+    def failures(self) -> list[str]:
+        """A line each."""
+        return [
+            f"{what}: {self._examples[what]}"
+            if times == 1
+            else f"{what}: {times} times, e.g. {self._examples[what]}"
+            for what, times in self._failed.items()
+        ]
 
     def document(self) -> dict[str, Any]:
         return {
@@ -73,6 +91,11 @@ class Findings:
         return "\n".join(lines)
 
 
+def _brief(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
+
+
 def _ratios(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(mine, theirs, strict=False) if b]
 
@@ -86,9 +109,9 @@ def _row(figure: Figure) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    if value >= 100:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:

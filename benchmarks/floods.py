@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import peers
+from benchmarks.asking import Target, answered, ask
 from benchmarks.load import Result
-from benchmarks.peers import Berth, Failed, Target
+from benchmarks.plane import Berth
+from benchmarks.programs import Failed
 
 PROMISED = 10_000
 """Lines a second at which nothing is lost."""
@@ -40,7 +41,7 @@ class Flood:
 async def flood(plane: Berth, name: str, load: Load, seconds: float, rate: int = 0) -> Flood:
     """A new function floods its log for so many seconds, at `rate` lines a second or at any. `load` is the neighbour's."""
     target = await plane.function(name)
-    await peers.answered(target, target.request())
+    await answered(target, target.request())
     watching = asyncio.create_task(_highest_memory(plane.pid))
     try:
         answer, neighbour = await asyncio.gather(
@@ -55,7 +56,7 @@ async def flood(plane: Berth, name: str, load: Load, seconds: float, rate: int =
 
 async def _flooded(target: Target, event: dict[str, float]) -> tuple[int, float]:
     """Lines that the function wrote, and the seconds until it was rid of them."""
-    status, body = await peers.ask(target, target.request(json.dumps(event).encode()))
+    status, body = await ask(target, target.request(json.dumps(event).encode()))
     if status != 200:
         raise Failed(f"the flood was answered {status}: {body[:200].decode(errors='replace')}")
     said = json.loads(body)

@@ -1,9 +1,9 @@
 """The floor: the least that a hosted Runtime API can cost in Python, as a yardstick. Not a product.
 
-    python -m benchmarks.floor HOST        # prints {"door": port, "api": port}, serves until it is ended
+    python -m benchmarks.floor HOST [FUNCTIONS]    # prints [{"door": port, "api": port}, ...], serves until it is ended
 
-Clients speak to the door on 127.0.0.1, runtimes to the API on HOST. Raw asyncio protocols on uvloop: no HTTP library,
-no checks, no logs, no deadlines, no isolation, one function. A request answers a pending `next`, a posted response
+Clients speak to the door on 127.0.0.1, runtimes to the API on HOST; each function has both to itself. Raw asyncio protocols on uvloop: no HTTP library,
+no checks, no logs, no deadlines, no isolation. A request answers a pending `next`, a posted response
 answers the request. It reads only what well-behaved clients send: a `Content-Length`, no pipelining.
 """
 
@@ -124,15 +124,19 @@ class Runtime(Connection):
         self.exchange.forget(self)
 
 
-async def serve(host: str) -> None:
+async def serve(host: str, functions: int) -> None:
+    ports = [await _function(host) for _ in range(functions)]
+    print(json.dumps(ports), flush=True)
+    await asyncio.get_running_loop().create_future()
+
+
+async def _function(host: str) -> dict[str, int]:
     loop = asyncio.get_running_loop()
     exchange = Exchange()
     door = await loop.create_server(lambda: Door(exchange), "127.0.0.1", 0, backlog=1024)
     api = await loop.create_server(lambda: Runtime(exchange), host, 0, backlog=1024)
-    ports = {"door": door.sockets[0].getsockname()[1], "api": api.sockets[0].getsockname()[1]}
-    print(json.dumps(ports), flush=True)
-    await loop.create_future()
+    return {"door": door.sockets[0].getsockname()[1], "api": api.sockets[0].getsockname()[1]}
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1]))
+    uvloop.run(serve(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1))

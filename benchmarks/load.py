@@ -2,6 +2,7 @@
 
     python -m benchmarks.load < job.json        # the answer, a `Result`, is one line of JSON
 
+The job is one line. One without an end of its own ends when its input does.
 It costs as little as Python can, for on a small machine it competes with what it measures: one callback an answer,
 no tasks, no HTTP library. Knows nothing of whom it measures; an answer counts only if it is status 200 with exactly
 the expected body.
@@ -10,11 +11,13 @@ the expected body.
 import asyncio
 import base64
 import json
+import math
 import re
 import statistics
 import sys
 import time
 from asyncio import Future, Transport
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import cast
 
@@ -28,14 +31,17 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`request` and `expected` in base64. `pause`: seconds between an answer and the client's next request."""
+    """`request` and `expected` in base64. `pause`: seconds between an answer and the client's next request.
+
+    `seconds` is None where it goes on until it is told to end.
+    """
 
     host: str
     port: int
     request: str
     expected: str
     clients: int
-    seconds: float
+    seconds: float | None
     pause: float = 0.0
 
 
@@ -65,7 +71,7 @@ class Crowd:
         self.pause = job.pause
         self.latencies: list[float] = []
         self.errors: list[str] = []
-        self.end = time.perf_counter() + job.seconds
+        self.end = math.inf if job.seconds is None else time.perf_counter() + job.seconds
 
 
 class Client(asyncio.Protocol):
@@ -91,7 +97,8 @@ class Client(asyncio.Protocol):
         now = time.perf_counter()
         self._answer = b""
         if body != self._crowd.expected or not answer.startswith(b"HTTP/1.1 200"):
-            self._fail(answer[:400].decode(errors="replace"))
+            status, _, _ = answer.partition(b"\r\n")
+            self._fail(b"%b: %b" % (status, body[:400]))
             return
         self._crowd.latencies.append(now - self._began)
         if now >= self._crowd.end:
@@ -103,15 +110,15 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.finished.done():
-            self._fail(f"the connection was closed: {exc or 'no reason given'}")
+            self._fail(f"the connection was closed: {exc or 'no reason given'}".encode())
 
     def _send(self) -> None:
         if self._transport is not None and not self.finished.done():
             self._began = time.perf_counter()
             self._transport.write(self._crowd.request)
 
-    def _fail(self, reason: str) -> None:
-        self._crowd.errors.append(reason)
+    def _fail(self, reason: bytes) -> None:
+        self._crowd.errors.append(reason.decode(errors="replace"))
         self._finish()
 
     def _finish(self) -> None:
@@ -131,8 +138,8 @@ def body_of(answer: bytes) -> bytes | None:
     return body if length is None or len(body) >= int(length[1]) else None
 
 
-async def generate(job: Job) -> Result:
-    """Send the job's requests until its time is over, and wait for the last answers."""
+async def generate(job: Job, told: Callable[[], Awaitable[None]]) -> Result:
+    """Send the job's requests until its time is over, and wait for the last answers. `told` returns when to end."""
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     crowd = Crowd(job)
@@ -144,7 +151,11 @@ async def generate(job: Job) -> Result:
     for outcome in await asyncio.gather(*connecting, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome
-    _, late = await asyncio.wait([each.finished for each in clients], timeout=job.seconds + PATIENCE)
+    if job.seconds is None:
+        await told()
+        crowd.end = 0
+    patience = (job.seconds or 0) + PATIENCE
+    _, late = await asyncio.wait([each.finished for each in clients], timeout=patience)
     crowd.errors += [f"no answer within {PATIENCE:g} s"] * len(late)
     return summary(crowd, time.perf_counter() - began)
 
@@ -169,9 +180,13 @@ def quantile(ordered: list[float], share: float) -> float:
     return statistics.quantiles(ordered, n=1000, method="inclusive")[round(share * 1000) - 1]
 
 
+async def _input_ends() -> None:
+    await asyncio.to_thread(sys.stdin.read)
+
+
 def main() -> None:
-    job = Job(**json.load(sys.stdin))
-    print(json.dumps(asdict(uvloop.run(generate(job)))))
+    job = Job(**json.loads(sys.stdin.readline()))
+    print(json.dumps(asdict(uvloop.run(generate(job, _input_ends)))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What an unmodified SDK sends, and how long it takes to send it.
 
-`recorded` lets boto3 shape and sign one Invoke and keeps the bytes, for the load generator to send again and again.
+`recorded` lets boto3 shape and sign one request and keeps the bytes, to be sent again and again.
 As a program it measures boto3 itself: `python -m benchmarks.sdk ENDPOINT FUNCTION SECONDS`.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+from botocore import xform_name
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
@@ -32,18 +33,18 @@ def client(endpoint: str) -> Any:
     )
 
 
-def recorded(endpoint: str, function: str, payload: bytes = PAYLOAD) -> bytes:
-    """The bytes of the request that `client.invoke` would send."""
+def recorded(endpoint: str, operation: str, **parameters: Any) -> bytes:
+    """The bytes of the request that the client's method for an operation would send."""
     seen: list[AWSPreparedRequest] = []
 
     def before_send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         seen.append(request)
         return AWSResponse(request.url, 204, {}, None)  # in place of sending it
 
-    invoker = client(endpoint)
-    invoker.meta.events.register("before-send.lambda.Invoke", before_send)
+    sdk = client(endpoint)
+    sdk.meta.events.register(f"before-send.lambda.{operation}", before_send)
     with suppress(AttributeError):  # the answer above has no body to read
-        invoker.invoke(FunctionName=function, Payload=payload)
+        getattr(sdk, xform_name(operation))(**parameters)
     return _as_bytes(seen[0])
 
 

@@ -40,6 +40,25 @@ FILES = {"app.py": "", "runtime.py": RUNTIME, "wrapper": WRAPPER}
 VARIABLES = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrapper"}
 
 
+class Arrivals:
+    """When the chunks were written that have arrived, however the events cut them: on a busy machine several are one."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._events = EventStreamBuffer()
+        self._left = b""
+
+    def add(self, piece: bytes) -> list[int]:
+        """The times of writing that the chunks begin with which are whole now, in nanoseconds."""
+        self._events.add_data(piece)
+        for event in self._events:
+            if event.headers[":event-type"] == "PayloadChunk":
+                self._left += event.payload
+        whole = len(self._left) - len(self._left) % self._size
+        chunks, self._left = self._left[:whole], self._left[whole:]
+        return [int(chunks[at : at + 20]) for at in range(0, whole, self._size)]
+
+
 def main(endpoint: str, function: str, chunks: int, size: int, pause: float) -> None:
     """Latencies in milliseconds, and bytes and seconds of the whole."""
     connection = HTTPConnection(endpoint.removeprefix("http://"), timeout=120)
@@ -48,15 +67,12 @@ def main(endpoint: str, function: str, chunks: int, size: int, pause: float) -> 
     began = time.monotonic_ns()
     connection.request("POST", path, event)
     answer = connection.getresponse()
-    buffer, latencies, total = EventStreamBuffer(), [], 0
+    arrivals, latencies, total = Arrivals(size), [], 0
     while piece := answer.read1(1 << 20):
         now = time.monotonic_ns()
         total += len(piece)
         if pause:
-            buffer.add_data(piece)
-            latencies += [
-                (now - int(each.payload[:20])) / 1e6 for each in buffer if len(each.payload) == size
-            ]
+            latencies += [(now - written) / 1e6 for written in arrivals.add(piece)]
     seconds = (time.monotonic_ns() - began) / 1e9
     if total < chunks * size or (pause and len(latencies) != chunks):
         raise SystemExit(f"{total} bytes in {len(latencies)} chunks: not all has come")

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import select
 import signal
 import socket
 import sys
 
+from rapid.census import members, memory_limit, oom_kills, open_oom_counter, resident_peak, signal_all
+from rapid.spawning import STOP_SIGNALS, NotStarted, spawn
 from rapid.wire import (
     CHUNK,
     MOST_NAMES,
@@ -37,19 +38,18 @@ from rapid.wire import (
 
 TYPE_CHECKING = False  # `typing` itself would cost a cold start 3 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from rapid.log_desk import LogDesk
     from rapid.tunnels import Tunnels
 
-FILES = ("__init__.py", "wire.py", "agent.py", "log_desk.py", "tunnels.py")
+__all__ = ["FILES", "Agent", "main"]
+
+FILES = (
+    *("__init__.py", "wire.py", "agent.py", "spawning.py", "census.py"),
+    *("archives.py", "log_desk.py", "tunnels.py"),
+)
 """The modules of this package that a sandbox needs."""
-
-USER, GROUP = 993, 990
-"""Lambda's `sbx_user1051`."""
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -371,27 +371,14 @@ class Agent:
     # Files
 
     def _receive_tree(self, path: str, heard: list[tuple[Kind, bytes]]) -> list[tuple[Kind, bytes]]:
-        """Unpack the archive that follows into `path`; give back frames that came behind it.
+        """Unpack the archive that follows into `path`; give back frames that came behind it."""
+        from rapid.archives import TreeStream, unpack  # noqa: PLC0415  only where files are copied
 
-        The control plane made the archive from a tree it had checked, so names in it are trusted.
-        """
-        import tarfile  # noqa: PLC0415  only where files are copied
-
-        stream: Any = TreeStream(self._receive, self._frames, heard)
-        error = None
-        try:
-            os.makedirs(path, exist_ok=True)
-            os.umask(0)
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:
-                # Not the argument of `extractall`: interpreters without the latest fixes do not know it.
-                archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
-                archive.extractall(path)  # noqa: S202
-        except (OSError, tarfile.TarError) as reason:
-            error = str(reason)
+        stream = TreeStream(self._receive, self._frames, heard)
+        error = unpack(path, stream)
         stream.skip()
         self._send(message(Kind.TREE_DONE, path=path, error=error))
-        rest: list[tuple[Kind, bytes]] = stream.rest
-        return rest
+        return stream.rest
 
     def _receive(self) -> bytes:
         """What comes next over the link, nothing when it has ended.
@@ -403,41 +390,6 @@ class Agent:
             _drain_signals(self._wakeup)
             self._reap()
         return self._link.recv(CHUNK * 4)
-
-
-class TreeStream:
-    """The payload of the `TREE_DATA` frames up to `TREE_END`, as a readable file."""
-
-    def __init__(self, receive: Callable[[], bytes], frames: Frames, heard: list[tuple[Kind, bytes]]) -> None:
-        self._receive = receive
-        self._frames = frames
-        self.rest = heard
-        self._data = b""
-        self._ended = False
-
-    def read(self, size: int) -> bytes:
-        while len(self._data) < size and not self._ended:
-            self._more()
-        data, self._data = self._data[:size], self._data[size:]
-        return data
-
-    def skip(self) -> None:
-        """Drop what is left of the archive."""
-        while not self._ended:
-            self._more()
-            self._data = b""
-
-    def _more(self) -> None:
-        while not self.rest:
-            data = self._receive()
-            if not data:
-                raise ConnectionResetError(errno.ECONNRESET, "the link ended inside an archive")
-            self.rest = self._frames.feed(data)
-        kind, payload = self.rest.pop(0)
-        if kind is Kind.TREE_DATA:
-            self._data += payload
-        else:
-            self._ended = True
 
 
 def names_in(path: str) -> list[str]:
@@ -463,234 +415,6 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads nowhere we can look: to itself, or into a place that is closed to us
         return False
-
-
-class NotStarted(Exception):
-    """A process could not be started; `stage` says at which step."""
-
-    def __init__(self, stage: str, error: str) -> None:
-        super().__init__(f"{stage}: {error}")
-        self.stage = stage
-        self.error = error
-
-
-def spawn(
-    argv: list[str],
-    env: dict[str, str],
-    cwd: str,
-    log_fd: int | None = None,
-    *,
-    files: int | None = None,
-    demote: bool = True,
-) -> tuple[int, dict[int, int]]:
-    """Start a process in a session of its own; its pid, and the read ends of its stdout and stderr.
-
-    As `log_fd` it gets its stdout once more: one pipe keeps what is written to both in order. No more than `files` can
-    be open in it. Root becomes the function's user (`demote`).
-
-    Plain fork and exec: the agent has one thread, and `subprocess` would cost every cold start its import.
-    Raises `NotStarted`.
-    """
-    out, out_end = os.pipe2(os.O_CLOEXEC)
-    err, err_end = os.pipe2(os.O_CLOEXEC)
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    try:
-        pid = os.fork()
-    except OSError as error:
-        for fd in (out, out_end, err, err_end, told, tell):
-            os.close(fd)
-        raise NotStarted("fork", str(error)) from None
-    if not pid:
-        copies = [(out_end, 1), (err_end, 2)] + ([] if log_fd is None else [(1, log_fd)])
-        _become(argv, env, cwd, copies, tell, files=files, demote=demote)
-    for fd in (out_end, err_end, tell):
-        os.close(fd)
-    with os.fdopen(told, "rb") as report:
-        failure = report.read().decode()
-    if failure:
-        os.waitpid(pid, 0)
-        os.close(out)
-        os.close(err)
-        raise NotStarted(*failure.split("\0", 1))
-    os.set_blocking(out, False)
-    os.set_blocking(err, False)
-    return pid, {out: 1, err: 2}
-
-
-def _become(
-    argv: list[str],
-    env: dict[str, str],
-    cwd: str,
-    copies: list[tuple[int, int]],
-    tell: int,
-    *,
-    files: int | None,
-    demote: bool,
-) -> NoReturn:
-    """In the child: drop privileges and execute. What fails is told through the pipe `tell`.
-
-    `copies` are descriptors, and those that the program is to have them as; in this order.
-    """
-    stage = "fork"
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, *STOP_SIGNALS):
-            signal.signal(number, signal.SIG_DFL)
-        null = os.open("/dev/null", os.O_RDONLY)
-        for fd, target in ((null, 0), *copies):
-            if target == tell:
-                tell = os.dup(tell)  # to be closed by the execution, as it was
-            os.dup2(fd, target)
-        _prefer_as_victim()
-        if files is not None:
-            _limit_files(files)
-        if demote and os.geteuid() == 0:
-            os.setgroups([])
-            os.setgid(GROUP)
-            os.setuid(USER)
-        os.umask(0o022)
-        stage = "chdir"
-        os.chdir(cwd)
-        stage = "exec"
-        argv[0] = _program(argv[0], env.get("PATH", ""))
-        os.execve(argv[0], argv, env)  # noqa: S606
-    except NotStarted as reason:
-        os.write(tell, f"{reason.stage}\0{reason.error}".encode())
-    except OSError as error:
-        os.write(tell, f"{stage}\0{_exec_text(stage, argv[0], cwd, error)}".encode())
-    except ValueError:  # a NUL character somewhere in the strings
-        os.write(tell, f"{stage}\0fork/exec {argv[0]}: invalid argument".encode())
-    finally:
-        os._exit(127)
-
-
-def _program(name: str, path: str) -> str:
-    """The path of a program. Of several places the first counts that has a file, whether it can be executed or not.
-
-    A bare name is looked for in `path`, where it has to be executable; as in AWS's own launcher, which is written in Go.
-    """
-    if "/" not in name:
-        for directory in path.split(":"):
-            found = f"{directory or '.'}/{name}"
-            if os.access(found, os.X_OK) and not os.path.isdir(found):
-                return found
-        raise NotStarted("exec", f'exec: "{name}": executable file not found in $PATH')
-    if not name.startswith(":"):
-        return name
-    places = name[1:].split(":")
-    for place in places:
-        if os.path.exists(place) and not os.path.isdir(place):
-            return place
-    raise NotStarted("exec", f"Couldn't find valid bootstrap(s): [{' '.join(places)}]")
-
-
-def _exec_text(stage: str, program: str, cwd: str, error: OSError) -> str:
-    """The failure in the words that Lambda shows."""
-    reason = (error.strerror or "unknown error").lower()
-    return f"chdir {cwd}: {reason}" if stage == "chdir" else f"fork/exec {program}: {reason}"
-
-
-def _limit_files(most: int) -> None:
-    """As many at the most; nobody here may raise what a sandbox was made with."""
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    number = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
-
-
-def _prefer_as_victim() -> None:
-    """Out of memory, the kernel is to kill the function and never the agent."""
-    try:
-        with open("/proc/self/oom_score_adj", "w") as score:
-            score.write("1000")
-    except OSError:
-        pass  # where /proc is read-only the kernel still picks the largest process, which is not the agent
-
-
-def signal_all(number: int) -> None:
-    """Signal every process of the sandbox but the agent."""
-    if os.getpid() == 1:
-        try:
-            os.kill(-1, number)
-        except ProcessLookupError:
-            return
-        return
-    for pid in members():
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def members() -> list[int]:
-    """The processes of the sandbox but the agent."""
-    me = os.getpid()
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    if me == 1:
-        return [pid for pid in pids if pid != me]
-    parents = {pid: _parent(pid) for pid in pids}
-    found: list[int] = []
-    generation = [me]
-    while generation:
-        generation = [pid for pid, parent in parents.items() if parent in generation]
-        found += generation
-    return found
-
-
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return int(stat.read().rpartition(b")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def resident_peak(pid: int) -> int:
-    """Peak resident memory of a live process in bytes; 0 if it is gone."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as status:
-            for line in status:
-                if line.startswith(b"VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # it ended between the listing and the look
-    return 0
-
-
-def memory_limit() -> int:
-    """What the sandbox may take, in bytes; 0 where no control group tells, or there is no limit."""
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path, "rb") as limit:
-                text = limit.read().strip()
-                return int(text) if text.isdigit() else 0
-        except OSError:
-            continue
-    return 0
-
-
-def open_oom_counter() -> int:
-    """The file that tells how often the kernel has killed for memory in this sandbox; -1 where there is none.
-
-    It is read with every invocation, so it stays open.
-    """
-    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
-        try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
-    return -1
-
-
-def oom_kills(counter: int) -> int:
-    """What the counter says; 0 where no control group tells."""
-    if counter < 0:
-        return 0
-    for line in os.pread(counter, 4096, 0).splitlines():
-        name, _, count = line.partition(b" ")
-        if name == b"oom_kill":
-            return int(count)
-    return 0
 
 
 def _signal_pipe() -> int:

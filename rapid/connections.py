@@ -1,7 +1,4 @@
-"""A connection from a sandbox: aiohttp's, with a shorter way beside it, and with the end of the body that comes in.
-
-The shorter way (`rapid.shortcut`) is for requests that are whole and plain and come while aiohttp has nothing to do and
-holds no part of one.
+"""A connection from a sandbox: one with a shorter way, and with the end of the body that comes in.
 
 The end of a body, as it was sent, is for trailers, which aiohttp's parser drops. Nothing is kept of requests that announce
 none, which are all but the streamed responses. Which trailers there may be is not known here.
@@ -9,44 +6,23 @@ none, which are all but the streamed responses. Which trailers there may be is n
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.web_protocol import RequestHandler
 
-from rapid.plain_requests import plain_head
+from rapid.plain_connections import PlainConnection
+from rapid.shorter_way import ShorterWay
 from rapid.trailers import LIMIT
 
-if TYPE_CHECKING:
-    from rapid.shortcut import Shortcut
 
+class Connection(PlainConnection):
+    """See the module's text."""
 
-class Connection(RequestHandler):
-    """See the module's text. `shortcut` gives the shorter way, as long as there is one."""
+    __slots__ = ("_body", "_is_last", "_kept", "_seen", "_tail", "torn")
 
-    __slots__ = (
-        "_body",
-        "_held",
-        "_is_asking",
-        "_is_last",
-        "_kept",
-        "_missing",
-        "_seen",
-        "_shortcut",
-        "_tail",
-        "torn",
-    )
-
-    def __init__(self, server: web.Server, shortcut: "Callable[[], Shortcut | None]", **options: Any) -> None:
-        super().__init__(server, **options)
-        self._shortcut = shortcut
-        self._missing: int | None = 0
-        #: Bytes of a request that aiohttp is still to get; None: not known, and never again.
-        self._is_asking = False
-        #: A call went the shorter way and has no answer yet.
-        self._held = b""
-        #: What came meanwhile.
+    def __init__(self, server: web.Server, shortcut: Callable[[], ShorterWay | None], **options: Any) -> None:
+        super().__init__(server, shortcut, **options)
         self._tail: deque[bytes] | None = None
         #: What came last, while the request that it belongs to has announced trailers: pieces as they came.
         self._kept = 0
@@ -58,74 +34,8 @@ class Connection(RequestHandler):
         self.torn: StreamReader | None = None
         #: The body whose sender stopped in the middle of it.
 
-    def data_received(self, data: bytes) -> None:
-        if self._is_asking:
-            self._hold(data)
-        elif not (data and self._is_short(data)):
-            self._take(data)
-
-    # The shorter way
-
-    def _is_short(self, data: bytes) -> bool:
-        """Whether it went the shorter way; else what is missing of it is noted."""
-        if self._missing != 0:
-            self._expect(None if self._missing is None else self._missing - len(data))
-            return False
-        head = plain_head(data)
-        if head is None or head.size != len(data):
-            self._expect(None if head is None else head.size - len(data))
-            return False
-        shortcut = self._shortcut()
-        if shortcut is None or not self._is_at_rest():
-            return False
-        self._is_asking = True  # it may have been answered when it is taken
-        is_taken = shortcut.take(head, data[head.begin :], self)
-        self._is_asking &= is_taken
-        return is_taken
-
-    def _expect(self, missing: int | None) -> None:
-        self._missing = None if missing is None or missing < 0 else missing
-
-    def _is_at_rest(self) -> bool:
-        """Whether aiohttp waits for a request, and has none."""
-        waiter = self._waiter
-        is_waiting = waiter is not None and not waiter.done() and not self._messages
-        return is_waiting and not (self._close or self._force_close)
-
-    def _hold(self, data: bytes) -> None:
-        """More comes before there was an answer: read nothing until there is."""
-        self._held += data
-        self._pause_transport_reading()
-
-    def is_waiting(self) -> bool:
-        """Whether the other side still waits for an answer."""
-        return self.transport is not None and not self.transport.is_closing()
-
-    def answer(self, data: bytes) -> None:
-        """The answer to a call that went the shorter way."""
-        self._is_asking = False
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self.transport is None:
-            return
-        self.transport.write(data)
-        if self._held:
-            held, self._held = self._held, b""
-            self._resume_transport_reading()
-            self.data_received(held)
-
-    def hang_up(self) -> None:
-        """There is no answer."""
-        self.force_close()
-
-    def _process_keepalive(self) -> None:
-        if self._is_asking:  # that may take as long as it likes
-            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        super()._process_keepalive()
-
-    # aiohttp's
-
     def _take(self, data: bytes) -> None:
-        super().data_received(data)
+        super()._take(data)
         if self._request_count != self._seen:
             self._seen = self._request_count
             head, self._body = self._messages[-1]

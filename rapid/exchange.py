@@ -87,7 +87,7 @@ class Delivery:
 class Ticket:
     """One invocation in an environment: its answer, its end, its log; and its answer's bytes, if wanted early."""
 
-    __slots__ = ("completed", "lingers", "outcome", "returns", "stream", "tail")
+    __slots__ = ("completed", "is_first", "lingers", "outcome", "returns", "stream", "tail")
 
     def __init__(self, stream: Stream | None = None) -> None:
         self.stream = stream
@@ -95,6 +95,8 @@ class Ticket:
         self.outcome: Future[Outcome] = loop.create_future()
         self.completed: Future[Report] = loop.create_future()
         self.tail = Tail()
+        self.is_first = False
+        #: Its environment has had no invocation before.
         self.lingers = False
         #: Extensions heard of it, and may work on after the answer; known with the answer.
         self.returns = 0

@@ -20,7 +20,7 @@ from rapid.identifiers import new_uuid
 from rapid.invocation import Invocation
 from rapid.plain_answers import ready
 from rapid.plain_requests import PlainHead
-from rapid.shortcut import Peer
+from rapid.shorter_way import Peer
 from rapid.streamed import UNHANDLED
 from rapid.streams import Stream
 from rapid.traces import trace_header

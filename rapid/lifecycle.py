@@ -5,9 +5,10 @@ Theory of operation
 
 An environment is a sandbox in which processes come and go. What may follow what is in the tables of `rapid.states`:
 for the **runtime** and each **extension** (the parties: whoever has a `next` of its own), and for the environment's
-**phase**. This module says what follows *from* it. Events are facts, past tense: something called, something ended, a
-time passed. `handle(event)` is the one method that changes state; it returns effects, which the shell around the core
-carries out. A call that the tables do not have raises and changes nothing.
+**phase**. This module says what follows *from* it; the part about faults and ends is `rapid.endings`. Events are facts,
+past tense: something called, something ended, a time passed. `handle(event)` is the one method that changes state; it
+returns effects, which the shell around the core carries out. A call that the tables do not have raises and changes
+nothing.
 
 Rules that keep it small:
 
@@ -39,17 +40,17 @@ A change of the code walks the same way between invocations; a new runtime may t
 and ends in ENDED.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from rapid import errors
+from rapid.condition import RUNTIME_READY, status_of, written
+from rapid.endings import Endings
 from rapid.events import (
-    Arm,
     Began,
     Cleared,
     CodeChanged,
-    Complete,
     Deliver,
     Do,
     Drain,
@@ -62,7 +63,6 @@ from rapid.events import (
     ExtensionRegistered,
     ExtensionsFound,
     FindExtensions,
-    GiveBack,
     InitErrorPosted,
     InvokeArrived,
     InvokeNotice,
@@ -88,82 +88,33 @@ from rapid.events import (
     Write,
 )
 from rapid.extensions import MAX_EXTENSIONS, Extension, ExtensionRefused, Extensions
-from rapid.farewell import FAILURE, SPINDOWN, TIMEOUT, Farewell
+from rapid.farewell import SPINDOWN
 from rapid.initialisation import Initialisation
-from rapid.invocation import ExitStatus, Fault, Invocation, exited, extension_exited, timed_out
+from rapid.invocation import Fault
 from rapid.progress import Progress
-from rapid.records import ExtensionStatus, Record, Start, Subscribed
-from rapid.settings import Settings
+from rapid.records import Subscribed
+from rapid.settings import RESTORE_LIMIT
 from rapid.states import (
     RUNTIME_MOVES,
-    TURNS,
     ExtensionCall,
-    ExtensionMove,
     IllegalTransition,
     Phase,
     RuntimeCall,
     RuntimeMove,
     RuntimeState,
     Turn,
-    target,
 )
-from rapid.story import Story
-
-RESTORE_LIMIT = 10.0
-"""Seconds for the hooks that run after a restoration, the runtime's loading included."""
 
 
 class UnknownRequest(Exception):
     """The call names an invocation that is not the current one. Nothing has changed."""
 
 
-class Lifecycle:
+class Lifecycle(Endings):
     """One environment. See the module's text."""
 
     _handlers: ClassVar[Mapping[type, Callable[[Any, Any], Effects]]]
     #: What each kind of event leads to.
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.phase = Phase.COLD
-        self.runtime = RuntimeState.ABSENT
-        self.extensions = Extensions()
-        #: Of the current generation.
-        self.generation = 0
-        self.story = Story()
-        self.init_failure: Fault | None = None
-        #: What the last initialisation failed of, if it did.
-        self._init: Initialisation | None = None
-        #: Until it is over, the restoration included.
-        self._prepared: Initialisation | None = None
-        #: The one that is over, until a report has carried it.
-        self._current: Progress | None = None
-        self._waiting: InvokeArrived | None = None
-        #: An invocation that came while a dead runtime's leftovers were being cleared away.
-        self._farewell: Farewell | None = None
-        #: While STOPPING.
-        self._is_ending = False
-        #: A shutdown was asked for: what is being cleared is cleared for good.
-        self._begins_again = False
-        #: What is being cleared has old code: to be initialised when it is gone.
-        self._failed: list[Record] = []
-        #: About an initialisation that failed, until its output has arrived.
-        self._memory_peak = 0
-        #: The greatest reported so far, in bytes; a sandbox that is lost reports none.
-
-    def __repr__(self) -> str:
-        current = f" {self._current.invocation.request_id}" if self._current else ""
-        return f"<Lifecycle {self.phase} runtime={self.runtime} generation={self.generation}{current}>"
-
-    @property
-    def invocation(self) -> Invocation | None:
-        """The current invocation."""
-        return self._current.invocation if self._current else None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it takes no invocation any more."""
-        return self._is_ending or self.phase is Phase.ENDED
 
     def handle(self, event: Event) -> Effects:
         """Take an event, return what is to be done.
@@ -178,37 +129,6 @@ class Lifecycle:
             raise
         self.story.add(event, self.phase, self.runtime)
         return effects
-
-    def check(self) -> None:
-        """Raise AssertionError where the state contradicts itself (tests keep this on)."""
-        ending = {Phase.STOPPING, Phase.CLEARING}
-        assert (self._current is not None) or self.phase is not Phase.INVOKE, self
-        assert (self._current is None) or self.phase in {Phase.INVOKE, Phase.SETTLING} | ending, self
-        assert (self._farewell is not None) == (self.phase is Phase.STOPPING), self
-        assert (self.runtime is RuntimeState.ABSENT) or self.phase not in {Phase.COLD, Phase.ENDED}, self
-        assert (self.runtime is RuntimeState.READY) or self.phase not in {Phase.IDLE, Phase.SETTLING}, self
-        running = {RuntimeState.RUNNING, RuntimeState.RESPONDING, RuntimeState.ERRING}
-        assert (self.phase in {Phase.INVOKE} | ending) or self.runtime not in running, self
-        assert self.extensions.all_ready or self.phase not in {Phase.IDLE, Phase.SETTLING}, self
-        initialising = {Phase.INIT, Phase.RESTORE}
-        assert (self._init is not None) or self.phase not in initialising, self
-        assert (self._init is None) or self.phase in initialising | {Phase.INVOKE, Phase.SETTLING}, self
-        assert not (self._is_ending and Turn.FAILED in TURNS[self.phase]), self
-
-    # Phases
-
-    def _turn(self, turn: Turn) -> None:
-        self.phase = target(TURNS, self.phase, turn)
-
-    def _allows(self, turn: Turn) -> bool:
-        return turn in TURNS[self.phase]
-
-    def _is_live(self, generation: int) -> bool:
-        """Whether a fault of this generation's processes counts."""
-        return generation == self.generation and self._allows(Turn.FAILED)
-
-    def _arm(self, timer: Timer, at: float) -> Effects:
-        return [Arm(timer, at, self.generation)] if self._settings.timeouts else []
 
     # Initialisation
 
@@ -260,10 +180,10 @@ class Lifecycle:
 
     def _initialised(self, now: float, init: Initialisation) -> Effects:
         """What is logged when an initialisation, or the restoration after it, has succeeded."""
-        logged = [*_write(init.runtime_done()), Write(init.report(now))]
+        logged = [*written(init.runtime_done()), Write(init.report(now))]
         if init.is_restoring:
             return logged
-        return [*_write(map(_status, self.extensions.registered)), *logged, Do.CLOSE_SUBSCRIPTIONS]
+        return [*written(map(status_of, self.extensions.registered)), *logged, Do.CLOSE_SUBSCRIPTIONS]
 
     def _init_settled(self, event: Settled) -> Effects:
         init, current = self._init, self._current
@@ -306,31 +226,7 @@ class Lifecycle:
         hearing = [Notify(each.identifier, notice) for each in self.extensions.begin_invocation()]
         return [self._started(current), Deliver(current.invocation, current.deadline), *hearing]
 
-    def _started(self, current: Progress) -> Write:
-        invocation = current.invocation
-        return Write(
-            Start(
-                invocation.request_id,
-                self._settings.version,
-                invocation.arn,
-                invocation.trace_id,
-                invocation.tenant_id,
-            )
-        )
-
     # Calls of the runtime
-
-    def _call(self, call: RuntimeCall) -> RuntimeState:
-        """The runtime calls; the state it was in. Raises `IllegalTransition`."""
-        before = self.runtime
-        after = RUNTIME_MOVES[before].get(call)
-        if after is None or self.phase in (Phase.STOPPING, Phase.CLEARING):
-            raise IllegalTransition(before, call.shown_target)
-        self.runtime = after
-        return before
-
-    def _move(self, move: RuntimeMove) -> None:
-        self.runtime = target(RUNTIME_MOVES, self.runtime, move)
 
     def _next_called(self, event: NextCalled) -> Effects:
         before = self._call(RuntimeCall.NEXT)
@@ -441,106 +337,15 @@ class Lifecycle:
             raise ExtensionRefused(errors.LOGS_CLOSED if event.is_logs else errors.TELEMETRY_CLOSED)
         return [Write(Subscribed(extension.name, event.types, event.is_logs))]
 
-    # Faults
-
-    def _extension_not_started(self, event: ExtensionNotStarted) -> Effects:
-        if not self._is_live(event.generation):
-            return []
-        extension = self.extensions.named(event.name)
-        extension.move(ExtensionMove.NOT_STARTED)
-        return self._extension_failed(
-            event.now, extension, Fault("Extension.LaunchError", event.text), event.generation
-        )
-
-    def _extension_exited(self, event: ExtensionExited) -> Effects:
-        if event.generation != self.generation or self.phase in (Phase.COLD, Phase.ENDED):
-            return []
-        extension = self.extensions.named(event.name)
-        extension.move(ExtensionMove.EXITED)
-        if self._farewell is not None:
-            self._farewell.extension_gone()
-            return self._after_farewell()
-        return self._extension_failed(event.now, extension, extension_exited(event.status), event.generation)
-
-    def _extension_failed(self, now: float, extension: Extension, fault: Fault, generation: int) -> Effects:
-        if not self._is_live(generation):
-            return []
-        extension.fault = fault.shown_type or fault.error_type
-        return self._fail(now, fault)
-
-    def _runtime_not_started(self, event: RuntimeNotStarted) -> Effects:
-        return self._fail(event.now, event.fault) if self._is_live(event.generation) else []
-
-    def _runtime_exited(self, event: RuntimeExited) -> Effects:
-        if self._farewell is not None and event.generation == self.generation:
-            return [*self._farewell.runtime_gone(), *self._after_farewell()]
-        return self._fail(event.now, exited(event.status)) if self._is_live(event.generation) else []
-
-    def _timer_fired(self, event: TimerFired) -> Effects:
-        if event.generation != self.generation or self.phase is not _ARMED_IN[event.timer]:
-            return []
-        if self._farewell is not None:
-            return [*self._farewell.time_over(), *self._after_farewell()]
-        limits = {Timer.INIT: self._settings.init_limit, Timer.RESTORE: RESTORE_LIMIT}
-        limit = self._current.timeout if self._current else limits[event.timer]
-        return self._fail(event.now, timed_out(limit))
-
-    def _fail(self, now: float, fault: Fault) -> Effects:
-        """End what is left and begin anew: before the next invocation, or inside it."""
-        effects: Effects = [Do.DISARM, *self._init_failed(now, fault)]
-        current = self._current
-        if current is not None and self.phase is Phase.INVOKE:
-            effects += self._faulted(now, current, fault)
-        reason = TIMEOUT if fault.status == "timeout" else FAILURE
-        return [*effects, *self._end_parties(now, reason, Turn.FAILED)]
-
-    def _init_failed(self, now: float, fault: Fault) -> Effects:
-        """What is to be logged of it: now, and once its output has arrived."""
-        init, self._init = self._init, None
-        if init is None:
-            return []
-        self.init_failure = fault
-        statuses = [_status(each) for each in self.extensions.all if each.identifier or each.fault]
-        self._failed = [*([] if init.is_restoring else statuses), *init.failed(now, fault)]
-        if self.runtime is RuntimeState.ABSENT:
-            return []
-        return _write(init.runtime_done(None if self.runtime in _RUNTIME_READY else fault))
-
-    def _faulted(self, now: float, current: Progress, fault: Fault) -> Effects:
-        """An invocation meets a fault: the client hears of it, unless it has its answer already."""
-        current.ended = now
-        current.fault = fault
-        effects: Effects = []
-        if current.delivered is not None and not current.is_told:
-            effects.append(Write(current.runtime_done(now)))
-        if current.outcome is None:
-            current.outcome = fault.outcome(current.invocation.request_id)
-            effects.append(Respond(current.outcome))
-        return effects
-
-    # Ends
-
-    def _end_parties(self, now: float, reason: str, turn: Turn) -> Effects:
-        """End all processes, those of extensions with the time that they have."""
-        self._turn(turn)
-        self._farewell = Farewell(reason, self.extensions, self.generation, now)
-        runs = self.runtime is not RuntimeState.ABSENT
-        return [*self._farewell.begin(runtime_runs=runs), *self._after_farewell()]
-
-    def _after_farewell(self) -> Effects:
-        if self._farewell is None or not self._farewell.is_over:
-            return []
-        self._farewell = None
-        self._turn(Turn.FAREWELL_OVER)
-        return [Do.DISARM, Do.CLEAR] if self.extensions.any_registered else [Do.CLEAR]
+    # What has arrived, what is gone
 
     def _settled(self, event: Settled) -> Effects:
         current = self._current
         if event.drain is Drain.INIT:
             return self._init_settled(event)
         if self._init is not None:
-            is_due = event.drain is Drain.RUNTIME and self.runtime in _RUNTIME_READY
-            return _write(self._init.runtime_done()) if is_due else []
+            is_due = event.drain is Drain.RUNTIME and self.runtime in RUNTIME_READY
+            return written(self._init.runtime_done()) if is_due else []
         if current is None or self.phase not in (Phase.INVOKE, Phase.SETTLING):
             return []
         if event.drain is Drain.RUNTIME:
@@ -595,100 +400,6 @@ class Lifecycle:
         self._init = self._prepared = None
         return [Do.DISARM, *self._end_parties(event.now, SPINDOWN, Turn.OUTDATED)]
 
-    def _forget_parties(self) -> None:
-        self.runtime = RuntimeState.ABSENT
-        self.extensions = Extensions()
-        self._init = self._prepared = self._farewell = None
-
-    def _completed(self, now: float, memory_peak: int) -> Effects:
-        """What is logged once all output is there: a failed initialisation, the end of the current invocation."""
-        self._memory_peak = max(self._memory_peak, memory_peak)
-        failed, self._failed = self._failed, []
-        effects = _write(failed)
-        current, self._current = self._current, None
-        if current is None:
-            return effects
-        if current.delivered is None:
-            effects.append(self._started(current))
-        if not current.is_told:
-            effects.append(Write(current.runtime_done(now)))
-        prepared, self._prepared = self._prepared, None
-        report = current.report(
-            self._settings.memory_size,
-            self._memory_peak,
-            prepared.duration if prepared else None,
-            prepared.restore_duration if prepared else None,
-        )
-        return [*effects, Write(report), Complete(report)]
-
-    def _shutdown_asked(self, event: ShutdownAsked) -> Effects:
-        if self._is_ending or not self._allows(Turn.END_ASKED):
-            return []
-        self._is_ending = True
-        fault = Fault("Sandbox.Failure", "The execution environment was shut down")
-        given_up = self._give_up(event.now, fault)
-        if self.phase in (Phase.STOPPING, Phase.CLEARING):  # it serves the shutdown too
-            self._turn(Turn.END_ASKED)
-            return given_up
-        return [Do.DISARM, *given_up, *self._end_parties(event.now, SPINDOWN, Turn.END_ASKED)]
-
-    def _sandbox_lost(self, event: SandboxLost) -> Effects:
-        if not self._allows(Turn.LOST):
-            return []
-        fault = Fault("Sandbox.Failure", f"The execution environment was lost: {event.reason}")
-        if event.out_of_memory:
-            fault = exited(ExitStatus(-9, out_of_memory=True))
-            self._memory_peak = self._settings.memory_size * 1024**2
-        given_back = [] if event.out_of_memory else self._give_back(fault, unsent=event.unsent)
-        given_up = self._give_up(event.now, fault)
-        completed = self._completed(event.now, 0)
-        self._turn(Turn.LOST)
-        self._forget_parties()
-        return [Do.DISARM, *given_back, *given_up, *completed, Do.ENDED]
-
-    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:
-        """Hand back an invocation of which the runtime has heard nothing; its START, if written, gets its END."""
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            return [GiveBack(waiting.invocation)]
-        current = self._current
-        if current is None or current.outcome is not None:
-            return []
-        if current.delivered is None:
-            self._current = None
-        elif unsent and self.runtime is RuntimeState.RUNNING:
-            current.outcome = fault.outcome(current.invocation.request_id)
-        else:
-            return []
-        return [GiveBack(current.invocation)]
-
-    def _give_up(self, now: float, fault: Fault) -> Effects:
-        """Answer whoever waits for one, at the end of the environment."""
-        self._init = None
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            self._current = Progress(waiting.invocation, now, waiting.timeout)
-        current = self._current
-        return self._faulted(now, current, fault) if current is not None and current.ended is None else []
-
-
-def _write(records: Iterable[Record]) -> Effects:
-    return [Write(record) for record in records]
-
-
-def _status(extension: Extension) -> ExtensionStatus:
-    return ExtensionStatus(extension.name, extension.state, extension.events, extension.fault)
-
-
-_RUNTIME_READY = (RuntimeState.READY, RuntimeState.RESTORE_READY)
-"""While an initialisation lasts: the runtime has done its part of it."""
-
-_ARMED_IN = {
-    Timer.INIT: Phase.INIT,
-    Timer.RESTORE: Phase.RESTORE,
-    Timer.INVOKE: Phase.INVOKE,
-    Timer.STOP: Phase.STOPPING,
-}
 
 HANDLERS: Mapping[type, Callable[[Lifecycle, Any], Effects]] = {
     Began: Lifecycle._began,

@@ -11,7 +11,8 @@ from rapid.plain_requests import PlainHead
 from rapid.porch import Entrance
 from rapid.refusals import refusal
 from rapid.runtime_calls import RuntimeCalls
-from rapid.shortcut import Peer, Shortcut
+from rapid.shortcut import Shortcut
+from rapid.shorter_way import Peer
 
 if TYPE_CHECKING:
     from rapid.server import Listener

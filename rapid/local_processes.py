@@ -14,19 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rapid.agent import (
-    PR_SET_CHILD_SUBREAPER,
-    NotStarted,
-    Process,
-    memory_limit,
-    names_in,
-    oom_kills,
-    open_oom_counter,
-    resident_peak,
-    spawn,
-)
+from rapid.agent import PR_SET_CHILD_SUBREAPER, Process, names_in
+from rapid.census import memory_limit, oom_kills, open_oom_counter, resident_peak
 from rapid.invocation import ExitStatus
 from rapid.log_desk import VARIABLE, LogDesk
+from rapid.spawning import NotStarted, spawn
 from rapid.supervisor import Observer, StartFailed, Tunnel, TunnelBroken
 from rapid.wire import CHUNK
 

@@ -16,12 +16,15 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def ready(status: int, headers: Mapping[str, str], body: bytes) -> bytes:
-    """An answer with a body. Raises ValueError where a value would end its line: headers carry what clients sent."""
+def ready(status: int, headers: Mapping[str, str], body: bytes, *, behind: str = "") -> bytes:
+    """An answer with a body; `behind`: header lines that come last.
+
+    Raises ValueError where a value would end its line: headers carry what clients sent.
+    """
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
         raise ValueError("a header's value has a line end in it")
-    head = f"{_STATUS_LINES[status]}{lines}Content-Length: {len(body)}\r\nDate: {_date()}\r\n\r\n"
+    head = f"{_STATUS_LINES[status]}{lines}Content-Length: {len(body)}\r\nDate: {_date()}\r\n{behind}\r\n"
     return head.encode() + body
 
 

@@ -8,17 +8,15 @@ as soon as something else comes. It stays there.
 import asyncio
 from asyncio import Transport
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
-from rapid.plain_requests import PlainHead, plain_head
-
-if TYPE_CHECKING:
-    from rapid.shortcut import Peer
+from rapid.plain_requests import PlainHead, plain_head, remembered_fields
+from rapid.shorter_way import Peer
 
 LONGEST = 1 << 20
 """Bytes of a request that are gathered here. One that is longer is the server's, which reads it piece by piece."""
 
-Take = Callable[[PlainHead, bytes, "Peer"], bool]
+Take = Callable[[PlainHead, bytes, Peer], bool]
 """Answers a request now or later through the connection that it came by, or does not want it."""
 
 
@@ -54,7 +52,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
-        self._transport: Transport | None = None
+        self.transport: Transport | None = None
         self._head: PlainHead | None = None
         #: Of a request whose body is not whole.
         self._parts: list[bytes] = []
@@ -64,15 +62,15 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("Transport", transport)
+        self.transport = cast("Transport", transport)
         others = len(self._entrance.waiting)
         self._entrance.waiting.add(self)
-        if not self._entrance.admit(self._transport, others):
-            self._transport.abort()
+        if not self._entrance.admit(self.transport, others):
+            self.transport.abort()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._leave()
-        self._transport = None
+        self.transport = None
 
     def data_received(self, data: bytes) -> None:
         self._rest(None)
@@ -91,7 +89,7 @@ class Connection(asyncio.Protocol):
         return self._hand_over().eof_received()
 
     def _begin(self, data: bytes) -> None:
-        head = plain_head(data)
+        head = plain_head(data, remembered_fields)
         if head is None or head.size > LONGEST:
             self._parts.append(data)
             self._hand_over()
@@ -131,25 +129,25 @@ class Connection(asyncio.Protocol):
         self._rest(None)
         self._entrance.waiting.discard(self)
 
-    # Answers: see `rapid.shortcut.Peer`
+    # Answers: see `rapid.shorter_way.Peer`
 
     def is_waiting(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
+        return self.transport is not None and not self.transport.is_closing()
 
     def answer(self, data: bytes) -> None:
         self._is_asking = False
-        if self._transport is None:
+        if self.transport is None:
             return
-        self._transport.write(data)
+        self.transport.write(data)
         self._rest(self._entrance.keep_alive)
         if self._parts:
             held, self._parts = b"".join(self._parts), []
-            self._transport.resume_reading()
+            self.transport.resume_reading()
             self.data_received(held)
 
     def hang_up(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     def _rest(self, limit: float | None) -> None:
         """Hang up after so long, unless something comes."""
@@ -160,6 +158,6 @@ class Connection(asyncio.Protocol):
 
     @property
     def _there(self) -> Transport:
-        if self._transport is None:
+        if self.transport is None:
             raise RuntimeError("the connection is lost")
-        return self._transport
+        return self.transport

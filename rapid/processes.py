@@ -38,7 +38,12 @@ class Processes:
         self._extensions: dict[int, str] = {}
         #: Number → name, of the current generation.
         self.are_extensions_off = False
-        self._freezing: TimerHandle | None = None
+        self._freezing: float | None = None
+        #: When they are to be frozen, on the loop's clock.
+        self._frozen: Callable[[], None] = _nobody
+        #: Who is to be told then.
+        self._timer: TimerHandle | None = None
+        #: Looks whether it is time.
         self.is_frozen = False
 
     def runtime(self, generation: int) -> int:
@@ -106,21 +111,32 @@ class Processes:
 
     def freeze_soon(self, frozen: Callable[[], None]) -> None:
         """Unless they are thawed before; not at all where freezing is switched off."""
-        if self._freeze:
-            loop = asyncio.get_running_loop()
-            self._freezing = loop.call_later(FREEZE_DELAY, self._freeze_now, frozen)
+        if not self._freeze:
+            return
+        loop = asyncio.get_running_loop()
+        self._freezing = loop.time() + FREEZE_DELAY
+        self._frozen = frozen
+        if self._timer is None:  # else it will look again: not each of many invocations costs a timer
+            self._timer = loop.call_later(FREEZE_DELAY, self._look)
 
-    def _freeze_now(self, frozen: Callable[[], None]) -> None:
+    def _look(self) -> None:
+        """Whether it is time to freeze."""
+        self._timer = None
+        if self._freezing is None:
+            return
+        loop = asyncio.get_running_loop()
+        left = self._freezing - loop.time()
+        if left > 0:
+            self._timer = loop.call_later(left, self._look)
+            return
         self._freezing = None
         self.is_frozen = True
         self._supervisor.freeze()
-        frozen()
+        self._frozen()
 
     def thaw(self) -> bool:
         """Whether they had been frozen."""
-        if self._freezing is not None:
-            self._freezing.cancel()
-            self._freezing = None
+        self._freezing = None
         was, self.is_frozen = self.is_frozen, False
         if was:
             self._supervisor.thaw()
@@ -129,3 +145,7 @@ class Processes:
 
 def _failure(future: Future[None]) -> BaseException | None:
     return None if future.cancelled() else future.exception()
+
+
+def _nobody() -> None:
+    """Is told."""

@@ -16,7 +16,9 @@ from aiohttp.web_protocol import RequestHandler
 
 from rapid.connections import Connection
 from rapid.peers import Admission
+from rapid.plain_connections import PlainConnection
 from rapid.shortcut import Shortcut
+from rapid.shorter_way import ShorterWay
 
 _unheard = logging.getLogger(f"{__name__}.http")
 _unheard.setLevel(logging.CRITICAL)
@@ -50,20 +52,23 @@ class Door(web.Server):
 
     admit: Callable[[Transport, int], bool]
     """Takes the connection and how many there are already."""
+    shortcut: ShorterWay | None = None
+    """The shorter way of its connections, if there is one."""
+
+    def __call__(self) -> RequestHandler:
+        return PlainConnection(self, lambda: self.shortcut, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: Transport) -> None:
         admitted = self.admit(transport, len(self._connections))
         super().connection_made(handler, transport)
-        if (
-            not admitted
-        ):  # after its task's first step: one that is lost before that ends with a traceback in the log
+        if not admitted:
+            handler.close()  # until it is gone nothing is read: uvloop may hand over what has come already
+            # After its task's first step: one that is lost before that ends with a traceback in the log.
             self._loop.call_soon(transport.abort)
 
 
 class OwnDoor(Door):
-    """One whose connections know where bodies end and who still waits, and perhaps the shorter way."""
-
-    shortcut: Shortcut | None = None
+    """One whose connections know where bodies end and who still waits."""
 
     def __call__(self) -> RequestHandler:
         return Connection(self, lambda: self.shortcut, loop=self._loop, **self._kwargs)

@@ -8,6 +8,8 @@ INIT_LIMIT = 10.0
 """Seconds for an initialisation ahead of any invocation (AWS: init phase, on-demand)."""
 PREPARED_INIT_LIMIT = 130.0
 """Seconds at the least for an initialisation of the other types, which nobody waits for."""
+RESTORE_LIMIT = 10.0
+"""Seconds for the hooks that run after a restoration, the runtime's loading included."""
 LONGEST = 900.0
 """Seconds: a function's longest timeout, and the longest initialisation."""
 

@@ -8,34 +8,22 @@ this way; it decides nothing, and answers as the long way (`rapid.apis`) does.
 import re
 from asyncio import Future
 from collections.abc import Callable
-from typing import Protocol
 
 from rapid import errors
 from rapid.exchange import Delivery
 from rapid.plain_answers import ready, ready_acceptance, ready_refusal
-from rapid.plain_requests import PlainHead
+from rapid.plain_requests import PlainHead, remembered_fields
 from rapid.runtime_calls import INVOCATION, RuntimeCalls, next_headers
+from rapid.shorter_way import Peer
 
 _NEXT = f"GET {INVOCATION}next HTTP/1.1".encode()
 _RESPONSE = re.compile(rf"POST {INVOCATION}([0-9A-Za-z-]{{1,64}})/response HTTP/1\.1".encode())
 
 
-class Peer(Protocol):
-    """The connection that calls come from."""
-
-    def is_waiting(self) -> bool: ...
-
-    def answer(self, data: bytes) -> None:
-        """The one answer to a call."""
-        ...
-
-    def hang_up(self) -> None:
-        """There will be no answer."""
-        ...
-
-
 class Shortcut:
     """Of one environment. `refusal` is the way in which the long way says no to what was raised by a call."""
+
+    read_fields = staticmethod(remembered_fields)
 
     def __init__(self, api: RuntimeCalls, refusal: Callable[[str, Exception], errors.Refusal]) -> None:
         self._api = api

@@ -12,6 +12,7 @@ from runtime.core.leases import Lease
 from runtime.core.limits import Limits, LimitsReader
 from runtime.errors import LambdaError
 from runtime.model import Scope
+from runtime.soon import Soon
 from runtime.store.catalog import Catalog
 
 
@@ -30,25 +31,28 @@ class Admission:
         """As of now."""
         return self._limits.of(self._catalog(), scope)
 
-    async def take(self, lease: Lease, limits: Limits) -> None:
+    def take(self, lease: Lease, limits: Limits) -> Soon[None]:
         """Get the lease, which the caller then must `end`. Raises `LambdaError` where there is none to be had."""
         verdict = self.ledger.ask(lease, limits, self._loop.time())
         if isinstance(verdict, Hold):
-            verdict = await self._wait(lease, verdict)
+            future: Future[Refusal | None] = self._loop.create_future()
+            self._hold(lease, future, verdict)
+            return self._wait(lease, future)
         if verdict is not None:
             raise _throttled(verdict)
+        return None
 
-    async def _wait(self, lease: Lease, hold: Hold) -> Refusal | None:
-        future: Future[Refusal | None] = self._loop.create_future()
-        self._hold(lease, future, hold)
+    async def _wait(self, lease: Lease, future: Future[Refusal | None]) -> None:
         try:
-            return await future
+            verdict = await future
         except asyncio.CancelledError:
             self.end(lease)  # whether it is on hold or was admitted in this moment
             raise
         finally:
             if held := self._holds.pop(lease, None):
                 held[1].cancel()
+        if verdict is not None:
+            raise _throttled(verdict)
 
     def _hold(self, lease: Lease, future: Future[Refusal | None], hold: Hold) -> None:
         timer = self._loop.call_at(hold.until, self._patience_over, lease)
@@ -61,6 +65,10 @@ class Admission:
             self._hold(lease, future, verdict)
         else:
             _tell(future, verdict)
+
+    def added_none(self, lease: Lease) -> None:
+        """No environment has been added for it."""
+        self.ledger.added_none(lease)
 
     def responded(self, lease: Lease, *, lingers: bool = False) -> None:
         """Its client has the answer; extensions may work on where it `lingers`."""

@@ -41,6 +41,7 @@ from runtime.logs import LogStore
 from runtime.metrics import Metrics
 from runtime.model import FunctionVersion, ReservedConcurrency, Scope
 from runtime.objects import Objects
+from runtime.processors import Emulation, NoEmulation
 from runtime.provisioning import Provisioner
 from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
@@ -68,7 +69,13 @@ PATIENCE = 10.0
 """Seconds that work under way gets to finish when Berth stops: requests and invocations together."""
 
 
-Ground: TypeAlias = tuple[Spawner, ServedRuntimes | NoImages, FunctionImages | NoFunctionImages, AgentBundle]
+Ground: TypeAlias = tuple[
+    Spawner,
+    ServedRuntimes | NoImages,
+    FunctionImages | NoFunctionImages,
+    AgentBundle,
+    Emulation | NoEmulation,
+]
 """What functions stand on."""
 
 
@@ -140,7 +147,7 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
     bundles = Bundles(settings.data_dir, store.blobs, directories)
     parts.push_async_callback(bundles.close)
     courtesy = Courtesy()
-    spawner, images, function_images, agent_bundle = await parts.enter_async_context(
+    spawner, images, function_images, agent_bundle, emulation = await parts.enter_async_context(
         _spawner(settings, instance, courtesy)
     )
     sessions = Sessions()
@@ -160,7 +167,11 @@ async def _start(settings: Settings, instance: Instance, parts: AsyncExitStack) 
         standbys=standbys,
         courtesy=courtesy,
         grounds=Grounds(
-            images=images, function_images=function_images, agent_bundle=agent_bundle, bundles=bundles
+            images=images,
+            function_images=function_images,
+            agent_bundle=agent_bundle,
+            bundles=bundles,
+            emulation=emulation,
         ),
         bundles=bundles,
         logs=logs,
@@ -276,7 +287,13 @@ async def _spawner(settings: Settings, instance: Instance, courtesy: Courtesy) -
             async with _engine_spawner(engine, settings, instance, courtesy) as found:
                 yield found
             return
-    yield ProcessSpawner(instance.id, settings.data_dir), NoImages(), NoFunctionImages(), NoBundle()
+    yield (
+        ProcessSpawner(instance.id, settings.data_dir),
+        NoImages(),
+        NoFunctionImages(),
+        NoBundle(),
+        NoEmulation(),
+    )
 
 
 @asynccontextmanager
@@ -300,6 +317,7 @@ async def _engine_spawner(
             ServedRuntimes(engine, images, settings.runtime_images, nearest=settings.nearest_runtime),
             function_images,
             EngineBundle(engine, images, settings.data_dir),
+            Emulation(images.processors, settings.emulation),
         )
     finally:
         await function_images.close()

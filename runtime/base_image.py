@@ -8,11 +8,16 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from runtime.spawners.engine import Engine, EngineError, StepFailed
+from runtime.image_archive import write_archive
+from runtime.processors import CannotRun
+from runtime.spawners.engine import Engine, EngineError, StepFailed, as_drawn
+from runtime.tiny_programs import runs_here
 
 Progress = Callable[[str], None]
 
@@ -24,9 +29,10 @@ TAIL = 30
 
 REPOSITORIES = {"amd64": "amd64", "arm64": "arm64v8"}
 """Where Debian's images are by processor: their usual name means the engine's own."""
+APT = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get")
 INSTALL = (
-    ("apt-get", "update"),
-    ("apt-get", "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
+    (*APT, "update"),
+    (*APT, "install", "-y", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring"),
 )
 
 
@@ -36,7 +42,7 @@ class BaseImages:
     def __init__(self, engine: Engine, builder: Path, fixed: str | None = None) -> None:
         self._engine = engine
         self._builder = builder
-        """The program that makes a root file system: `SUITE OUT.tar`."""
+        """The program that makes a root file system: `SUITE OUT.tar [PROCESSOR]`."""
         self._fixed = fixed
         """The image to start from whatever the suite, if someone set one."""
 
@@ -47,7 +53,7 @@ class BaseImages:
     async def ensure(self, suite: str, progress: Progress, processor: str | None = None) -> str:
         """A base that the engine holds. A fixed one is the setting's to be right: it is pulled if missing.
 
-        `processor` is another than the engine's; a base for it is not built here.
+        `processor` is another than the engine's, whose programs its machine runs.
         """
         if self._fixed:
             try:
@@ -57,9 +63,9 @@ class BaseImages:
                     f"base_image is {self._fixed}, which is not here and cannot be pulled: {error}"
                 ) from error
             return self._fixed
-        if processor is not None:
-            return await self._elsewhere(suite, processor, progress)
         debian, own = f"debian:{suite}-slim", f"berth/base:{suite}"
+        if processor is not None:
+            debian, own = f"{REPOSITORIES[processor]}/{debian}", f"berth/base-{processor}:{suite}"
         for reference in (debian, own):
             if await self._engine.image(reference):
                 return reference
@@ -67,42 +73,48 @@ class BaseImages:
             await self._fetch(debian, progress)
         except EngineError as error:
             progress(f"{debian} cannot be pulled ({first_line(error)}): building {own} from packages")
-            await self._build(suite, own, progress)
+            await self._build(suite, own, debian, processor, progress)
             return own
         return debian
-
-    async def _elsewhere(self, suite: str, processor: str, progress: Progress) -> str:
-        reference = f"{REPOSITORIES[processor]}/debian:{suite}-slim"
-        try:
-            await self._fetch(reference, progress)
-        except EngineError as error:
-            raise StepFailed(
-                f"images for {processor} start from {reference}, which is not here and cannot be pulled "
-                f"({first_line(error)}): load it into the engine (docker load), or build on a machine with that processor"
-            ) from error
-        return reference
 
     async def _fetch(self, reference: str, progress: Progress) -> None:
         if await self._engine.image(reference) is None:
             progress(f"pulling {reference}")
             await self._engine.pull(reference, progress, PULL_LIMIT)
 
-    async def _build(self, suite: str, reference: str, progress: Progress) -> None:
-        await self._need_mmdebstrap(suite, progress)
+    async def _build(
+        self, suite: str, reference: str, debian: str, processor: str | None, progress: Progress
+    ) -> None:
+        await self._need_mmdebstrap(suite, debian, progress)
+        if processor is not None and not await asyncio.to_thread(runs_here, processor):
+            # The engine's machine does, but may be another than this one.
+            raise StepFailed(
+                f"{CannotRun(processor, 'this machine')}, or load {debian} into the engine (docker load)"
+            )
         with tempfile.TemporaryDirectory(prefix="berth-base-") as directory:
-            tar = Path(directory) / f"{suite}.tar"
-            await _command(["sh", str(self._builder), suite, str(tar)], progress)
+            tar, archive = Path(directory) / f"{suite}.tar", Path(directory) / "image.tar"
+            await _command(
+                ["sh", str(self._builder), suite, str(tar), *([processor] if processor else [])], progress
+            )
             progress(f"importing {reference}")
-            await self._engine.load_tree(tar, reference, ['CMD ["bash"]', f"LABEL berth.base={suite}"])
+            if processor is None:
+                await self._engine.load_tree(tar, reference, ['CMD ["bash"]', f"LABEL berth.base={suite}"])
+                return
+            config = {"Cmd": ["bash"], "Labels": {"berth.base": suite}}
+            now = datetime.now(UTC).isoformat()
+            await asyncio.to_thread(
+                write_archive, tar, archive, reference, processor, config=config, created=now
+            )
+            await self._engine.load_archive(archive, reference)
 
-    async def _need_mmdebstrap(self, suite: str, progress: Progress) -> None:
+    async def _need_mmdebstrap(self, suite: str, debian: str, progress: Progress) -> None:
         if shutil.which("mmdebstrap"):
             return
         if os.geteuid() != 0 or not shutil.which("apt-get"):
             raise StepFailed(
-                f"no base image for runtimes on Debian {suite}: debian:{suite}-slim cannot be pulled, and mmdebstrap, "
+                f"no base image for runtimes on Debian {suite}: {debian} cannot be pulled, and mmdebstrap, "
                 "which would build one, is not installed. Install it (apt-get install mmdebstrap), load an image "
-                f"debian:{suite}-slim into the engine (docker load), or name another in the setting base_image"
+                f"{debian} into the engine (docker load), or name another in the setting base_image"
             )
         progress("installing mmdebstrap")
         for command in INSTALL:
@@ -129,15 +141,16 @@ async def _command(command: Sequence[str], progress: Progress) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None  # noqa: S101  a pipe was asked for
-    seen: list[str] = []
+    shown = " ".join(command)
+    seen: deque[str] = deque(maxlen=TAIL)
     try:
         async with asyncio.timeout(BUILD_LIMIT):
             async for data in process.stdout:
-                seen.append(data.decode(errors="replace").rstrip())
+                seen.append(as_drawn(data.decode(errors="replace")))
                 progress(seen[-1])
             status = await process.wait()
     except TimeoutError:
-        raise StepFailed(f"{command[0]} took longer than {BUILD_LIMIT:g} s") from None
+        raise StepFailed(f"`{shown}` took longer than {BUILD_LIMIT:g} s") from None
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
@@ -146,4 +159,4 @@ async def _command(command: Sequence[str], progress: Progress) -> None:
                 async with asyncio.timeout(END_LIMIT):  # else its pipe would outlive the event loop
                     await process.communicate()
     if status:
-        raise StepFailed("\n".join([f"{command[0]} ended with status {status}", *seen[-TAIL:]]))
+        raise StepFailed("\n".join([f"`{shown}` ended with status {status}", *seen]))

@@ -1,7 +1,7 @@
 """What a machine offers to Berth: findings for `berth doctor`, each with advice where something is missing.
 
-The checks here need no engine; those about the engine belong to `runtime.spawners.engine`, whose `diagnose` is asked
-last. Checks look only: nothing is left behind and nothing of a running Berth is touched.
+The checks here need no engine; those about the engine belong to `runtime.spawners.engine_findings`, whose
+`diagnose` is asked last. Checks look only: nothing is left behind and nothing of a running Berth is touched.
 """
 
 import errno
@@ -39,9 +39,9 @@ async def diagnose(settings: Settings) -> list[Finding]:
     """All findings, in the order in which a person would look."""
     findings = local_findings(settings)
     if settings.spawner != "process":
-        from runtime.spawners import engine  # noqa: PLC0415 -- the engine's library is slow to import
+        from runtime.spawners import engine_findings  # noqa: PLC0415 -- the engine's library is slow to import
 
-        findings += await engine.diagnose(settings)
+        findings += await engine_findings.diagnose(settings)
     return findings
 
 

@@ -8,9 +8,10 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from rapid.exchange import Ticket
 from rapid.invocation import Invocation, Outcome
@@ -46,8 +47,6 @@ from runtime.stories import Stories, Story
 
 __all__ = ["Fleet", "Kept", "KeptNews", "Key"]
 
-T = TypeVar("T")
-
 logger = logging.getLogger(__name__)
 
 WAIT_LIMIT = 300.0
@@ -58,6 +57,21 @@ MOST_RETURNS = 3
 """How many environments in a row may be lost before they begin an invocation."""
 EXPIRY_INTERVAL = 1.0
 """Seconds between two looks for environments that have been idle too long."""
+
+
+@dataclass(slots=True, eq=False)
+class _Bid:
+    """An invocation that wants an environment."""
+
+    key: Key
+    invocation: Invocation
+    stream: Stream | None
+    given_back: Ticket | None = None
+    """That of one which another environment has given back."""
+    since: float = field(init=False)
+    """Where it has to wait,"""
+    future: Future[Ticket] = field(init=False)
+    """and what for."""
 
 
 def _never(_: FunctionVersion) -> bool:
@@ -101,7 +115,7 @@ class Fleet:
             room_wait=room_wait,
         )
         self._hosted: dict[int, Hosted] = {}
-        self._wanted: dict[int, Future[Hosted]] = {}
+        self._wanted: dict[int, _Bid] = {}
         #: By ticket: who waits for an environment.
         self._graces: dict[int, asyncio.TimerHandle] = {}
         #: By ticket: the end of its grace.
@@ -150,8 +164,8 @@ class Fleet:
         if self._running and patience:
             logger.info("waiting up to %.0f s for %d invocations", patience, len(self._running))
             await asyncio.wait(self._running, timeout=patience)
-        for future in self._wanted.values():
-            _refuse(future, shutting_down())
+        for number in list(self._wanted):
+            self._refuse(number, shutting_down())
         self._wishes.cancel()
         self._preparations.cancel()
         self._act(self._pool.end_all(self._loop.time()))
@@ -168,44 +182,36 @@ class Fleet:
 
     # The invoker's side
 
-    async def run(
+    def run(
         self,
         version: FunctionVersion,
         invocation: Invocation,
         stream: Stream | None = None,
         *,
         provisioned: bool = False,
-    ) -> Ticket:
-        """Hand the invocation to an environment of the version, when there is one. Raises `LambdaError`.
+    ) -> Ticket | Future[Ticket]:
+        """Hand the invocation to an environment of the version: now, or when there is one. Raises `LambdaError`.
 
-        A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept.
+        A streamed response goes to `stream`, if there is one. `provisioned` asks for one that is kept. Whoever does not
+        want to wait any more cancels the future.
         """
         key = self._keys.of(version, provisioned=provisioned, tenant=invocation.tenant_id)
-        try:
-            hosted = await self._claim(key)
-        except InitialisationFailed as failed:
-            return never_run(invocation, failed.fault, version.config.memory_size, Ticket(stream))
-        ticket = self._begin(hosted, invocation, stream)
-        self._running.add(ticket.completed)
-        ticket.completed.add_done_callback(self._running.discard)
-        return ticket
+        return self._seek(_Bid(key, invocation, stream))
 
-    def _begin(
-        self,
-        hosted: Hosted,
-        invocation: Invocation,
-        stream: Stream | None = None,
-        given_back: Ticket | None = None,
-    ) -> Ticket:
+    def _begin(self, hosted: Hosted, bid: _Bid) -> Ticket:
         self._renewals.invoke(hosted)
         hosted.invocations += 1
         timeout, number = hosted.version.config.timeout, hosted.number
-        ticket = hosted.environment.invoke(invocation, timeout, stream, given_back)
+        ticket = hosted.environment.invoke(bid.invocation, timeout, bid.stream, bid.given_back)
+        ticket.is_first = hosted.invocations == 1
         ticket.outcome.add_done_callback(lambda outcome: self._responded(number, outcome))
         if hosted.version.config.managed is not None:
             ticket.completed.add_done_callback(
                 lambda _: self._act(self._pool.done(number, self._loop.time()))
             )
+        if bid.given_back is None:
+            self._running.add(ticket.completed)
+            ticket.completed.add_done_callback(self._running.discard)
         return ticket
 
     def _given_back(self, hosted: Hosted, invocation: Invocation, ticket: Ticket) -> None:
@@ -219,53 +225,106 @@ class Fleet:
         try:
             if ticket.returns > MOST_RETURNS:
                 raise lost_again_and_again()
-            hosted = await self._claim(key)
+            found = self._seek(_Bid(key, invocation, None, ticket))
+            if isinstance(found, Future):
+                await found
         except LambdaError as error:
             ticket.fail(error)
-        except InitialisationFailed as failed:
-            never_run(invocation, failed.fault, key.memory, ticket)
         except Exception as error:  # noqa: BLE001  whoever waits for the answer is told
             ticket.fail(no_environment(key.record, error))
+
+    def _seek(self, bid: _Bid) -> Ticket | Future[Ticket]:
+        """Find an environment for it: one that is idle, else the first that there will be."""
+        hosted = self._idle_one(bid.key)
+        if hosted is not None:
+            return self._begin(hosted, bid)
+        bid.key, bid.since = self._as_of_now(bid.key), self._loop.time()
+        bid.future = self._loop.create_future()
+        if self._pool.knows(bid.key):
+            self._ask(bid)
         else:
-            self._begin(hosted, invocation, given_back=ticket)
+            preparing = asyncio.create_task(self._prepare_and_ask(bid))
+            self._reruns.add(preparing)
+            preparing.add_done_callback(self._reruns.discard)
+        return bid.future
 
-    async def _claim(self, key: Key) -> Hosted:
-        if key.directories:
-            self._directories.refresh(key.directories)
-            key = self._keys.as_of_now(key)
-        hosted = await self._claim_one(key)
-        while hosted.environment.is_over:  # between the claim and now
-            hosted = await self._claim_one(key)
-        return hosted
+    def _idle_one(self, key: Key) -> Hosted | None:
+        """An environment that can have an invocation now, without anybody being asked."""
+        if self._closing or key.directories:
+            return None
+        while (number := self._pool.take(key, self._loop.time())) is not None:
+            hosted = self._hosted[number]
+            if not hosted.environment.is_over:
+                return hosted
+        return None
 
-    async def _claim_one(self, key: Key) -> Hosted:
-        if not self._pool.knows(key):  # what is built takes no launch from others, nor is it a wait for room
-            await self._preparations.of(key, WAIT_LIMIT)
+    def _as_of_now(self, key: Key) -> Key:
+        """The key with all that has happened to its directories by now."""
+        if not key.directories:
+            return key
+        self._directories.refresh(key.directories)
+        return self._keys.as_of_now(key)
+
+    async def _prepare_and_ask(self, bid: _Bid) -> None:
+        """What is built takes no launch from others, nor is it a wait for room."""
+        try:
+            await self._preparations.of(bid.key, WAIT_LIMIT)
+            if not bid.future.done():
+                self._ask(bid)
+        except Exception as error:  # noqa: BLE001  whoever waits is told
+            if not bid.future.done():
+                bid.future.set_exception(error)
+
+    def _ask(self, bid: _Bid) -> None:
+        """Stand in line for an environment."""
         if self._closing:
             raise shutting_down()
         self._last_ticket = number = self._last_ticket + 1
-        future: Future[Hosted] = self._loop.create_future()
-        self._wanted[number] = future
-        hosted: Hosted | None = None
+        self._wanted[number] = bid
         try:
-            if key.directories:
-                self._renewals.ask(number, key)
-            self._act(self._pool.ask(number, key, self._loop.time()))
-            hosted = future.result() if future.done() else await _in_time(future)
-            return hosted
-        finally:
-            del self._wanted[number]
-            self._pool.withdraw(number)
-            self._renewals.withdraw(number)
-            if grace := self._graces.pop(number, None):
-                grace.cancel()
-            if hosted is None:
-                self._give_back(future)
+            if bid.key.directories:
+                self._renewals.ask(number, bid.key)
+            self._act(self._pool.ask(number, bid.key, self._loop.time()))
+        except BaseException:
+            self._forget(number)
+            raise
+        if not bid.future.done():
+            bid.future.add_done_callback(lambda _: self._forget(number))
 
-    def _give_back(self, future: Future[Hosted]) -> None:
-        """Whoever waited has left: an environment that came in the same moment is free again."""
-        if future.done() and not future.cancelled() and future.exception() is None:
-            self._unused(future.result())
+    def _forget(self, number: int) -> None:
+        """A ticket is not wanted any more, if it still was."""
+        if self._wanted.pop(number, None) is None:
+            return
+        self._pool.withdraw(number)
+        self._renewals.withdraw(number)
+        if grace := self._graces.pop(number, None):
+            grace.cancel()
+
+    def _assign(self, number: int, hosted: Hosted) -> None:
+        """The ticket gets the environment, unless it has left in this moment."""
+        bid = self._wanted[number]
+        self._forget(number)
+        if bid.future.done():
+            self._unused(hosted)
+        elif hosted.environment.is_over:
+            self._ask(bid)
+        else:
+            try:
+                bid.future.set_result(self._begin(hosted, bid))
+            except Exception as error:  # noqa: BLE001  whoever waits is told
+                bid.future.set_exception(error)
+
+    def _refuse(self, number: int, reason: Exception) -> None:
+        """The ticket gets none."""
+        bid = self._wanted[number]
+        self._forget(number)
+        if bid.future.done():
+            return
+        if isinstance(reason, InitialisationFailed):
+            ticket = bid.given_back or Ticket(bid.stream)
+            bid.future.set_result(never_run(bid.invocation, reason.fault, bid.key.memory, ticket))
+        else:
+            bid.future.set_exception(reason)
 
     def _responded(self, number: int, outcome: Future[Outcome]) -> None:
         if not outcome.cancelled():  # that is a client that left: the function still works
@@ -289,9 +348,13 @@ class Fleet:
         elif count:
             return
         self._act(self._pool.keep(key, count, self._loop.time()))
-        if bound := self._pool.lacks(key):
-            reason = too_large(self._pool.bounds, bound).message
+        if reason := self.lacks(key):
             self._loop.call_soon(self.on_kept, KeptNews(key, Kept.FAILED, reason))
+
+    def lacks(self, key: Key) -> str | None:
+        """Why there will not be all that are to be kept of the key, as long as nothing else is let go."""
+        bound = self._pool.lacks(key)
+        return None if bound is None else too_large(self._pool.bounds, bound).message
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
         """What provisioned environments of the version are known by."""
@@ -355,7 +418,7 @@ class Fleet:
         for action in actions:
             match action:
                 case Assign(ticket, number):
-                    self._assign(self._wanted[ticket], self._hosted[number])
+                    self._assign(ticket, self._hosted[number])
                 case Hold(ticket, until):
                     self._graces[ticket] = self._loop.call_at(until, self._grace_over, ticket)
                 case Launch(number, key):
@@ -365,15 +428,9 @@ class Fleet:
                 case Refuse(ticket, bound, for_good):
                     limits, seconds = self._pool.bounds, self._room_wait
                     refusal = too_large(limits, bound) if for_good else no_room(limits, bound, seconds)
-                    _refuse(self._wanted[ticket], refusal)
+                    self._refuse(ticket, refusal)
                 case Fail():  # only from `failed`, whose caller knows the reason
                     raise AssertionError(action)
-
-    def _assign(self, future: Future[Hosted], hosted: Hosted) -> None:
-        if future.done():  # cancelled in this moment
-            self._unused(hosted)
-        else:
-            future.set_result(hosted)
 
     def _grace_over(self, ticket: int) -> None:
         self._act(self._pool.grace_over(ticket, self._loop.time()))
@@ -490,7 +547,7 @@ class Fleet:
     def _refuse_launch(self, number: int, refusal: Exception, chances: int) -> None:
         for action in self._pool.failed(number, self._loop.time(), chances=chances):
             if isinstance(action, Fail):
-                _refuse(self._wanted[action.ticket], refusal)
+                self._refuse(action.ticket, refusal)
             else:
                 self._act([action])
 
@@ -510,27 +567,22 @@ class Fleet:
         async for death in self._spawner.deaths():
             self._launcher.died(death)
 
+    def _refuse_late(self, now: float) -> None:
+        """The oldest tickets, if they have waited for too long."""
+        while (number := next(iter(self._wanted), None)) is not None:
+            if now - self._wanted[number].since < WAIT_LIMIT:
+                break
+            self._refuse(number, too_long(WAIT_LIMIT))
+
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL)
             now = self._loop.time()
+            self._refuse_late(now)
             self._act(self._pool.expire(now - self._idle_timeout, now))
             self._act(self._pool.overdue(now))
             self._act(self._pool.relaunch(now))
 
 
-async def _in_time(awaited: Awaitable[T]) -> T:
-    try:
-        async with asyncio.timeout(WAIT_LIMIT):
-            return await awaited
-    except TimeoutError:
-        raise too_long(WAIT_LIMIT) from None
-
-
 def _ignore(_: KeptNews) -> None:
     """Nobody keeps anything."""
-
-
-def _refuse(future: Future[Hosted], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

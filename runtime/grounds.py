@@ -15,10 +15,11 @@ from runtime.errors import PreparationFailed
 from runtime.function_images import ImageMissing
 from runtime.image_facts import Image, Serving
 from runtime.model import FunctionVersion, ImageCode
-from runtime.spawners.base import Delivery, ForeignImage
+from runtime.spawners.base import Delivery, ForeignImage, SpawnerError
 
 MOST_BYTES = 10 << 30
 """Of a container image, uncompressed."""
+INSTEAD = "With the setting emulation=off its package would run on the machine's own processor."
 MOMENT = 1.0
 """Seconds for which a launch takes it that the engine still holds a runtime's image: it was asked before the launch."""
 Progress = Callable[[str], None]
@@ -27,8 +28,20 @@ Progress = Callable[[str], None]
 class Images(Protocol):
     """Where the image of a runtime comes from."""
 
-    async def ensure(self, runtime: str, progress: Progress) -> Serving:
-        """An image that the engine holds, built or pulled first if need be."""
+    async def ensure(self, runtime: str, progress: Progress, *, processor: str | None = None) -> Serving:
+        """An image that the engine holds, built or pulled first if need be; for another processor than the engine's."""
+        ...
+
+
+class Emulation(Protocol):
+    """Which processors' programs run here."""
+
+    async def of(self, architecture: str) -> str | None:
+        """The processor of packages for an architecture, where it is not the engine's. Raises `CannotRun`."""
+        ...
+
+    async def require(self, architecture: str) -> None:
+        """Raise `CannotRun` where container images for it do not run."""
         ...
 
 
@@ -55,7 +68,7 @@ class Ground:
     image: str
     trees: tuple[Path, Path] | None = None
     own: Image | None = None
-    """The image, where it is not one of Berth's: the function's, or another that serves its runtime."""
+    """The image, where it does not bring the agent that is used: the function's, or one that serves its runtime."""
     foreign: ForeignImage | None = None
 
 
@@ -69,15 +82,17 @@ class Grounds:
         function_images: FunctionImages,
         agent_bundle: AgentBundle,
         bundles: Bundles,
+        emulation: Emulation,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._images = images
         self._function_images = function_images
         self._agent_bundle = agent_bundle
         self._bundles = bundles
+        self._emulation = emulation
         self._clock = clock
-        self._seen: dict[str, tuple[Serving, float]] = {}
-        #: By runtime: its image, and when the engine last said that it holds it.
+        self._seen: dict[tuple[str, str], tuple[Serving, float]] = {}
+        #: By runtime and architecture: its image, and when the engine last said that it holds it.
 
     async def of(
         self, version: FunctionVersion, delivery: Delivery, progress: Progress, *, launches: bool = False
@@ -88,8 +103,9 @@ class Grounds:
         """
         if isinstance(version.code, ImageCode):
             own = await self._function_images.pinned(version.code)
+            await self._emulation.require(own.architecture)
             return Ground(own.identifier, own=own, foreign=await self._foreign(own, delivery, progress))
-        serving = await self._serving(version.config.runtime or "", progress, launches=launches)
+        serving = await self._serving(version, progress, launches=launches)
         foreign = None
         if serving.foreign is not None:
             foreign = await self._foreign(serving.foreign, delivery, progress, has_code=False)
@@ -104,16 +120,24 @@ class Grounds:
         agent = await self._agent_bundle.ensure(delivery, progress)
         return ForeignImage(agent=agent, variables=tuple(image.environment), has_code=has_code)
 
-    async def _serving(self, runtime: str, progress: Progress, *, launches: bool) -> Serving:
-        serving, seen = self._seen.get(runtime, (None, 0.0))
+    async def _serving(self, version: FunctionVersion, progress: Progress, *, launches: bool) -> Serving:
+        kind = _kind(version)
+        serving, seen = self._seen.get(kind, (None, 0.0))
         if serving is None or not launches or self._clock() - seen >= MOMENT:
-            serving = await self._images.ensure(runtime, progress)
-            self._seen[runtime] = (serving, self._clock())
+            runtime, architecture = kind
+            processor = await self._emulation.of(architecture)
+            try:
+                serving = await self._images.ensure(runtime, progress, processor=processor)
+            except SpawnerError as error:
+                if processor is None:
+                    raise
+                raise SpawnerError(f"{error}\n{INSTEAD}") from error
+            self._seen[kind] = (serving, self._clock())
         return serving
 
     def doubt(self, version: FunctionVersion) -> None:
         """A launch has failed: what it took for granted is to be asked again."""
-        self._seen.pop(version.config.runtime or "", None)
+        self._seen.pop(_kind(version), None)
 
     async def check(self, version: FunctionVersion) -> None:
         """Raise `PreparationFailed` for an image that Lambda would not take either."""
@@ -127,3 +151,7 @@ class Grounds:
             raise PreparationFailed(
                 "InvalidImage", "SizeLimitExceeded: Uncompressed container image size exceeds 10 GiB limit"
             )
+
+
+def _kind(version: FunctionVersion) -> tuple[str, str]:
+    return version.config.runtime or "", version.config.architecture

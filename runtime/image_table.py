@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from runtime.spawners.base import SpawnerError
+
 BUNDLE = "rapid"
 """The bundle's name among the images; those for single processors are `rapid-amd64` and `rapid-arm64`."""
 PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -14,6 +16,10 @@ PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": 
 STANDALONE = "standalone"
 AWS_IMAGES = "public.ecr.aws/lambda"
 """Where AWS publishes its base images."""
+
+
+class UnknownRuntime(SpawnerError):
+    """No image can be had for this runtime identifier, or for this processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,15 @@ class Runtime:
     def is_built(self) -> bool:
         """Whether Berth has an image of its own for it."""
         return bool(self.context)
+
+
+def processor_of(machine: str) -> str:
+    """As engines name it. Raises `UnknownRuntime` for one that Lambda has not."""
+    try:
+        return PROCESSORS[machine]
+    except KeyError:
+        known = ", ".join(sorted(set(PROCESSORS.values())))
+        raise UnknownRuntime(f"there is nothing for the processor {machine}; there are {known}") from None
 
 
 def image_sources() -> Path:
@@ -64,7 +79,7 @@ def read_bundle(sources: Path) -> dict[str, Runtime]:
 
 def standalone_row(runtime: Runtime, image: str, bundle: str) -> Runtime:
     """What people's Dockerfiles start from: a runtime's image, with the bundle in it."""
-    node = re.fullmatch(r"nodejs(\d+)\.x", runtime.identifier)
+    node = re.fullmatch(r"nodejs(\d+)\.x(-.+)?", runtime.identifier)
     paths = (f"/opt/nodejs/node{node[1]}/node_modules", "/opt/nodejs/node_modules") if node else ()
     own = ("/var/runtime/node_modules", "/var/runtime", "/var/task") if node else ()
     return Runtime(
@@ -78,6 +93,7 @@ def standalone_row(runtime: Runtime, image: str, bundle: str) -> Runtime:
             "TOOLS": runtime.arguments.get("TOOLS", ""),
             "SEARCH": ":".join((*paths, *own)),
         },
+        processor=runtime.processor,
     )
 
 
@@ -87,6 +103,7 @@ def public_name(runtime: str) -> str:
     return f"{family}:{version}"
 
 
-def aws_reference(runtime: str) -> str:
-    """AWS's base image of a runtime."""
-    return f"{AWS_IMAGES}/{public_name(runtime)}"
+def aws_reference(runtime: str, processor: str | None = None) -> str:
+    """AWS's base image of a runtime; for a processor that is not the engine's own, under the name that is that one's alone."""
+    machine = {"amd64": "-x86_64", "arm64": "-arm64", None: ""}[processor]
+    return f"{AWS_IMAGES}/{public_name(runtime)}{machine}"

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import platform
 import re
 import shutil
 import tarfile
@@ -26,10 +25,12 @@ from pathlib import Path
 import rapid
 from rapid.agent import FILES
 from runtime.base_image import BaseImages
+from runtime.image_archive import write_archive, write_moved
 from runtime.image_table import (
     BUNDLE,
     PROCESSORS,
     Runtime,
+    UnknownRuntime,
     image_sources,
     public_name,
     read_bundle,
@@ -37,7 +38,8 @@ from runtime.image_table import (
     standalone_row,
 )
 from runtime.old_images import LABEL, REPOSITORY, OldImages
-from runtime.spawners.base import SpawnerError
+from runtime.processors import CannotRun, Processors, probe_image
+from runtime.proxies import for_builds
 from runtime.spawners.engine import Engine, EngineError, StepFailed
 
 __all__ = ["BUNDLE_PLACE", "Runtime", "RuntimeImages", "UnknownRuntime", "image_sources", "read_table"]
@@ -55,10 +57,6 @@ FOREIGN_PROGRAM = "exec format error"
 """What the engine says of a program for another processor."""
 DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_GET_ISSUER_CERT_LOCALLY")
 """What pip and npm say of a certificate by somebody they do not know."""
-
-
-class UnknownRuntime(SpawnerError):
-    """No image can be built for this runtime identifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +107,7 @@ class RuntimeImages:
         sources: Path | None = None,
     ) -> None:
         self._engine = engine
+        self.processors = Processors(engine)
         self._sources = sources or image_sources()
         self._table = read_table(self._sources)
         self._bundles = read_bundle(self._sources)
@@ -179,14 +178,18 @@ class RuntimeImages:
         """
         return await self.ensure(self._bundle_name(processor), progress)
 
-    async def standalone(self, runtime: str, progress: Progress, *, fresh: bool = False) -> str:
+    async def standalone(
+        self, runtime: str, progress: Progress, *, fresh: bool = False, processor: str | None = None
+    ) -> str:
         """The name of an image for people's Dockerfiles to start from (`berth/python:3.11`), built first if need be.
 
         It is the runtime's image with the emulator and the tools that such Dockerfiles call.
         """
-        image = await self.ensure(runtime, progress, fresh=fresh)
-        row = self._standalone_row(runtime, image, await self.bundle(progress))
-        name = f"{REPOSITORY}/{public_name(runtime)}"
+        image = await self.ensure(runtime, progress, fresh=fresh, processor=processor)
+        other = self.processors.other(processor)
+        bundle = await self.bundle(progress, other)
+        row = self._standalone_row(self._for(runtime, other), image, bundle)
+        name = f"{REPOSITORY}/{public_name(runtime)}{f'-{other}' if other else ''}"
         await self._engine.tag(await self.ensure(row.identifier, progress, fresh=fresh), name)
         return name
 
@@ -224,11 +227,7 @@ class RuntimeImages:
             await asyncio.to_thread(shutil.rmtree, draft)
 
     def _bundle_name(self, processor: str | None) -> str:
-        return f"{BUNDLE}-{_processor(processor or self._machine)}"
-
-    @property
-    def _machine(self) -> str:
-        return self._engine.facts.machine or platform.machine()
+        return f"{BUNDLE}-{self.processors.other(processor) or self.processors.own}"
 
     async def close(self) -> None:
         """Give up builds under way."""
@@ -266,28 +265,47 @@ class RuntimeImages:
 
     async def _build_image(self, row: Runtime, tell: Progress, *, fresh: bool) -> None:
         recipe = self._recipe(row)
+        if row.processor:
+            await self.processors.require(row.processor)
         base = await self._bases.ensure(row.suite, tell, row.processor)
         tell(f"building {recipe.reference} from {base}")
-        arguments = {"BASE": base, "RUNTIME": row.identifier, **row.arguments}
+        arguments = {**for_builds(), "BASE": base, "RUNTIME": row.identifier, **row.arguments}
         context = tar_of({**recipe.files, **self._ca()})
         labels = {LABEL: row.identifier}
-        platform = f"linux/{row.processor}" if row.processor else None
         try:
             await self._engine.build(
-                context, recipe.reference, arguments, labels, tell, fresh=fresh, platform=platform
-            )
+                context, recipe.reference, arguments, labels, tell, fresh=fresh,
+                platform=row.processor and f"linux/{row.processor}",
+            )  # fmt: skip
         except StepFailed as error:
             raise self._advised(error, row) from error
+        if other := self.processors.other(row.arguments.get("ARCHITECTURE")):
+            await self._declared(recipe.reference, other, labels)
         inherited = row.identifier in self._standalone  # other people's images are built on those
         await self._old.replaced(row.identifier, recipe.reference, inherited=inherited)
 
+    async def _declared(self, reference: str, processor: str, labels: Mapping[str, str]) -> None:
+        """Make the bundle's image again as one that says for which processor it is.
+
+        What is built here says that it is for the engine's, and builders refuse to copy from such for another.
+        """
+        document = await self._engine.image(reference)
+        if document is None:
+            raise EngineError(f"{reference} was removed a moment after it had been built")
+        created = str(document["Created"])
+        with tempfile.TemporaryDirectory(prefix="berth-bundle-") as directory:
+            tree, moved, archive = (Path(directory, name) for name in ("tree.tar", "moved.tar", "image.tar"))
+            await self._engine.save_tree(reference, BUNDLE_PLACE, tree, {LABEL: BUNDLE})
+            await asyncio.to_thread(write_moved, tree, moved, str(Path(BUNDLE_PLACE).parent)[1:])
+            config = {"Cmd": [f"{BUNDLE_PLACE}/bin/agent"], "Labels": dict(labels)}
+            await asyncio.to_thread(
+                write_archive, moved, archive, reference, processor, config=config, created=created
+            )
+            await self._engine.load_archive(archive, reference)
+
     def _advised(self, error: StepFailed, row: Runtime) -> StepFailed:
         if row.processor and FOREIGN_PROGRAM in str(error):
-            advice = (
-                f"The engine's machine does not run programs for {row.processor}: install an emulator there "
-                f"(qemu-user-static with binfmt-support), or build on a machine with that processor."
-            )
-            return StepFailed(f"{error}\n{advice}")
+            return StepFailed(f"{error}\n{CannotRun(row.processor)}")
         if self._build_ca or not any(words in str(error) for words in DISTRUST):
             return error
         advice = "A proxy here signs for other hosts: set build_ca (BERTH_BUILD_CA) to the file with its CA certificate."
@@ -295,17 +313,14 @@ class RuntimeImages:
 
     async def prune(self) -> list[str]:
         """Remove images that are not current, in use or not made by Berth excepted; the names of those removed."""
-        bundle = self.reference(self._bundle_name(None))
-        names = [
-            self._for(runtime, processor)
-            for runtime in self.runtimes
-            for processor in set(PROCESSORS.values())
-        ]
-        standalone = [
-            self._standalone_row(runtime, self.reference(runtime), bundle).identifier
-            for runtime in self.runtimes
-        ]
-        return await self._old.all({self.reference(name) for name in (*names, *standalone, *self._bundles)})
+        names = [*self._bundles]
+        for processor in set(PROCESSORS.values()):
+            bundle = self.reference(self._bundle_name(processor))
+            for runtime in self.runtimes:
+                name = self._for(runtime, processor)
+                names += name, self._standalone_row(name, self.reference(name), bundle).identifier
+        probes = map(probe_image, PROCESSORS.values())
+        return await self._old.all({*map(self.reference, names), *probes})
 
     def _row(self, runtime: str) -> Runtime:
         for others in (self._bundles, self._standalone, self._elsewhere):
@@ -321,11 +336,12 @@ class RuntimeImages:
 
     def _for(self, runtime: str, processor: str | None) -> str:
         """What the image of a runtime for a processor is called here; the engine's own processor adds nothing."""
-        if processor is None or _processor(processor) == _processor(self._machine):
+        other = self.processors.other(processor)
+        if other is None:
             return runtime
         row = self._row(runtime)
-        name = f"{runtime}-{_processor(processor)}"
-        self._elsewhere[name] = replace(row, identifier=name, processor=_processor(processor))
+        name = f"{runtime}-{other}"
+        self._elsewhere[name] = replace(row, identifier=name, processor=other)
         return name
 
     def _recipe(self, row: Runtime) -> _Recipe:
@@ -373,15 +389,6 @@ def content_address(files: Files, row: Runtime, base: str) -> str:
         base,
     ]  # the identifier has the processor
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:12]
-
-
-def _processor(machine: str) -> str:
-    """As engines name it. Raises `UnknownRuntime` for one that Lambda has not."""
-    try:
-        return PROCESSORS[machine]
-    except KeyError:
-        known = ", ".join(sorted(set(PROCESSORS.values())))
-        raise UnknownRuntime(f"there is nothing for the processor {machine}; there are {known}") from None
 
 
 def _unpack(tar: Path, directory: Path) -> None:

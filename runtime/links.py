@@ -421,13 +421,17 @@ class LinkServer:
 
     async def close(self) -> None:
         """Wait for nobody any more. Links that have been given out are their owners' to cut."""
-        if self._server is not None:
-            self._server.close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
         for link in list(self._nameless):
             link.cut("nobody is awaited any more")
 
     def met(self, link: Link) -> None:
         """Somebody has dialled. Of too many that stay silent, the oldest is cut off."""
+        if self._server is None:  # accepted before the close
+            link.cut("nobody is awaited any more")
+            return
         self._nameless[link] = None
         if len(self._nameless) > NAMELESS:
             next(iter(self._nameless)).cut("it did not say hello, and others are waiting")

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from rapid.exchange import Ticket
-from runtime.core.tallies import Tally, Use
+from runtime.core.tallies import Finished, Tally, Use
 from runtime.errors import LambdaError
 from runtime.exposition import Census, Exposition, Utilization
 from runtime.model import FunctionVersion, ProvisionedConcurrency, Scope
@@ -114,11 +113,10 @@ class Metrics:
         self._most = len(self._tallies) + SLACK
 
 
-def ran(tally: Tally, ticket: Ticket, use: Use = Use.ON_DEMAND) -> None:
-    """An environment has the invocation; it is counted to its end."""
+def ran(tally: Tally, use: Use = Use.ON_DEMAND) -> Callable[[Finished], None]:
+    """An environment has the invocation; what is to be told of the end of it."""
     tally.began(use)
-    ended = tally.ended_provisioned if use is Use.PROVISIONED else tally.ended
-    ticket.completed.add_done_callback(ended)
+    return tally.ended_provisioned if use is Use.PROVISIONED else tally.ended
 
 
 def refused(tally: Tally, reason: BaseException) -> None:

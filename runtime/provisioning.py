@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from runtime.admission import Admission
-from runtime.core.provisioning import Place, Progress, Provisions, split
+from runtime.core.provisioning import Place, Progress, Provisions, Status, split
 from runtime.core.routing import as_run_by
 from runtime.fleet import Fleet, Kept, KeptNews, Key
 from runtime.model import LATEST, FunctionVersion, ProvisionedConcurrency, Scope
@@ -51,8 +51,13 @@ class Provisioner:
             self._keep(self._provisions.wish(place, record.revision_id, versions))
 
     def progress(self, record: ProvisionedConcurrency) -> Progress:
-        """How far the environments of a configuration have come."""
-        return self._provisions.progress(place_of(record))
+        """How far the environments of a configuration have come; those that there is no room for have failed."""
+        place = place_of(record)
+        progress = self._provisions.progress(place)
+        if progress.ready < record.executions and progress.status is not Status.FAILED:
+            for reason in filter(None, map(self._fleet.lacks, self._provisions.keys(place))):
+                return Progress(progress.ready, Status.FAILED, reason)
+        return progress
 
     def _keep(self, totals: Mapping[Key, int]) -> None:
         for key, total in totals.items():

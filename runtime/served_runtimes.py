@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from runtime.base_image import first_line, tagged
 from runtime.image_choice import AWS, OWN, ImageChoice
@@ -64,12 +65,15 @@ class ServedRuntimes:
             return OWN
         return AWS if reference == aws_reference(runtime) else "custom"
 
-    def foreign(self, runtime: str) -> str | None:
-        """The reference of the image that serves a runtime; None where it is Berth's own. Raises `UnknownRuntime`."""
+    def foreign(self, runtime: str, processor: str | None = None) -> str | None:
+        """The reference of the image that serves a runtime; None where it is Berth's own. Raises `UnknownRuntime`.
+
+        `processor` is another than the engine's. An image that somebody named is the same for all.
+        """
         row, chosen = self._images.row(runtime), self._choice.of(runtime)
         if chosen == OWN and row.is_built:
             return None
-        return aws_reference(runtime) if chosen in (OWN, AWS) else tagged(chosen)
+        return aws_reference(runtime, processor) if chosen in (OWN, AWS) else tagged(chosen)
 
     def stand_in(self, runtime: str) -> str | None:
         """The runtime whose own image may serve this one where AWS's cannot be had."""
@@ -78,14 +82,16 @@ class ServedRuntimes:
             return None
         return runtime if row.is_built else row.nearest
 
-    async def ensure(self, runtime: str, progress: Progress, *, fresh: bool = False) -> Serving:
+    async def ensure(
+        self, runtime: str, progress: Progress, *, fresh: bool = False, processor: str | None = None
+    ) -> Serving:
         """An image that the engine holds, built or pulled first if need be. `fresh`: built or pulled in any case.
 
-        Raises `SpawnerError`.
+        `processor` is another than the engine's. Raises `SpawnerError`.
         """
-        reference = self.foreign(runtime)
+        reference = self.foreign(runtime, processor)
         if reference is None:
-            return Serving(await self._images.ensure(runtime, progress, fresh=fresh))
+            return await self._own(runtime, progress, fresh=fresh, processor=processor)
         stand_in = self.stand_in(runtime)
         try:
             return await self._had(reference, progress, fresh=fresh, patient=stand_in is None)
@@ -93,7 +99,18 @@ class ServedRuntimes:
             if stand_in is None:
                 raise RuntimeUnavailable(self._advice(self._images.row(runtime), reference, error)) from error
             self._tell(runtime, stand_in, error)
-            return Serving(await self._images.ensure(stand_in, progress, fresh=fresh), stand_in=stand_in)
+            own = await self._own(stand_in, progress, fresh=fresh, processor=processor)
+            return replace(own, stand_in=stand_in)
+
+    async def _own(self, runtime: str, progress: Progress, *, fresh: bool, processor: str | None) -> Serving:
+        """For another processor it is as somebody else's: its agent would be emulated, so it gets the engine's own."""
+        reference = await self._images.ensure(runtime, progress, fresh=fresh, processor=processor)
+        if processor is None:
+            return Serving(reference)
+        document = await self._engine.image(reference)
+        if document is None:
+            raise EngineError(f"{reference} was removed a moment after it had been built")
+        return Serving(reference, read_image(document))
 
     async def existing(self, runtime: str) -> str | None:
         """The image that serves a runtime, if it is Berth's own and the engine holds it. Builds and pulls nothing."""

@@ -12,129 +12,43 @@ what AWS's SDK reads (`runtime.objects`), and for the agent.
 
 import argparse
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from runtime import image_choice, neighbours
+from runtime import neighbours
 from runtime.image_choice import ImageChoice
 from runtime.neighbours import Endpoints
+from runtime.setting_kinds import (
+    ACCOUNT,
+    ADDRESS,
+    COUNT,
+    COUNT_OR_ZERO,
+    ENDPOINTS,
+    FILE,
+    IMAGES,
+    PATH,
+    PATHS,
+    PORT,
+    RATE,
+    REGION,
+    SECONDS,
+    SWITCH,
+    TEXT,
+    Kind,
+    Paths,
+    SettingsError,
+    choice,
+    file_of,
+)
+from runtime.settings_file import CONFIG_NAME, read_file
 
-CONFIG_NAME = "berth.yaml"
 CONFIG_VARIABLE = "BERTH_CONFIG"
 URL_VARIABLE = "BERTH_URL"
 TESTS_VARIABLE = "BERTH_ENDPOINT"
 DEFAULT = "default"
 """The origin of a value that nobody set."""
-
-_UNSAID = frozenset({"", "~", "null"})
-
-
-class SettingsError(Exception):
-    """A value that cannot be used; the text begins with where it came from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What values a setting takes. `parse` raises ValueError; `wanted` completes `'x' is not …`."""
-
-    parse: Callable[[str], Any]
-    wanted: str
-    metavar: str
-
-
-def _bounded(number: type[int] | type[float], low: float, high: float) -> Callable[[str], Any]:
-    def parse(text: str) -> int | float:
-        value = number(text)
-        if not low <= value <= high:  # NaN is refused too
-            raise ValueError
-        return value
-
-    return parse
-
-
-def _matching(pattern: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError
-        return text
-
-    return parse
-
-
-def _path(text: str) -> Path:
-    if "\0" in text:
-        raise ValueError
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError:  # no such user, no home
-        raise ValueError from None
-
-
-class Paths(tuple[Path, ...]):
-    """Several paths, written with colons between."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return os.pathsep.join(map(str, self))
-
-
-def _paths(text: str) -> Paths:
-    return Paths(_path(part) for part in text.split(os.pathsep) if part)
-
-
-def _file(text: str) -> Path:
-    path = _path(text)
-    if not path.is_file():
-        raise ValueError
-    return path
-
-
-def _flag(text: str) -> bool:
-    words = {
-        "true": True,
-        "yes": True,
-        "on": True,
-        "1": True,
-        "false": False,
-        "no": False,
-        "off": False,
-        "0": False,
-    }
-    if text.lower() not in words:
-        raise ValueError
-    return words[text.lower()]
-
-
-def _choice(*words: str) -> Kind:
-    pattern = "|".join(map(re.escape, words))
-    return Kind(_matching(pattern), f"one of {', '.join(words)}", f"{{{','.join(words)}}}")
-
-
-_PORT = Kind(_bounded(int, 0, 65535), "a port (1-65535, or 0 for any free one)", "PORT")
-_COUNT = Kind(_bounded(int, 1, 1_000_000), "a whole number from 1", "N")
-_COUNT_OR_ZERO = Kind(_bounded(int, 0, 1_000_000), "a whole number from 0", "N")
-_RATE = Kind(_bounded(int, 0, 10**12), "a whole number of bytes per second from 0", "BYTES")
-_SECONDS = Kind(_bounded(float, 0.001, 1e9), "a number of seconds above 0", "SECONDS")
-_ADDRESS = Kind(_matching(r"[^\s/]+"), "a host name or an address", "HOST")
-_TEXT = Kind(_matching(r"\S+"), "a value without spaces", "VALUE")
-_ACCOUNT = Kind(_matching(r"[0-9]{12}"), "an account (12 digits)", "ACCOUNT")
-_REGION = Kind(_matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+"), "a region such as us-east-1", "REGION")
-_PATH = Kind(_path, "a path", "PATH")
-_PATHS = Kind(_paths, "a list of paths with colons between", "PATHS")
-_FILE = Kind(_file, "an existing file", "FILE")
-_SWITCH = Kind(_flag, "true or false", "true|false")
-_ENDPOINTS = Kind(
-    neighbours.parse, "a URL, or a list such as http://localhost:4566,s3=http://localhost:9000", "URLS"
-)
-_IMAGES = Kind(
-    image_choice.parse,
-    "own or aws, and pairs such as python3.12=registry.local/py:3.12",
-    "own|aws|RUNTIME=IMAGE",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,159 +87,165 @@ def _row(kind: Kind, default: str | None, help_text: str, *, others: tuple[str, 
 class Settings:
     """The table. `Settings()` holds the defaults."""
 
-    host: str = _row(_ADDRESS, "127.0.0.1", "Address that the REST API listens on.")
-    port: int = _row(_PORT, "3001", "Port of the REST API; 0 picks a free one.")
+    host: str = _row(ADDRESS, "127.0.0.1", "Address that the REST API listens on.")
+    port: int = _row(PORT, "3001", "Port of the REST API; 0 picks a free one.")
     data_dir: Path = _row(  # noqa: RUF009 -- `_row` makes a field
-        _PATH, "~/.berth", "Where functions, code, logs and the settings file are kept."
+        PATH, "~/.berth", "Where functions, code, logs and the settings file are kept."
     )
     hot_reload: Paths | None = _row(  # noqa: RUF009
-        _PATHS,
+        PATHS,
         None,
         "Directories below which functions' code may be used as it lies there, with colons between: S3Bucket "
         "`hot-reload`, S3Key the directory. Whoever reaches the API can read what is in them. Unset: none.",
     )
     hot_reload_bucket: str = _row(
-        _TEXT, "hot-reload", "The bucket that means a directory of this machine, its key being the path."
+        TEXT, "hot-reload", "The bucket that means a directory of this machine, its key being the path."
     )
     key_file: Path | None = _row(  # noqa: RUF009
-        _FILE,
+        FILE,
         None,
         "File with the key that encrypts functions' environment variables at rest, 32 bytes in base64; unset: "
         "store/variables.key in the data directory, made when it is first needed.",
     )
     account_id: str = _row(
-        _ACCOUNT, "123456789012", "Account of requests whose access key is not a 12-digit number."
+        ACCOUNT, "123456789012", "Account of requests whose access key is not a 12-digit number."
     )
     region: str = _row(
-        _REGION,
+        REGION,
         "us-east-1",
         "Region of requests that name none.",
         others=("AWS_REGION", "AWS_DEFAULT_REGION"),
     )
     spawner: str = _row(
-        _choice("auto", "docker", "process"),
+        choice("auto", "docker", "process"),
         "auto",
         "What runs functions: containers, or child processes of Berth; auto takes Docker where it answers.",
     )
     docker_host: str | None = _row(
-        _TEXT,
+        TEXT,
         None,
         "The engine's socket or URL; unset: the current Docker context, else well-known sockets, Podman's included.",
         others=("DOCKER_HOST",),
     )
     delivery: str = _row(
-        _choice("auto", "bind", "copy"),
+        choice("auto", "bind", "copy"),
         "auto",
         "How code reaches a sandbox: mounted, or sent; auto mounts where the engine sees the data directory.",
     )
     idle_timeout: float = _row(
-        _SECONDS, "600", "Seconds without an invocation after which an environment is removed."
+        SECONDS, "600", "Seconds without an invocation after which an environment is removed."
     )
     memory_budget: int | None = _row(
-        _COUNT,
+        COUNT,
         None,
         "MB for all execution environments together, each counted with its function's memory; unset: four fifths of "
         "the memory of the machine that they run on. Most functions use less than they may, so that it can be more.",
     )
-    max_environments: int = _row(_COUNT, "1000", "Most execution environments at a time.")
+    max_environments: int = _row(COUNT, "1000", "Most execution environments at a time.")
     room_wait: float = _row(
-        _SECONDS,
+        SECONDS,
         "10",
         "Seconds that an invocation waits for room where the budget is used up, before it is refused (429).",
     )
     warm_ahead: bool = _row(
-        _SWITCH,
+        SWITCH,
         "true",
         "Initialise one environment of a new, changed or published function ahead, where there is room to spare.",
     )
     account_concurrency: int = _row(
-        _COUNT,
+        COUNT,
         "1000",
         "Concurrent executions of an account in a region; 100 of them, or all where there are no more, cannot be "
         "reserved or provisioned.",
     )
     scaling_model: str = _row(
-        _choice("current", "burst"),
+        choice("current", "burst"),
         "current",
         "How fast environments may be added: each function 1000 in ten seconds, or, as until 2023, a region's first "
         "burst and then 500 a minute for all functions together.",
     )
     limit_request_rate: bool = _row(
-        _SWITCH,
+        SWITCH,
         "true",
         "Throttle synchronous invocations beyond ten a second for each unit of concurrency, as AWS does.",
     )
     launch_parallelism: int = _row(
-        _COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
+        COUNT_OR_ZERO, "0", "Most environments that start at once; 0: one per core."
     )
     standby: bool = _row(
-        _SWITCH,
+        SWITCH,
         "true",
         "Keep containers started ahead, for functions to be: a cold start from one takes a third of the time.",
     )
     standby_memory: int = _row(
-        _COUNT_OR_ZERO, "128", "Most memory of all standby containers together, in MB; each counts 16."
+        COUNT_OR_ZERO, "128", "Most memory of all standby containers together, in MB; each counts 16."
     )
     spare_networks: int = _row(
-        _COUNT_OR_ZERO,
+        COUNT_OR_ZERO,
         "4",
         "Most networks made ahead, for containers that are started when none stands by; 0: none.",
     )
-    freeze: bool = _row(_SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
+    freeze: bool = _row(SWITCH, "true", "Freeze environments between invocations, as Lambda does.")
     functions_may_call: str = _row(
-        _choice("invoke", "all", "nothing"),
+        choice("invoke", "all", "nothing"),
         "invoke",
         "What functions may ask of Berth with their own credentials: to invoke functions of their account, every "
         "operation on it, or nothing.",
     )
     aws_endpoint_url: Endpoints | None = _row(  # noqa: RUF009
-        _ENDPOINTS,
+        ENDPOINTS,
         None,
         "Where other AWS services are, for functions and for code in S3: a URL for all, service=URL pairs, or both, "
         "with commas between; unset: AWS. The fallback is passed over where it leads to Berth.",
         others=(neighbours.VARIABLE,),
     )
     lenient_routing: bool = _row(
-        _SWITCH,
+        SWITCH,
         "false",
         "UpdateAlias with a version and without routing clears the routing, where AWS keeps it.",
     )
     response_stream_rate: int = _row(
-        _RATE,
+        RATE,
         "0",
         "Bytes per second of a streamed response after its first 6 MiB (AWS: 2097152); 0: no limit.",
     )
     suspend_timeouts: bool = _row(
-        _SWITCH, "false", "Let no initialisation and no invocation time out: for debuggers."
+        SWITCH, "false", "Let no initialisation and no invocation time out: for debuggers."
     )
     link_host: str | None = _row(
-        _ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."
+        ADDRESS, None, "Address of this machine as sandboxes reach it; unset: found out."
     )
     build_ca: Path | None = _row(  # noqa: RUF009
-        _FILE,
+        FILE,
         None,
         "CA bundle that image builds trust, for networks whose proxy signs for others.",
         others=("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
     )
     base_image: str | None = _row(
-        _TEXT,
+        TEXT,
         None,
         "Base of the runtime images; unset: Debian's, pulled, or built from packages where it cannot be pulled.",
     )
     runtime_images: ImageChoice = _row(  # noqa: RUF009
-        _IMAGES,
+        IMAGES,
         "own",
         "Which image serves a runtime: `own` are Berth's, and AWS's for runtimes that it has none for; `aws` are AWS's "
         "base images; `python3.12=IMAGE` names one. Several with commas between. They are pulled if missing.",
     )
     nearest_runtime: bool = _row(
-        _SWITCH,
+        SWITCH,
         "false",
         "Let Berth's image of the nearest version serve a runtime where AWS's image cannot be had, e.g. python3.13 "
         "for python3.12.",
     )
+    emulation: str = _row(
+        choice("auto", "off", "required"),
+        "auto",
+        "Whether packages run on the processor of their `Architectures` where that is not the engine's: those for "
+        "arm64 where its kernel has an emulator; never, on the engine's own instead; or all, and fail without one.",
+    )
     log_level: str = _row(
-        _choice("debug", "info", "warning", "error"), "info", "How much Berth says about itself."
+        choice("debug", "info", "warning", "error"), "info", "How much Berth says about itself."
     )
 
 
@@ -358,7 +278,7 @@ def load(flags: Mapping[str, str | None], environ: Mapping[str, str] | None = No
     """Settings from flags (name → text, see `flags_of`), environment, file and defaults."""
     env = os.environ if environ is None else environ
     config = _config_file(flags, env)
-    document = _read_file(config) if config else {}
+    document = read_file(config, [row.name for row in ROWS]) if config else {}
     decided = {row.name: _decide(row, _voices(row, flags, env, document, str(config))) for row in ROWS}
     decided["aws_endpoint_url"] = _elsewhere(decided)
     values = {name: value for name, (value, _) in decided.items()}
@@ -427,58 +347,13 @@ def _config_file(flags: Mapping[str, str | None], env: Mapping[str, str]) -> Pat
     for origin, text in (("--config", flags.get("config")), (CONFIG_VARIABLE, env.get(CONFIG_VARIABLE))):
         if text:
             try:
-                return _file(text)
+                return file_of(text)
             except ValueError:
                 raise SettingsError(f"{origin}: there is no file {text}") from None
     row = next(row for row in ROWS if row.name == "data_dir")
     said = next(_voices(row, flags, env, {}, ""), _Said(DEFAULT, row.default or ""))
     found: Path = row.read(said.text, said.origin) / CONFIG_NAME
     return found if found.is_file() else None
-
-
-def _read_file(path: Path) -> dict[str, str]:
-    import yaml  # noqa: PLC0415 -- most commands need no file, and the parser costs them 30 ms
-
-    try:
-        # The base loader leaves every scalar as written: account 012345670123 is no octal number.
-        document = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)  # noqa: S506
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    if document in (None, ""):
-        return {}
-    if not isinstance(document, dict):
-        raise SettingsError(f"{path}: should hold lines such as `port: 3001`")
-    return _checked(document, path)
-
-
-def _checked(document: Mapping[Any, Any], path: Path) -> dict[str, str]:
-    """The file's settings under their names: known keys, each said once, with a plain value."""
-    names = [row.name for row in ROWS]
-    said: dict[str, str] = {}
-    for key, value in document.items():
-        name = str(key).replace("-", "_")
-        if name not in names:
-            raise SettingsError(f"{path}: there is no setting {key!r}{_nearest(name, names)}")
-        if name in said:
-            raise SettingsError(f"{path}: {name} is set twice")
-        if not isinstance(value, str):
-            raise SettingsError(f"{path}: {name}: needs a single value")
-        said[name] = value
-    if "data_dir" in said and path.name == CONFIG_NAME and _path(said["data_dir"]) != path.parent:
-        # Which file is read would depend on what it says.
-        raise SettingsError(
-            f"{path}: data_dir belongs in BERTH_DATA_DIR, --data-dir or a file given with --config"
-        )
-    return {name: text for name, text in said.items() if text not in _UNSAID}
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 -- only for a message
-
-    found = get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
 
 
 def add_flags(parser: argparse.ArgumentParser, only: Iterable[str] | None = None) -> None:
@@ -495,7 +370,7 @@ def add_flags(parser: argparse.ArgumentParser, only: Iterable[str] | None = None
 
 def _add_flag(group: Any, row: Row) -> None:
     text = row.help.replace("%", "%%") + ("" if row.default is None else f" Default: {row.default}.")
-    if row.kind is _SWITCH:
+    if row.kind is SWITCH:
         group.add_argument(row.flag, action=argparse.BooleanOptionalAction, default=None, help=text)
     else:
         group.add_argument(row.flag, metavar=row.kind.metavar, default=None, help=text)
@@ -515,9 +390,9 @@ def as_arguments(flags: Mapping[str, str]) -> list[str]:
     """The command line that `flags_of` would read `flags` from."""
     arguments = []
     for name, text in flags.items():
-        kind = next((row.kind for row in ROWS if row.name == name), _PATH)
+        kind = next((row.kind for row in ROWS if row.name == name), PATH)
         flag = name.replace("_", "-")
-        if kind is _SWITCH:
+        if kind is SWITCH:
             arguments.append(f"--{'' if kind.parse(text) else 'no-'}{flag}")
         else:
             arguments.append(f"--{flag}={text}")

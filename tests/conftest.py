@@ -1,11 +1,17 @@
-"""What all tests share: tests marked `docker` need an engine, and CI must not pass without one."""
+"""What all tests share: those marked `docker` need an engine, CI must not pass without one, and no example is timed."""
 
 import asyncio
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from runtime.spawners.engine import Engine, EngineError
+
+settings.register_profile(
+    "untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")  # a machine that has too much to do is no error
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

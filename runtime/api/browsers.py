@@ -7,20 +7,19 @@ under an address or a name that public DNS cannot define.
 """
 
 import ipaddress
+from asyncio import BaseTransport
+from collections.abc import Mapping
 from functools import lru_cache
-
-from aiohttp import web
 
 from runtime.errors import LambdaError
 
 
-def refuse_browsers(request: web.BaseRequest) -> None:
+def refuse_browsers(headers: Mapping[str, str], transport: BaseTransport | None) -> None:
     """Raise AccessDeniedException for what a web page has sent."""
-    headers = request.headers
     if "Origin" in headers:
         raise _refusal("Berth does not answer web pages: the request has an Origin header.")
     name = headers.get("Host", "")
-    if not is_local_name(name) and _is_on_loopback(request):
+    if not is_local_name(name) and _is_on_loopback(transport):
         raise _refusal(
             f"On the loopback interface Berth does not answer to the name {name!r}, which a web page could have made "
             "up: use localhost or 127.0.0.1."
@@ -40,8 +39,8 @@ def is_local_name(header: str) -> bool:
     return True
 
 
-def _is_on_loopback(request: web.BaseRequest) -> bool:
-    own = request.transport.get_extra_info("sockname") if request.transport else None
+def _is_on_loopback(transport: BaseTransport | None) -> bool:
+    own = transport.get_extra_info("sockname") if transport else None
     return own is not None and ipaddress.ip_address(own[0]).is_loopback
 
 

@@ -48,7 +48,7 @@ class FunctionDoor:
     """Closed until `open`, and deaf until it has an API. One that does not listen only keeps the sessions."""
 
     def __init__(self, sessions: Sessions, *, listens: bool = True) -> None:
-        self.api: Api | None = None
+        self._api: Api | None = None
         self._sessions = sessions
         self._listens = listens
         self._peers: dict[Transport, str] = {}
@@ -67,6 +67,16 @@ class FunctionDoor:
         )
         self._web.admit = self._admit
         self._web.gone = self._gone
+
+    @property
+    def api(self) -> Api | None:
+        """What answers."""
+        return self._api
+
+    @api.setter
+    def api(self, api: Api | None) -> None:
+        self._api = api
+        self._web.shortcut = None if api is None else api.shortcut
 
     async def open(self, host: str) -> None:
         """Listen at a port that the system chooses. Raises OSError."""
@@ -121,6 +131,6 @@ class FunctionDoor:
         self._has_refused = True
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self.api is None:
+        if self._api is None:
             return web.Response(status=503, text="not ready\n")
-        return await self.api.handle(request)
+        return await self._api.handle(request)

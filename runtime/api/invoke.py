@@ -17,13 +17,15 @@ from aiohttp import web
 from botocore.model import OperationModel
 from multidict import MultiMapping
 
+from rapid.plain_answers import ready
 from rapid.responses import answer
+from rapid.values import value
 from runtime.api.bodies import INVOKE_LIMIT, read_body
 from runtime.api.calls import not_implemented
 from runtime.api.parsing import RawRequest
 from runtime.api.protocol import Protocol
 from runtime.errors import LambdaError
-from runtime.invoker import InvokeRequest, InvokeResult
+from runtime.invoker import InvokeRequest, InvokeResult, Told
 from runtime.model import Scope
 from runtime.names import parse_function, resolve_function
 
@@ -39,12 +41,16 @@ _USUAL_QUALIFIER = re.compile(_QUALIFIER)
 _USUAL_TENANT = re.compile(r"[a-zA-Z0-9._:/=+\-@ ]{1,256}")
 _LOG_TYPES = (None, "None", "Tail")
 
+_Target = tuple[str, str | None]
+"""Function and qualifier."""
+
 
 class Invoker(Interface):
     """What this door needs of `runtime.invoker.Invoker`."""
 
     def check(self, request: InvokeRequest) -> object: ...
     async def invoke(self, request: InvokeRequest) -> InvokeResult: ...
+    def start(self, request: InvokeRequest, told: Told) -> None: ...
 
 
 def invoked_name(method: str, path: str) -> str | None:
@@ -60,21 +66,34 @@ def name_between(prefix: str, rest: str, method: str, path: str) -> str | None:
     return name if name and found.removesuffix("/") == rest else None
 
 
+@value(frozen=True, slots=True)
+class Call:
+    """What there is of a request to invoke before its body; the function's name still encoded."""
+
+    headers: Mapping[str, str]
+    scope: Scope
+    name: str
+    query: MultiMapping[str]
+    request_id: str
+
+
 class InvokeDoor:
     def __init__(self, invoker: Invoker, protocol: Protocol) -> None:
-        self._invoker = invoker
-        self._reader = RequestReader(
-            protocol, "Invoke", ("RequestResponse", "DryRun", "Event"), invoker.check
-        )
+        self.invoker = invoker
+        self.reader = RequestReader(protocol, "Invoke", ("RequestResponse", "DryRun", "Event"), invoker.check)
 
-    async def handle(
-        self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
-    ) -> web.StreamResponse:
-        kind, asked = await self._reader.read(request, scope, name, query, request_id)
+    async def handle(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        kind, asked = await self.reader.read(request, call)
         if kind == "DryRun":
-            self._invoker.check(asked)
-            return dry_run(request_id)
-        return _response(request, await self._invoker.invoke(asked), request_id, tail=asked.tail)
+            self.invoker.check(asked)
+            return dry_run(call.request_id)
+        result = await self.invoker.invoke(asked)
+        return answer(request, _result_headers(result, asked), result.payload)
+
+
+def result_bytes(result: InvokeResult, asked: InvokeRequest) -> bytes:
+    """The answer that `InvokeDoor` gives, for a kept connection."""
+    return ready(200, _result_headers(result, asked), result.payload)
 
 
 class RequestReader:
@@ -92,55 +111,36 @@ class RequestReader:
         self._operation: OperationModel = protocol.service.operation_model(operation)
         self._kinds = kinds
 
-    async def read(
-        self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
-    ) -> tuple[str, InvokeRequest]:
+    async def read(self, request: web.BaseRequest, call: Call) -> tuple[str, InvokeRequest]:
         """The invocation type and what is to be invoked. Raises `LambdaError`."""
-        headers = request.headers
-        kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        log_type, tenant = headers.get("X-Amz-Log-Type"), headers.get("X-Amz-Tenant-Id")
+        target = self._target(call)
+        try:
+            body = await read_body(request, INVOKE_LIMIT, "InvokeFunction")
+        except LambdaError:
+            self._refuse_missing(call, target)
+            raise
+        return self._whole(call, target, body)
+
+    def read_whole(self, call: Call, body: bytes) -> tuple[str, InvokeRequest]:
+        """The same where the body is there, and not too long."""
+        return self._whole(call, self._target(call), body)
+
+    def _target(self, call: Call) -> _Target:
+        """Function and qualifier, where what comes before the body is in order."""
+        headers = call.headers
+        kind, tenant = headers.get("X-Amz-Invocation-Type", "RequestResponse"), headers.get("X-Amz-Tenant-Id")
         usual = (
             kind in self._kinds
-            and log_type in _LOG_TYPES
+            and headers.get("X-Amz-Log-Type") in _LOG_TYPES
             and (tenant is None or _USUAL_TENANT.fullmatch(tenant) is not None)
         )
-        function, qualifier = self._target(name, query, headers, scope, usual=usual)
+        target = self._named(call, usual=usual)
         _refuse_unimplemented(kind, headers)
-        try:
-            payload = _payload(await read_body(request, INVOKE_LIMIT, "InvokeFunction"))
-            client_context = _client_context(headers.get("X-Amz-Client-Context"))
-        except LambdaError:
-            self._refuse_missing(scope, function, qualifier, request_id)
-            raise
-        return kind, InvokeRequest(
-            scope=scope,
-            function=function,
-            qualifier=qualifier,
-            payload=payload,
-            request_id=request_id,
-            content_type=_plain(headers.get("Content-Type")),
-            client_context=client_context,
-            trace_id=_plain(headers.get("X-Amzn-Trace-Id")),
-            tail=log_type == "Tail",
-            tenant_id=tenant,
-        )
+        return target
 
-    def _refuse_missing(self, scope: Scope, function: str, qualifier: str | None, request_id: str) -> None:
-        """Whether there is such a function comes before what is wrong with the event; all else about it comes after."""
-        try:
-            self._check(
-                InvokeRequest(
-                    scope=scope, function=function, qualifier=qualifier, payload=b"", request_id=request_id
-                )
-            )
-        except LambdaError as error:
-            if error.code == "ResourceNotFoundException":
-                raise error from None
-
-    def _target(
-        self, encoded: str, query: MultiMapping[str], headers: Mapping[str, str], scope: Scope, *, usual: bool
-    ) -> tuple[str, str | None]:
-        """Function and qualifier; anything unusual is held against the model first."""
+    def _named(self, call: Call, *, usual: bool) -> _Target:
+        """Anything unusual is held against the model first."""
+        query, encoded, scope = call.query, call.name, call.scope
         qualifier = query.get("Qualifier") if query else None
         found = _usual_name(encoded) if usual and len(encoded) <= _LONGEST_USUAL else None
         if found is not None and (qualifier is None or _USUAL_QUALIFIER.fullmatch(qualifier)):
@@ -148,9 +148,48 @@ class RequestReader:
             if (there is None or there == scope) and (own is None or qualifier is None or own == qualifier):
                 return function, own or qualifier
         name = unquote(encoded)
-        self._protocol.read(self._operation, RawRequest({"FunctionName": name}, query, headers, b""))
+        self._protocol.read(self._operation, RawRequest({"FunctionName": name}, query, call.headers, b""))
         resolved = resolve_function(name, qualifier, scope)
         return resolved.name, resolved.qualifier
+
+    def _whole(self, call: Call, target: _Target, body: bytes) -> tuple[str, InvokeRequest]:
+        headers = call.headers
+        try:
+            payload = _payload(body)
+            client_context = _client_context(headers.get("X-Amz-Client-Context"))
+        except LambdaError:
+            self._refuse_missing(call, target)
+            raise
+        function, qualifier = target
+        return headers.get("X-Amz-Invocation-Type", "RequestResponse"), InvokeRequest(
+            scope=call.scope,
+            function=function,
+            qualifier=qualifier,
+            payload=payload,
+            request_id=call.request_id,
+            content_type=_plain(headers.get("Content-Type")),
+            client_context=client_context,
+            trace_id=_plain(headers.get("X-Amzn-Trace-Id")),
+            tail=headers.get("X-Amz-Log-Type") == "Tail",
+            tenant_id=headers.get("X-Amz-Tenant-Id"),
+        )
+
+    def _refuse_missing(self, call: Call, target: _Target) -> None:
+        """Whether there is such a function comes before what is wrong with the event; all else about it comes after."""
+        function, qualifier = target
+        try:
+            self._check(
+                InvokeRequest(
+                    scope=call.scope,
+                    function=function,
+                    qualifier=qualifier,
+                    payload=b"",
+                    request_id=call.request_id,
+                )
+            )
+        except LambdaError as error:
+            if error.code == "ResourceNotFoundException":
+                raise error from None
 
 
 @lru_cache(maxsize=1024)
@@ -210,17 +249,15 @@ def dry_run(request_id: str) -> web.Response:
     return web.Response(status=204, headers=_common(request_id))
 
 
-def _response(
-    request: web.BaseRequest, result: InvokeResult, request_id: str, *, tail: bool
-) -> web.StreamResponse:
-    headers = _common(request_id)
+def _result_headers(result: InvokeResult, asked: InvokeRequest) -> dict[str, str]:
+    headers = _common(asked.request_id)
     headers["X-Amz-Executed-Version"] = result.executed_version
     headers["X-Amzn-Trace-Id"] = result.trace_id
     if result.function_error is not None:
         headers["X-Amz-Function-Error"] = result.function_error
-    if tail:
+    if asked.tail:
         headers["X-Amz-Log-Result"] = base64.b64encode(result.log_tail).decode()
-    return answer(request, headers, result.payload)
+    return headers
 
 
 def _common(request_id: str) -> dict[str, str]:

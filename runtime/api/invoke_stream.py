@@ -9,15 +9,13 @@ import re
 from typing import Protocol as Interface
 
 from aiohttp import web
-from multidict import MultiMapping
 
 from rapid.event_stream import invoke_complete, payload_chunks
 from rapid.streamed import Ending, Streamed
 from runtime.api import invoke
-from runtime.api.invoke import RequestReader, dry_run, name_between
+from runtime.api.invoke import Call, RequestReader, dry_run, name_between
 from runtime.api.protocol import Protocol
 from runtime.invoker import InvokeRequest
-from runtime.model import Scope
 
 PREFIX = "/2021-11-15/functions/"
 _SENDABLE = re.compile(r"[\x20-\x7e]{1,1024}")
@@ -49,10 +47,9 @@ class StreamDoor:
             protocol, "InvokeWithResponseStream", ("RequestResponse", "DryRun"), invoker.check
         )
 
-    async def handle(
-        self, request: web.BaseRequest, scope: Scope, name: str, query: MultiMapping[str], request_id: str
-    ) -> web.StreamResponse:
-        kind, asked = await self._reader.read(request, scope, name, query, request_id)
+    async def handle(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        request_id = call.request_id
+        kind, asked = await self._reader.read(request, call)
         if kind == "DryRun":
             self._invoker.check(asked)
             return dry_run(request_id)

@@ -7,7 +7,6 @@ run it, render the outcome. Operations are in their own modules; here is the tab
 import asyncio
 import logging
 import time
-import uuid
 from asyncio import Transport
 from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import replace
@@ -40,14 +39,15 @@ from runtime.api import (
     tags,
     versions,
 )
+from runtime.api.answers import new_request_id, refusal_of, response
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Provisioning, Services, not_implemented
 from runtime.api.code_links import PREFIX as CODE_PREFIX
 from runtime.api.code_links import CodeLinks
-from runtime.api.errors import render
 from runtime.api.identity import Identifier, Identities, Identity, SessionIdentities
 from runtime.api.image_uris import Images
+from runtime.api.invoke import Call as InvokeCall
 from runtime.api.invoke import InvokeDoor, invoked_name
 from runtime.api.invoke_stream import Invoker, StreamDoor, streamed_name
 from runtime.api.live_code import LiveCode
@@ -55,11 +55,10 @@ from runtime.api.other_services import OURS, refuse_other
 from runtime.api.parsing import RawRequest
 from runtime.api.protocol import Protocol
 from runtime.api.routing import Match
-from runtime.api.serialisation import Answer
+from runtime.api.shortcut import InvokeShortcut
 from runtime.api.workshop import Readiness, Workshop
 from runtime.core.limits import Limits
 from runtime.errors import LambdaError
-from runtime.files import StorageFull
 from runtime.function_images import NoFunctionImages
 from runtime.model import Scope
 from runtime.objects import Objects
@@ -125,6 +124,8 @@ class Api:
         self._protocol = Protocol()
         self._invocations = InvokeDoor(invoker, self._protocol)
         self._streams = StreamDoor(invoker, self._protocol)
+        self.shortcut = InvokeShortcut(self._invocations, identities)
+        #: For the connections of whatever server has `handle`.
 
     def for_functions(self, allowed: Container[str] = IMPLEMENTED) -> "Api":
         """The same for callers inside sandboxes, who may do less: only Lambda's operations, and of them the allowed."""
@@ -148,6 +149,7 @@ class Api:
             max_field_size=HEADER_LIMIT,
         )
         server.admit = self._admit
+        server.shortcut = self.shortcut
         return server
 
     def _admit(self, transport: Transport, _: int) -> bool:
@@ -170,22 +172,19 @@ class Api:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Only a client that has left gets no answer."""
-        request_id = str(uuid.uuid4())
+        request_id = new_request_id()
         try:
             return await self._respond(request, request_id)
-        except LambdaError as error:
-            return _response(render(error), request_id)
-        except StorageFull as error:
-            return _response(render(LambdaError("CodeStorageExceededException", str(error))), request_id)
         except web.HTTPException:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log the reason
-            return _unexpected(error, request, request_id)
+            what, has_left = f"{request.method} {request.raw_path}", request.transport is None
+            return response(refusal_of(error, what, request_id, has_left=has_left), request_id)
 
     async def _respond(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         headers, path = request.headers, request.raw_path
         query: MultiMapping[str] = _NO_QUERY
-        refuse_browsers(request)
+        refuse_browsers(headers, request.transport)
         if not path.startswith("/"):
             path = request.rel_url.raw_path_qs  # a proxy's form, with scheme and host
         if "?" in path:
@@ -193,12 +192,11 @@ class Api:
         if path.startswith(CODE_PREFIX):  # a link that only we can have made, and that is not signed
             return self._services.links.serve(request)
         identity = self._identities.of(headers, query)
-        name = invoked_name(request.method, path)
-        if name is not None:
-            return await self._invocations.handle(request, identity.scope, name, query, request_id)
-        name = streamed_name(request.method, path)
-        if name is not None:
-            return await self._streams.handle(request, identity.scope, name, query, request_id)
+        for door, named in ((self._invocations, invoked_name), (self._streams, streamed_name)):
+            if (name := named(request.method, path)) is not None:
+                return await door.handle(
+                    request, InvokeCall(headers, identity.scope, name, query, request_id)
+                )
         if (handler := self._extra.get(path)) is not None:
             return await handler(request)
         return await self._other_than_invoke(request, path, identity, request_id)
@@ -213,7 +211,7 @@ class Api:
         if match is not None:
             return await self._operate(request, match, identity, request_id)
         if other:
-            return _response(refuse_other(other, request.headers, request_id), request_id)
+            return response(refuse_other(other, request.headers, request_id), request_id)
         raise LambdaError(
             "UnknownOperationException", f"Lambda has no operation {request.method} {request.path}"
         )
@@ -229,7 +227,7 @@ class Api:
         params = await self._params(request, match)
         call = Call(scope=identity.scope, params=params, base_url=self._address(request))
         result = await operation(self._services, call)
-        return _response(self._protocol.write(match.operation, result), request_id)
+        return response(self._protocol.write(match.operation, result), request_id)
 
     async def _params(self, request: web.BaseRequest, match: Match) -> dict[str, Any]:
         name = match.operation.name
@@ -314,21 +312,7 @@ def _not_allowed(name: str) -> LambdaError:
 _REFUSALS = ("InvalidParameterValueException", "InvalidRequestContentException", "ResourceConflictException")
 
 
-def _unexpected(error: Exception, request: web.BaseRequest, request_id: str) -> web.Response:
-    if isinstance(error, ConnectionError) and request.transport is None:
-        _log.debug("The client of %s %s left", request.method, request.raw_path)
-    else:
-        _log.error("%s %s (request %s) failed", request.method, request.raw_path, request_id, exc_info=error)
-    text = f"Berth failed to answer; its log says why, under request id {request_id}."
-    return _response(render(LambdaError("ServiceException", text)), request_id)
-
-
 async def _sts(request: web.BaseRequest, identity: Identity, request_id: str) -> web.Response:
     body = await read_body(request, limit_of("STS"), "STS")
     params = sts.parameters(request.query, body)
-    return _response(sts.answer(params, identity, request_id), request_id)
-
-
-def _response(answer: Answer, request_id: str) -> web.Response:
-    headers = {"Content-Type": "application/json", "x-amzn-RequestId": request_id, **answer.headers}
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+    return response(sts.answer(params, identity, request_id), request_id)

@@ -13,7 +13,7 @@ from importlib import import_module
 
 from runtime.cli.parser import make_parser
 from runtime.cli.terminal import CliError
-from runtime.settings import SettingsError
+from runtime.setting_kinds import SettingsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,16 +6,19 @@ No control plane takes part, and one that runs is not disturbed: it finds what i
 import argparse
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from runtime.cli.terminal import CliError, duration, megabytes, note, say, say_json, table
-from runtime.image_choice import OWN
 from runtime.images import RuntimeImages
 from runtime.served_runtimes import ServedRuntimes
 from runtime.settings import flags_of, load
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.engine import Engine
+
+MOST_TOLD = 100
+"""Lines of progress that are remembered, for an error not to repeat them; more than any error has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +80,9 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 async def _build(shop: _Shop, arguments: argparse.Namespace) -> int:
     async def make(runtime: str, progress: Callable[[str], None]) -> tuple[str, str | None]:
-        if arguments.architecture and shop.served.source(runtime) == OWN:
-            reference = await shop.images.ensure(
-                runtime, progress, fresh=arguments.fresh, processor=arguments.architecture
-            )
-            return reference, None
-        if arguments.architecture:
-            raise SpawnerError("images that are pulled are the engine's own architecture's")
-        serving = await shop.served.ensure(runtime, progress, fresh=arguments.fresh)
-        pulled = shop.served.foreign(runtime) if serving.foreign is not None else None
+        other = shop.images.processors.other(arguments.architecture)
+        serving = await shop.served.ensure(runtime, progress, fresh=arguments.fresh, processor=other)
+        pulled = shop.served.foreign(runtime, other) if serving.foreign and not serving.stand_in else None
         return pulled or serving.reference, serving.stand_in
 
     return await _all(shop, _wanted(shop, arguments, every=arguments.all), make, as_json=arguments.json)
@@ -93,7 +90,10 @@ async def _build(shop: _Shop, arguments: argparse.Namespace) -> int:
 
 async def _standalone(shop: _Shop, arguments: argparse.Namespace) -> int:
     async def make(runtime: str, progress: Callable[[str], None]) -> tuple[str, str | None]:
-        return await shop.images.standalone(runtime, progress, fresh=arguments.fresh), None
+        name = await shop.images.standalone(
+            runtime, progress, fresh=arguments.fresh, processor=arguments.architecture
+        )
+        return name, None
 
     return await _all(shop, _wanted(shop, arguments, every=False), make, as_json=arguments.json)
 
@@ -173,14 +173,17 @@ async def _all(
 
     async def one(runtime: str) -> Had:
         began = time.monotonic()
+        told: deque[str] = deque(maxlen=MOST_TOLD)
 
         def progress(line: str) -> None:
+            told.append(line)
             note(f"{runtime}: {line}" if len(runtimes) > 1 else line)
 
         try:
             image, stand_in = await make(runtime, progress)
         except SpawnerError as error:
-            note(f"{runtime}: {error}")
+            news = [line for line in str(error).splitlines() if line not in told]
+            note(f"{runtime}: " + "\n".join(news))
             return Had(runtime, None, time.monotonic() - began, error=str(error))
         size = await shop.size(image)
         had = Had(runtime, image, time.monotonic() - began, size, stand_in)

@@ -141,14 +141,14 @@ def _images(parser: Parser) -> None:
     build.add_argument(
         "--all", action="store_true", help="of all runtimes that Berth has images of its own for"
     )
-    build.add_argument(
-        "--architecture",
-        choices=("x86_64", "arm64"),
-        help="the processor they are for (default: the engine's)",
-    )
     standalone = verbs.add_parser("standalone", help="build images for Dockerfiles to start from")
     for each in (build, standalone):
         each.add_argument("runtime", nargs="*", metavar="RUNTIME", help="e.g. python3.11")
+        each.add_argument(
+            "--architecture",
+            choices=("x86_64", "arm64"),
+            help="the processor they are for (default: the engine's)",
+        )
         each.add_argument(
             "--fresh", action="store_true", help="build or pull anew what is there, e.g. for security updates"
         )

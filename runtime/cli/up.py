@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from urllib.parse import urlsplit
 
 from runtime import __version__, instance
 from runtime.cli.client import Client, command_for, find
 from runtime.cli.launch import LaunchError, launch
 from runtime.cli.terminal import CliError, note, say
+from runtime.proxies import exceptions_for
 from runtime.settings import Loaded, Settings, as_arguments, as_text, flags_of, load
 from runtime.spawners.base import SpawnerError
 
@@ -114,6 +116,8 @@ def _report(settings: Settings, url: str, spawner: str | None, stop: str) -> str
         "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test",
         "  aws lambda list-functions",
     ]
+    if (exceptions := exceptions_for(urlsplit(url).hostname or "")) is not None:
+        lines.insert(-1, f"  export NO_PROXY={exceptions} no_proxy={exceptions}")
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         lines += ["", f"Whoever reaches {settings.host}:{settings.port} can run code on this machine."]
     return "\n".join(lines)

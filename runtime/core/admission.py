@@ -9,7 +9,8 @@ lease counts against one limit; they are tried in this order, and the first that
 3. else the pool that functions without reserved concurrency share.
 
 Two rates come on top. *Requests*: ten a second for each unit of the concurrency that they draw on, as AWS has it where
-somebody waits for the answer. *Growth*: how many environments may be added, by one of two models (`Scaling`).
+somebody waits for the answer. *Growth*: how many environments may be added, by one of two models (`Scaling`). Whoever
+finds no environment free may have to add one, and is counted until it turns out that none was added for it.
 
 A lease whose client has its answer is **finishing**: its environment writes the end of a log, and will be free in a
 moment. Where a finishing lease is all that is in the way, a request waits for it, in order of arrival and not for long: a
@@ -104,6 +105,12 @@ class Ledger:
         self._tidy(lease)
         return verdict
 
+    def added_none(self, lease: Lease) -> None:
+        """It has an environment that was there, or none at all: what it took of the growth is others' again."""
+        if lease.grows and lease.slots is None:
+            lease.grows = False
+            self._growth(lease).give_back()
+
     def responded(self, lease: Lease, *, lingers: bool = False) -> None:
         """Its client has the answer; it `lingers` where extensions may work on."""
         if lease.stage is Stage.RUNNING:
@@ -192,7 +199,7 @@ class Ledger:
         limits, counter, is_reserved = lease.region.limits, lease.limited_by, lease.function.is_reserved
         limit = limits.on_demand(lease.name) if is_reserved else limits.unreserved
         if counter.held >= limit or lease.region.running >= limits.account:
-            return _full(lease, counter, slots)
+            return _full(lease, counter, slots, now)
         refusal = self._too_fast(lease, counter, limit, now)
         if refusal is None:
             self._admit(lease, Use.ON_DEMAND if slots is None else Use.SPILLOVER)
@@ -295,14 +302,22 @@ _LITTLE_PATIENCE = {Stage.SPILLING: LINGERING_SPILL_PATIENCE, Stage.WAITING: LIN
 def _hold(lease: Lease, counter: Counter, stage: Stage) -> Hold:
     if lease.waits_in is None:
         lease.wait(counter, stage)
+    return Hold(_until(lease, counter, stage))
+
+
+def _until(lease: Lease, counter: Counter, stage: Stage) -> float:
     patience = _PATIENCE if counter.finishing > counter.lingering else _LITTLE_PATIENCE
-    return Hold(lease.arrived + patience[stage])
+    return lease.arrived + patience[stage]
 
 
-def _full(lease: Lease, counter: Counter, slots: Slots | None) -> Hold | Refusal:
+def _full(lease: Lease, counter: Counter, slots: Slots | None, now: float) -> Hold | Refusal:
     if lease.stage is not Stage.LAST:
         for each in (counter, slots):
-            if each is not None and lease.may_wait(each):
+            if each is None or not lease.may_wait(each):
+                continue
+            if (
+                _until(lease, each, Stage.WAITING) > now
+            ):  # it may have spent that where it would have spilled over
                 return _hold(lease, each, Stage.WAITING)
     return _refuse(lease.function, _FULL[lease.function.is_reserved])
 

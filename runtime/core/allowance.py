@@ -31,6 +31,10 @@ class Allowance:
         """One passes, after `has` has allowed it."""
         self._taken += 1.0
 
+    def give_back(self) -> None:
+        """One has not passed after all."""
+        self._taken = max(0.0, self._taken - 1.0)
+
     def wait(self, size: float, rate: float) -> float:
         """Seconds from the last `has` until one may pass; endless where none ever will."""
         missing = self._taken + 1.0 - size

@@ -33,6 +33,8 @@ class Books:
         self.members: dict[int, Member] = {}
         self.idle_by_age: OrderedDict[int, None] = OrderedDict()
         #: Idle environments that are not kept, least recently used first.
+        self.postponed: dict[int, None] = {}
+        #: Those whose launch has not begun, because others are ending.
         self.tickets: OrderedDict[int, Ticket] = OrderedDict()
         #: All that wait, in order of arrival.
         self.line: Line[Ticket] = Line()
@@ -84,6 +86,7 @@ class Books:
         group, before = member.group, member.place
         if place is Place.ENDING:
             self.room.count(group.memory, -1)
+            self.room.count_ending(group.memory, 1)
             self.unpin(environment, member)
         if before is Place.IDLE:
             group.idle.pop(environment, None)
@@ -113,9 +116,22 @@ class Books:
     def remove(self, environment: int) -> Group:
         """An environment that was ending is gone; the group that it was of."""
         group = self.members.pop(environment).group
+        self.room.count_ending(group.memory, -1)
         group.members.discard(environment)
         self.forget(group)
         return group
+
+    def postpone(self, environment: int) -> None:
+        """Its launch, which is counted, is not to begin yet."""
+        self.postponed[environment] = None
+        self.room.count_postponed(self.members[environment].group.memory, 1)
+
+    def begin(self, environment: int, now: float) -> None:
+        """Its launch begins after all, or is given up."""
+        del self.postponed[environment]
+        member = self.members[environment]
+        self.room.count_postponed(member.group.memory, -1)
+        member.since = member.began = now
 
     def pin(self, environment: int, member: Member) -> None:
         """It counts as kept from now on."""
@@ -218,6 +234,12 @@ class Books:
         idle = self._in(Place.IDLE, members)
         pinned = [each.group.memory for each in live if each.pinned]
         assert (room.environments, room.memory) == (len(live), sum(each.group.memory for each in live))
+        ending = [each.group.memory for each in members.values() if each.place is Place.ENDING]
+        assert (room.ending, room.ending_memory) == (len(ending), sum(ending))
+        postponed = [members[each] for each in self.postponed]
+        assert all(each.place is Place.LAUNCHING for each in postponed)
+        memory = sum(each.group.memory for each in postponed)
+        assert (room.postponed, room.postponed_memory) == (len(postponed), memory)
         assert (room.kept, room.kept_memory) == (len(pinned), sum(pinned))
         assert room.launches == len(self._in(Place.LAUNCHING, members)) <= room.bounds.launches
         assert sorted(self.idle_by_age) == sorted(each for each in idle if not members[each].pinned)

@@ -157,7 +157,7 @@ class Region:
 
 
 class Lease:
-    """The right to run once: asked for, perhaps waited for, held, and given back. What it asks for never changes."""
+    """The right to run once: asked for, perhaps waited for, held, and given back."""
 
     __slots__ = (
         *("scope", "name", "version", "provisioned", "grows", "is_awaited"),
@@ -180,7 +180,7 @@ class Lease:
         self.provisioned = provisioned
         #: What its provisioned environments are known by (`Ledger.allot`), if it may have any.
         self.grows = grows
-        #: Whether an environment on demand would have to be added for it.
+        #: Whether an environment on demand would have to be added for it, as far as is known.
         self.is_awaited = is_awaited
         #: Whether somebody waits for the answer: the rate of requests is for these.
         self.stage = Stage.NEW

@@ -9,11 +9,12 @@ configuration). A request asks for an environment of its key and holds a ticket 
   a launch. Whatever becomes idle meanwhile serves it all the same, and then nothing is launched for it.
 
 A launch begins when it is its ticket's turn, there is room for the environment (`runtime.core.room`), and not too many
-are starting already. Idle environments of other keys make room, least recently used first. Who needs more than there is
-is passed by who needs less, and an environment that becomes free serves its own key first, because a launch costs more
-than the wait of one invocation; but not for longer than `PATIENCE`: from then on room is held for the ticket until there
-is enough. One that waits for `room_wait` and still finds no room is refused, and no room is held for its key for a while
-(`RESPITE`), so that what cannot be had does not stand in everybody's way. What was launched serves at least once.
+are starting already. Idle environments of other keys make room, least recently used first; what they make it for begins
+when they have ended. Who needs more than there is is passed by who needs less, and an environment that becomes free
+serves its own key first, because a launch costs more than the wait of one invocation; but not for longer than
+`PATIENCE`: from then on room is held for the ticket until there is enough. One that waits for `room_wait` and still
+finds no room is refused, and no room is held for its key for a while (`RESPITE`), so that what cannot be had does not
+stand in everybody's way. What was launched serves at least once.
 
 An environment may have several **slots**, each for one invocation at a time; how many of them are free it tells itself,
 as they come and go. It is idle while it has nothing to work on, whether it could take anything or not. A launch is for as
@@ -133,7 +134,20 @@ class Pool:
         """How many environments of each key are where."""
         return Counter((member.group.key, member.place) for member in self._books.members.values())
 
+    def postponed(self) -> list[Key]:
+        """The keys of launches that have not begun, because others are ending."""
+        return [self.key(environment) for environment in self._books.postponed]
+
     # Tickets
+
+    def take(self, key: Key, now: float) -> int | None:
+        """An idle environment for an invocation, which need not ask for one then; None where there is none."""
+        group = self._books.groups.get(key)
+        if group is None or not group.idle:
+            return None
+        environment = next(reversed(group.idle))
+        self._occupy(environment, now)
+        return environment
 
     def ask(self, ticket: int, key: Key, now: float) -> Actions:
         """An invocation needs an environment."""
@@ -318,6 +332,11 @@ class Pool:
         return self._give_room(now)
 
     def _assign(self, ticket: int, environment: int, now: float) -> Assign:
+        self._occupy(environment, now)
+        return Assign(ticket, environment)
+
+    def _occupy(self, environment: int, now: float) -> None:
+        """One more invocation has it."""
         member = self._books.members[environment]
         if member.group.slots > 1:
             member.running += 1
@@ -325,7 +344,6 @@ class Pool:
             self._books.offer(environment, member)
         if member.place is not Place.BUSY:
             self._books.move(environment, Place.BUSY, now)
-        return Assign(ticket, environment)
 
     def spoiled(self, environment: int, now: float) -> Actions:
         """It is launched, but its initialisation failed: only good for who waits and will be told why."""
@@ -418,6 +436,10 @@ class Pool:
         """End every environment, whatever it does, and launch no more."""
         self._is_over = True
         actions: Actions = []
+        for environment in list(self._books.postponed):
+            self._books.begin(environment, now)
+            self._books.move(environment, Place.ENDING, now)
+            self._books.remove(environment)
         for environment, member in self._books.members.items():
             if member.place is not Place.ENDING:
                 actions += self._destroy(environment, now)
@@ -435,9 +457,11 @@ class Pool:
         What is kept comes first where it has waited for long: tickets may come without an end.
         """
         self._looked = now
-        if not (self._line or self._keeping or self._books.ahead) or self._is_over:
+        if self._is_over:
             return []
-        room, actions = self._room, Actions()
+        room, actions = self._room, self._begin_postponed(now)
+        if not (self._line or self._keeping or self._books.ahead):
+            return actions
         if self._keeping.is_overdue(now) and room.launches < room.bounds.launches and not self._claimant(now):
             actions += self._launch_kept(now)
         while self._line and room.launches < room.bounds.launches:
@@ -510,9 +534,19 @@ class Pool:
         actions: Actions = []
         while not self._room.fits(group.memory):
             actions += self._destroy(next(iter(self._books.idle_by_age)), now)
-        environment = self._books.add(group, purpose, now)
+        self._books.postpone(self._books.add(group, purpose, now))
         self._keeping.note(group, now)
-        return [*actions, Launch(environment, group.key)]
+        return [*actions, *self._begin_postponed(now)]
+
+    def _begin_postponed(self, now: float) -> Actions:
+        """Begin those launches for which enough has ended: no more are looked at than may be under way."""
+        actions: Actions = []
+        for environment in list(self._books.postponed):
+            group = self._books.members[environment].group
+            if self._room.is_there(group.memory):
+                self._books.begin(environment, now)
+                actions.append(Launch(environment, group.key))
+        return actions
 
     def _destroy(self, environment: int, now: float) -> Actions:
         self._books.move(environment, Place.ENDING, now)

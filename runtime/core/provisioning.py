@@ -5,7 +5,7 @@ aliases may lead to one version and share its environments; they are then given 
 Environments are known by a key; who makes them reports how many of a key are ready, and what they failed of.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -140,6 +140,11 @@ class Provisions(Generic[K]):
         """What the last attempt at an environment of the key failed of."""
         making = self._makings.get(key)
         return making.failure if making else None
+
+    def keys(self, place: Place) -> Collection[K]:
+        """Of the environments that the place wants."""
+        wish = self._wish(place)
+        return wish.shares.keys() if wish else ()
 
     def progress(self, place: Place) -> Progress:
         """How far the place's wish has come; one that is not known has not begun."""

@@ -13,8 +13,11 @@ AGENT_PLACE = "/var/rapid"
 
 
 def agent_command(python: str, place: str = AGENT_PLACE) -> list[str]:
-    """Runs the agent that lies in `place`, on an interpreter that takes nothing from its surroundings."""
-    code = f"import sys; sys.path[:0]=[{place!r}]; from rapid.agent import main; main()"
+    """Runs the agent that lies in `place`, on an interpreter that takes nothing from its surroundings.
+
+    `place` is looked through last: the agent's imports are the standard library's, but for one.
+    """
+    code = f"import sys; sys.path.append({place!r}); from rapid.agent import main; main()"
     return [python, "-I", "-S", "-B", "-c", code]
 
 

@@ -45,6 +45,7 @@ CLEANUP_LIMIT = 30.0
 RETRIES = (0.1, 0.5, 2.0)
 """Pauses before another try to remove a container."""
 PROBE_MEMORY_MB = 128
+OTHER_PROCESSOR = "does not match the detected host platform"
 
 
 class DockerSpawner:
@@ -191,7 +192,9 @@ class DockerSpawner:
         """The engine takes an option and says that it does nothing: once is enough."""
         for warning in set(warnings) - self._said:
             self._said.add(warning)
-            log.warning("the engine says: %s", warning)
+            # Whoever orders an image for another processor knows that: it has been made sure that it runs.
+            level = logging.DEBUG if OTHER_PROCESSOR in warning else logging.WARNING
+            log.log(level, "the engine says: %s", warning)
 
     # Removing
 

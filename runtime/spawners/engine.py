@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -22,11 +23,9 @@ import docker.errors
 import docker.tls
 import requests
 
-from runtime.diagnosis import Finding
-from runtime.settings import Settings
 from runtime.spawners.base import SpawnerError
 from runtime.spawners.endpoints import Endpoint, endpoints
-from runtime.spawners.engine_facts import OLDEST, EngineFacts, facts_of
+from runtime.spawners.engine_facts import EngineFacts, facts_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +38,8 @@ CALL_LIMIT = 60.0
 TRANSFER_LIMIT = 1800.0
 TAIL = 30
 """Lines of a failed build that its error shows."""
+LONGEST_LINE = 65536
+"""Characters of a line that does not end, until what is there of it is passed on."""
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 ADVICE = (
@@ -117,6 +118,10 @@ class Engine:
     async def kill(self, container: str) -> None:
         """End a container that runs."""
         await self._call(self._client.kill, container)
+
+    async def ended(self, container: str, limit: float) -> int:
+        """Wait for the end of a container's first process; its status."""
+        return await self._limited(limit, functools.partial(_wait, self._client, container, limit))
 
     async def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes. One that is gone or going is no error."""
@@ -206,6 +211,11 @@ class Engine:
         answer = await self._limited(TRANSFER_LIMIT, load)
         if '"errorDetail"' in answer:
             raise StepFailed(f"importing {reference} failed: {answer.strip()}")
+
+    async def load_archive(self, archive: Path, reference: str) -> None:
+        """Take in an image as `docker save` writes it (`docker load`); `reference` is for the error."""
+        steps = functools.partial(_load_archive, self._client, archive)
+        await self._follow(steps, f"loading {reference}", lambda _: None, TRANSFER_LIMIT)
 
     async def save_tree(self, reference: str, path: str, tar: Path, labels: Mapping[str, str]) -> None:
         """Write a directory of an image into a tar; names in it begin with the directory's own."""
@@ -379,6 +389,8 @@ class _Watcher:
                 self._stream.close()
 
     def _read(self) -> None:
+        if self._closed:  # already, and the engine may be gone too
+            return
         last = None
         try:
             with _renamed("the engine's events"):
@@ -403,6 +415,15 @@ class _Watcher:
 def _update(client: docker.APIClient, container: str, limits: Document) -> None:
     names = {"Memory": "mem_limit", "MemorySwap": "memswap_limit", "CpuShares": "cpu_shares"}
     client.update_container(container, **{names[member]: value for member, value in limits.items()})
+
+
+def _wait(client: docker.APIClient, container: str, limit: float) -> int:
+    return int(client.wait(container, timeout=int(limit))["StatusCode"])
+
+
+def _load_archive(client: docker.APIClient, archive: Path) -> Iterator[Document]:
+    with archive.open("rb") as file:
+        yield from client.load_image(file, quiet=True)  # type: ignore[no-untyped-call]
 
 
 def _load(client: docker.APIClient, tar: Path | bytes, repository: str, tag: str, changes: list[str]) -> str:
@@ -444,18 +465,29 @@ def _tls(directory: Path) -> docker.tls.TLSConfig:
 
 def _lines(steps: Iterable[Document], what: str) -> Iterator[str]:
     """The text of an operation's steps, line by line; a step that is an error becomes `StepFailed`."""
-    seen: list[str] = []
+    seen: deque[str] = deque(maxlen=TAIL)
     failure = None
+    rest = ""
     for step in steps:  # to the end, even after a failure: only then is the connection free again
         failure = failure or step.get("error")
-        # Without `progressDetail`: those lines redraw bars.
-        text = step.get("stream") or ("" if step.get("progressDetail") else step.get("status", ""))
-        for line in COLOURS.sub("", text).splitlines():
-            if line.strip():
-                seen.append(line)
-                yield line
+        # Without `progressDetail`: those lines redraw bars. What a build says comes in pieces, a line in several.
+        status = "" if step.get("progressDetail") else step.get("status", "")
+        *whole, rest = (rest + COLOURS.sub("", step.get("stream") or f"{status}\n")).split("\n")
+        if len(rest) > LONGEST_LINE:
+            whole, rest = [*whole, rest], ""
+        for line in filter(None, map(as_drawn, whole)):
+            seen.append(line)
+            yield line
+    if line := as_drawn(rest):
+        seen.append(line)
+        yield line
     if failure:
-        raise StepFailed("\n".join([f"{what} failed: {failure}", *seen[-TAIL:]]))
+        raise StepFailed("\n".join([f"{what} failed: {failure}", *seen]))
+
+
+def as_drawn(line: str) -> str:
+    """What a terminal shows of a line in the end: programs that count draw it again and again."""
+    return line.rstrip().rpartition("\r")[2]
 
 
 @contextmanager
@@ -477,43 +509,3 @@ def _cause(error: BaseException) -> str:
             return inner.strerror
         inner = inner.__cause__ or inner.__context__
     return str(error)
-
-
-async def diagnose(settings: Settings) -> list[Finding]:
-    """What the engine offers, for `berth doctor`. Looks only."""
-    try:
-        engine = await Engine.connect(settings.docker_host)
-    except NoEngine as error:
-        return [_finding("engine", error.looked, ADVICE, ok=False, essential=settings.spawner == "docker")]
-    try:
-        images = await engine.images("berth.image")
-    finally:
-        await engine.close()
-    return [*_about(engine), _images(images)]
-
-
-def _about(engine: Engine) -> Iterator[Finding]:
-    facts = engine.facts
-    old = facts.product == "Docker Engine" and facts.release < OLDEST
-    where = f"{facts.title} at {engine.endpoint.url} ({engine.endpoint.origin})"
-    yield _finding("engine", where, "upgrade it to 20.10 or later" if old else None, ok=not old)
-    yield _finding(
-        "limits",
-        f"cannot limit {', '.join(facts.lacks)}"
-        if facts.lacks
-        else "memory, processor and processes can be limited",
-        "enable these cgroup controllers for the engine" if facts.lacks else None,
-        ok=not facts.lacks,
-    )
-
-
-def _images(images: Sequence[Document]) -> Finding:
-    tags = sorted(
-        tag for image in images for tag in image.get("RepoTags") or () if not tag.startswith("<none>")
-    )
-    advice = None if tags else "they are built on first need; `berth images build` builds them ahead"
-    return _finding("runtime images", ", ".join(tags) or "none built yet", advice, ok=bool(tags))
-
-
-def _finding(name: str, detail: str, advice: str | None, *, ok: bool, essential: bool = False) -> Finding:
-    return Finding(name=name, ok=ok, essential=essential, detail=detail, advice=advice)

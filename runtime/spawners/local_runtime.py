@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rapid
-from rapid.agent import FILES, GROUP, USER
+from rapid.agent import FILES
+from rapid.spawning import GROUP, USER
 from rapid.subscriptions import HOSTS
 from runtime.image_facts import Serving
 from runtime.image_table import image_sources
@@ -49,7 +50,13 @@ def require(runtime: str) -> None:
 class NoImages:
     """Stands where images would: there is nothing to build, and one runtime that can be had."""
 
-    async def ensure(self, runtime: str, progress: Callable[[str], None]) -> Serving:  # noqa: ARG002
+    async def ensure(
+        self,
+        runtime: str,
+        progress: Callable[[str], None],  # noqa: ARG002
+        *,
+        processor: str | None = None,  # noqa: ARG002
+    ) -> Serving:
         require(runtime)
         return Serving("")
 

@@ -19,7 +19,8 @@ from runtime import instance
 from runtime.cli.client import Client
 from runtime.cli.launch import LaunchError, launch
 from runtime.cli.terminal import CliError
-from runtime.settings import SettingsError, endpoint_of_tests, load
+from runtime.setting_kinds import SettingsError
+from runtime.settings import endpoint_of_tests, load
 from runtime.testing.namespace import Namespace
 from runtime.testing.watched import ALIVE
 

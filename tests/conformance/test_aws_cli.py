@@ -13,7 +13,7 @@ import pytest
 
 from rapid.streamed import Streamed
 from runtime.api.server import build_api
-from runtime.invoker import InvokeRequest, InvokeResult
+from runtime.invoker import InvokeRequest, InvokeResult, Told
 from runtime.model import FunctionVersion
 from runtime.store import Store
 from tests.helpers.provisions import concurrency
@@ -36,6 +36,10 @@ class Echo:
             log_tail=b"START\n",
             trace_id="Root=1-5759e988-bd862e3fe1be46a994272793",
         )
+
+    def start(self, request: InvokeRequest, told: Told) -> None:
+        task = asyncio.ensure_future(self.invoke(request))
+        task.add_done_callback(lambda task: told(task.result))
 
     async def stream(self, request: InvokeRequest) -> Streamed:
         raise AssertionError("the AWS CLI has no command for it")

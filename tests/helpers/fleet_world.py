@@ -27,9 +27,11 @@ from runtime.function_images import NoFunctionImages
 from runtime.grounds import Grounds
 from runtime.launcher import Launcher
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.processors import NoEmulation
 from runtime.reserve import Courtesy
 from runtime.sandboxes import Sandboxes
 from runtime.sessions import Sessions
+from runtime.soon import settled
 from runtime.spawners.base import (
     Delivery,
     SandboxDeath,
@@ -413,6 +415,7 @@ class World:
                 function_images=NoFunctionImages(),
                 agent_bundle=NoBundle(),
                 bundles=bundles,  # type: ignore[arg-type]
+                emulation=NoEmulation(),
             ),
             bundles=bundles,  # type: ignore[arg-type]
             logs=self.logs,  # type: ignore[arg-type]
@@ -488,7 +491,7 @@ class World:
             trace_id="Root=1",
             tenant_id=tenant,
         )
-        return await self.fleet.run(version, invocation, provisioned=provisioned)
+        return await settled(self.fleet.run(version, invocation, provisioned=provisioned))
 
     async def invoke(self, version: FunctionVersion, payload: bytes = b"{}") -> bytes:
         return (await (await self.start(version, payload)).outcome).payload

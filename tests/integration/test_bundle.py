@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,9 @@ class Sandbox:
 async def started(engine: Engine, image: str, place: str, **host: object) -> AsyncIterator[Sandbox]:
     """An agent in a container of the image, once it has dialled."""
     dialled: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
-    gateway = (await engine.inspect_network("bridge"))["IPAM"]["Config"][0].get("Gateway", "172.17.0.1")
+    addresses, *_ = (await engine.inspect_network("bridge"))["IPAM"]["Config"]
+    # An engine that has made its bridge by itself says only from the next start on which address it took: the first.
+    gateway = addresses.get("Gateway") or str(next(ip_network(addresses["Subnet"]).hosts()))
     server = await asyncio.start_server(lambda *ends: dialled.set_result(Sandbox(*ends)), gateway, 0)
     link = f"{gateway}:{server.sockets[0].getsockname()[1]}"
     document = {

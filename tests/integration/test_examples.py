@@ -40,7 +40,7 @@ def run(berth: Any, tmp_path: Path) -> Run:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,  # on a fresh machine it builds images
             env={**kept, "PATH": tools, "BERTH_URL": berth.url, **variables},
         )
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

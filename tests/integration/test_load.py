@@ -1,27 +1,37 @@
-"""Many functions at once, while all that can be changed about them changes and sandboxes are killed at random.
+"""Many functions at once, while all that can be changed about them changes, sandboxes are killed and clients leave.
 
 Each answer says which code gave it and where. What may be said is known from the changes: the one before counts until
 a change is answered, the one after from when it is sent.
 """
 
+import http.client
 import random
+import re
 import threading
 import time
+import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tests.integration.conftest import Berth, make_zip
+from tests.integration.conftest import ROLE, Berth, make_zip
 from tests.integration.test_under_load import kill
 
 FUNCTIONS, CLIENTS, OPERATORS = 12, 6, 2
 OPERATIONS = 30
 """Changes by each operator."""
 KILLS = 6
+LEAVING = 0.05
+"""Of the requests."""
 THROTTLED = "ReservedFunctionConcurrentInvocationLimitExceeded"
+FIRST = (0, None)
+"""Code and configuration at the beginning."""
+PENDING = "pending"
+"""Instead of these, from the creation until it is active. None: there is no function."""
 MARKED = """
 import os, time
 TENANTS = []
@@ -31,8 +41,9 @@ def handler(event, context):
     TENANTS.append(context.tenant_id)
     time.sleep(event)
     return {{
-        "code": {code}, "version": context.function_version, "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"],
-        "stream": context.log_stream_name, "tenants": sorted(set(TENANTS)) if context.tenant_id else [],
+        "state": [{code}, os.environ.get("MARK")], "version": context.function_version,
+        "type": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], "stream": context.log_stream_name,
+        "tenants": sorted(set(TENANTS)) if context.tenant_id else [],
         "begin": begin, "end": time.time(),
     }}
 """
@@ -69,11 +80,11 @@ class Deployed:
     def __init__(self, name: str, tenants: tuple[str, ...]) -> None:
         self.name = name
         self.tenants = tenants
-        self.code = History(0)
+        self.state = History(FIRST)
         self.alias = History({"1"})
         self.limit = History(None)
         self.provisioned = History(0)
-        self.published = {"1": 0}
+        self.published = History({"1": FIRST})
         self.mine = threading.Lock()
         """Held by the one who changes it."""
         self.runs: list[tuple[float, float, float]] = []
@@ -93,6 +104,8 @@ class Operator:
         kinds = [
             self._update,
             self._update,
+            self._configure,
+            self._replace,
             self._publish,
             self._move,
             self._move,
@@ -105,19 +118,45 @@ class Operator:
                 self._draw.choice(kinds)(function)
 
     def _update(self, function: Deployed) -> None:
-        code = next(self._codes)
+        code, (_, mark) = next(self._codes), function.state.now
         self._settle(function)
-        function.code.change(code, lambda: self._berth.update_code(function.name, MARKED.format(code=code)))
+        function.state.change(
+            (code, mark), lambda: self._berth.update_code(function.name, MARKED.format(code=code))
+        )
+
+    def _configure(self, function: Deployed) -> None:
+        code, mark = function.state.now[0], str(next(self._codes))
+        self._settle(function)
+        put = {"FunctionName": function.name, "Environment": {"Variables": {"MARK": mark}}}
+        function.state.change((code, mark), lambda: self._berth.client.update_function_configuration(**put))
+
+    def _replace(self, function: Deployed) -> None:
+        """Delete it with all that it has, and create another one of its name."""
+        delete: Callable[[], object] = partial(self._berth.client.delete_function, FunctionName=function.name)
+        for history, value in (
+            (function.state, None),
+            (function.alias, set()),
+            (function.published, {}),
+            (function.limit, None),
+            (function.provisioned, 0),
+        ):
+            delete = partial(history.change, value, delete)
+        delete()
+        state = (next(self._codes), None)
+        function.published.change({"1": state}, lambda: None)
+        function.state.change(PENDING, lambda: create(self._berth, function, state[0]))
+        function.state.change(state, lambda: self._settle(function))
+        function.alias.change({"1"}, lambda: lead(self._berth, function))
 
     def _publish(self, function: Deployed) -> None:
         self._settle(function)
         given = self._berth.client.publish_version(FunctionName=function.name)
-        function.published[given["Version"]] = function.code.now
+        function.published.now[given["Version"]] = function.state.now
         waiter = self._berth.client.get_waiter("published_version_active")
         waiter.wait(FunctionName=function.name, Qualifier=given["Version"], WaiterConfig={"Delay": 0.1})
 
     def _move(self, function: Deployed) -> None:
-        first, second = (self._draw.choice([*function.published]) for _ in range(2))
+        first, second = (self._draw.choice([*function.published.now]) for _ in range(2))
         weights = {second: 0.5} if second != first and not function.provisioned.now else {}
         change: dict[str, Any] = {
             "FunctionVersion": first,
@@ -166,7 +205,19 @@ class Client:
 
     def work(self, over: threading.Event) -> None:
         while not over.is_set():
-            self._invoke(self._draw.choice(self._functions))
+            function = self._draw.choice(self._functions)
+            if self._draw.random() < LEAVING:
+                self._leave(function)
+            else:
+                self._invoke(function)
+
+    def _leave(self, function: Deployed) -> None:
+        """Hang up before the answer, if it has not come yet."""
+        connection = http.client.HTTPConnection(self._berth.url.removeprefix("http://"))
+        tenant = {"X-Amz-Tenant-Id": self._draw.choice(function.tenants)} if function.tenants else {}
+        connection.request("POST", f"/2015-03-31/functions/{function.name}/invocations", b"0.1", tenant)
+        connection.close()
+        self.seen["left"] += 1
 
     def _invoke(self, function: Deployed) -> None:
         options: dict[str, Any] = {}
@@ -178,11 +229,7 @@ class Client:
         try:
             answer = self._berth.invoke(function.name, self._draw.choice([0, 0, 0.1]), **options)
         except ClientError as error:
-            if error.response.get("Reason") != THROTTLED or function.limit.between(sent, time.time()) == [
-                None
-            ]:
-                raise
-            self.seen["throttled"] += 1
+            self.seen[excuse(function, error, sent, is_alias=alias)] += 1
             return
         if answer.error:
             assert "Sandbox.Failure" in answer.payload["errorType"], answer
@@ -190,7 +237,7 @@ class Client:
             return
         self._check(function, answer.payload, sent, is_alias=alias)
         self.homes[answer.payload["stream"]].add(
-            (function.name, answer.payload["code"], options.get("TenantId"), answer.payload["type"])
+            (function.name, *answer.payload["state"], options.get("TenantId"), answer.payload["type"])
         )
 
     def _check(self, function: Deployed, said: dict[str, Any], sent: float, *, is_alias: bool) -> None:
@@ -198,10 +245,11 @@ class Client:
         self.seen[said["type"]] += 1
         if is_alias:
             assert said["version"] in set().union(*function.alias.between(sent, answered))
-            assert said["code"] == function.published[said["version"]]
+            published = function.published.between(sent, answered)
+            assert tuple(said["state"]) in [each.get(said["version"]) for each in published]
         else:
             assert said["version"] == "$LATEST"
-            assert said["code"] in function.code.between(sent, answered)
+            assert tuple(said["state"]) in function.state.between(sent, answered)
         if said["type"] == "provisioned-concurrency":
             assert is_alias
             assert any(function.provisioned.between(sent, answered))
@@ -209,11 +257,36 @@ class Client:
         function.runs.append((said["begin"], said["end"], sent))
 
 
-def deploy(berth: Berth, function: Deployed) -> None:
+def excuse(function: Deployed, error: ClientError, sent: float, *, is_alias: bool) -> str:
+    """What a request was refused for, which must have been so at the time."""
+    span = sent, time.time()
+    if error.response.get("Reason") == THROTTLED:
+        assert function.limit.between(*span) != [None], error
+        return "throttled"
+    states = function.state.between(*span)
+    if error.response["Error"]["Code"] == "ResourceNotFoundException":
+        assert None in states or (is_alias and set() in function.alias.between(*span)), error
+        return "missing"
+    assert error.response["Error"]["Code"] == "ResourceConflictException", error
+    assert PENDING in states, error
+    return "pending"
+
+
+def create(berth: Berth, function: Deployed, code: int) -> None:
     isolation = {"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}} if function.tenants else {}
-    berth.deploy(
-        function.name, make_zip({"app.py": MARKED.format(code=0)}), Publish=True, Timeout=60, **isolation
+    berth.client.create_function(
+        FunctionName=function.name,
+        Runtime="python3.11",
+        Role=ROLE,
+        Handler="app.handler",
+        Code={"ZipFile": make_zip({"app.py": MARKED.format(code=code)})},
+        Publish=True,
+        Timeout=60,
+        **isolation,
     )
+
+
+def lead(berth: Berth, function: Deployed) -> None:
     berth.client.create_alias(FunctionName=function.name, Name="live", FunctionVersion="1")
 
 
@@ -224,6 +297,18 @@ def kill_some(berth: Berth, over: threading.Event) -> None:
         berth.until(lambda: over.is_set() or berth.environments())
         if there := berth.environments():
             kill(berth, draw.choice(there)["reference"])
+
+
+def served(clients: list[Client]) -> int:
+    """Answers of functions so far: a busy machine gives few while everything changes all the time."""
+    return sum(client.seen["on-demand"] for client in clients)
+
+
+def running(berth: Berth) -> list[str]:
+    """What the control plane believes to be under way."""
+    with urllib.request.urlopen(f"{berth.url}/_berth/metrics") as answer:  # noqa: S310  our own
+        text = answer.read().decode()
+    return re.findall(r"^berth_concurrent_executions\{.*\} [1-9].*$", text, re.MULTILINE)
 
 
 def crowded(function: Deployed) -> list[Any]:
@@ -240,13 +325,19 @@ def crowded(function: Deployed) -> list[Any]:
 def test_everything_at_once(berth: Berth, name: str) -> None:
     """
     1. Clients invoke functions, with and without tenants, directly and through an alias.
-    2. Meanwhile code, versions, aliases, reserved and provisioned concurrency change, and sandboxes are killed.
-    Result: each request is answered by what was deployed then, or throttled where there was a limit, or lost by a
-    kill; no limit is exceeded, no environment serves two codes or two tenants, and in the end nothing is in use.
+    2. Meanwhile code, configuration, versions, aliases, reserved and provisioned concurrency change, functions are
+       deleted and created anew, sandboxes are killed, and clients leave before they are answered.
+    Result: each request is answered by what was deployed then, or throttled where there was a limit, or refused where
+    there was nothing, or lost by a kill; no limit is exceeded, no environment serves two codes or two tenants, and in
+    the end nothing is in use and nothing counts as running.
     """
     functions = [Deployed(f"{name}-{n}", ("a", "b") if n % 6 == 5 else ()) for n in range(FUNCTIONS)]
     for function in functions:
-        deploy(berth, function)
+        create(berth, function, 0)
+        lead(berth, function)
+    for function in functions:
+        waiter = berth.client.get_waiter("published_version_active")
+        waiter.wait(FunctionName=function.name, Qualifier="1", WaiterConfig={"Delay": 0.1})
     over = threading.Event()
     clients = [Client(berth, functions, seed) for seed in range(CLIENTS)]
     operators = [Operator(berth, functions[each::OPERATORS], each + 1) for each in range(OPERATORS)]
@@ -257,13 +348,13 @@ def test_everything_at_once(berth: Berth, name: str) -> None:
             killing = threads.submit(kill_some, berth, over)
             for each in (*changing, killing):
                 each.result()
+            berth.until(lambda: any(each.done() for each in invoking) or served(clients) > FUNCTIONS)
         finally:
             over.set()
         for each in invoking:
             each.result()
     seen = sum((client.seen for client in clients), Counter[str]())
     assert seen["lost"] <= KILLS
-    assert seen["on-demand"] > FUNCTIONS
     assert [moment for function in functions for moment in crowded(function)] == []
     homes: defaultdict[str, set[Any]] = defaultdict(set)
     for client in clients:
@@ -271,6 +362,7 @@ def test_everything_at_once(berth: Berth, name: str) -> None:
             homes[stream] |= whom
     assert [whom for whom in homes.values() if len(whom) > 1] == []
     berth.until(lambda: {each["state"] for each in berth.environments()} <= {"idle"})
+    assert running(berth) == []
     for function in functions:
         berth.client.delete_function(FunctionName=function.name)
     berth.until(lambda: not berth.environments())

@@ -17,6 +17,8 @@ PURE = [
         for name in (
             *(
                 "states",
+                "condition",
+                "endings",
                 "lifecycle",
                 "concurrent_lifecycle",
                 "events",
@@ -95,7 +97,7 @@ def test_neighbours_have_one_door(path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_agent_is_standard_library_only(name: str) -> None:
-    """What runs inside a sandbox imports the standard library and its own two files."""
+    """What runs inside a sandbox imports the standard library and its own few files."""
     path = ROOT / "rapid" / name
     mine = {f"rapid.{file.removesuffix('.py')}" for file in FILES}
     foreign = {
@@ -112,9 +114,10 @@ def test_pure_modules_do_no_input_or_output(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_the_environment_is_read_at_its_doors(path: Path) -> None:
-    """Settings come from one table; beside it only the engine's own variables, the agent's and the emulator's are read."""
+    """Settings come from one table; beside it only the engine's, proxies', the agent's and the emulator's variables are."""
     if relative(path) in {
         *("runtime/settings.py", "runtime/spawners/engine.py", "rapid/agent.py", "rapid/__main__.py"),
+        "runtime/proxies.py",
         "runtime/cli/attach.py",  # hands all of it on
     }:
         return

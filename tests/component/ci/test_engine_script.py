@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +12,8 @@ import pytest
 from runtime.spawners import endpoints
 
 SCRIPT = Path(__file__).parents[3] / ".ci" / "engine.py"
+
+INSTALL = "apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0"
 
 ENGINE = f"""#!{sys.executable}
 import http.server, os, socketserver, sys
@@ -85,6 +87,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
     monkeypatch.setattr(script, "PID_FILES", {"dockerd": tmp_path / "docker.pid"})
     monkeypatch.setattr(script, "DEFAULT_SOCKET", f"unix://{machine.socket}")
     monkeypatch.setattr(script, "has_cgroups", lambda: True)
+    monkeypatch.setattr(script, "APPARMOR", tmp_path / "apparmor")
     monkeypatch.setattr(script, "PAUSE", 0.01)
     monkeypatch.setattr(endpoints, "SYSTEM_SOCKETS", ((machine.socket, "Docker's socket"),))
     started: list[subprocess.Popen[bytes]] = []
@@ -123,7 +126,9 @@ def fake_url(machine: Machine) -> str:
     return f"unix://{machine.socket}"
 
 
-@pytest.mark.parametrize("left", ["4194304", str(os.getpid()), "", "x"])
+@pytest.mark.parametrize(
+    "left", ["4194304", str(os.getpid()), "", "x"], ids=["nobody's", "another's", "empty", "no number"]
+)
 def test_the_number_of_a_killed_engine_is_forgotten(machine: Machine, left: str) -> None:
     """Also where another process has it by now; what holds no number is Docker's own to judge."""
     pid_file = machine.root / "docker.pid"
@@ -155,13 +160,61 @@ def test_docker_is_installed_and_started(machine: Machine, capsys: pytest.Captur
     """On Debian and Ubuntu, as root; its log has a place."""
     hidden = machine.engine("packaged", requests=2)
     machine.command("apt-get", f'[ "$1" = update ] || cp {hidden} {machine.bin}/dockerd')
+    machine.command("apt-cache", "echo 'N: Unable to locate package' >&2")
     assert machine.run() == 0
     assert machine.ran == [
         "apt-get update",
-        "apt-get install -y --no-install-recommends docker.io ca-certificates xz-utils",
+        "apt-cache show --quiet=2 docker-cli",
+        f"{INSTALL} docker.io ca-certificates xz-utils",
     ]
     assert "engine 20.10.24 answers" in capsys.readouterr().out
     assert "engine started" in machine.script.LOG.read_text()
+
+
+@pytest.mark.parametrize(
+    ("enabled", "has_parser", "wanted"),
+    [("Y", False, "docker-cli apparmor"), ("Y", True, "docker-cli"), ("N", False, "docker-cli")],
+)
+def test_what_the_engine_only_recommends_is_installed_where_it_is_needed(
+    machine: Machine, enabled: str, has_parser: bool, wanted: str
+) -> None:
+    """The command, where it is a package of its own; and what loads profiles, where the kernel confines."""
+    hidden = machine.engine("packaged", requests=2)
+    machine.command("apt-get", f'[ "$1" = update ] || cp {hidden} {machine.bin}/dockerd')
+    machine.command("apt-cache", "echo Package: docker-cli")
+    machine.script.APPARMOR.write_text(f"{enabled}\n")
+    if has_parser:
+        machine.command("apparmor_parser", "")
+    assert machine.run() == 0
+    assert machine.ran[-1] == f"{INSTALL} docker.io ca-certificates xz-utils {wanted}"
+
+
+@pytest.mark.parametrize(
+    ("user", "members", "advised"), [("kim", [], True), ("kim", ["kim"], False), ("root", [], False)]
+)
+def test_who_came_by_sudo_is_told_what_is_left_to_do(
+    machine: Machine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    user: str,
+    members: list[str],
+    advised: bool,
+) -> None:
+    """The engine is root's and its group's."""
+    group = SimpleNamespace(gr_name="docker", gr_gid=101, gr_mem=members)
+    monkeypatch.setattr(machine.script.grp, "getgrgid", lambda number: group)
+    machine.engine("dockerd", requests=2)
+    assert machine.run(SUDO_USER=user) == 0
+    assert ("sudo usermod -aG docker kim" in capsys.readouterr().out) == advised
+
+
+@pytest.mark.parametrize("name", ["engine.py", "emulation.py"])
+def test_nothing_is_left_in_the_checkout(name: str) -> None:
+    """Run by `sudo`, it would be root's."""
+    script = str(SCRIPT.with_name(name))
+    program = f"import runpy, sys; runpy.run_path({script!r}); sys.exit(not sys.dont_write_bytecode)"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_an_installed_docker_is_only_started(machine: Machine) -> None:
@@ -180,6 +233,18 @@ def test_systemd_starts_what_it_manages(machine: Machine, monkeypatch: pytest.Mo
     machine.command("systemctl", f"setsid {hidden} >/dev/null 2>&1 &")
     assert machine.run() == 0
     assert machine.ran == ["systemctl start docker"]
+
+
+def test_a_service_that_does_not_answer_has_a_journal(
+    machine: Machine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no log of ours."""
+    monkeypatch.setattr(machine.script, "SYSTEMD", machine.root)
+    monkeypatch.setattr(machine.script, "PATIENCE", 0.05)
+    machine.command("dockerd", "exit 1")
+    machine.command("systemctl", "")
+    assert machine.run() == 3
+    assert "journalctl --unit docker" in capsys.readouterr().out
 
 
 def test_an_engine_that_ends_shows_its_last_lines(
@@ -219,7 +284,7 @@ def test_an_installation_that_fails_is_the_reason(
     """No network, say."""
     machine.command("apt-get", "exit 100")
     assert machine.run() == 3
-    assert "`apt-get update` failed" in capsys.readouterr().out
+    assert "`apt-get update` failed (exit status 100)" in capsys.readouterr().out
 
 
 def test_a_socket_that_may_not_be_opened_is_told_apart(

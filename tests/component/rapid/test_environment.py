@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from rapid import processes as processes_module
-from rapid.environment import MOST_STORIES
 from rapid.events import Arm, Timer
 from rapid.exchange import Program
 from rapid.invocation import ExitStatus, Outcome
 from rapid.settings import Settings
+from rapid.shell import MOST_STORIES
 from rapid.states import Phase, RuntimeCall
 from rapid.supervisor import StartFailed, SupervisorLost
 
@@ -88,6 +88,52 @@ class TestFreezing:
         await house.until(lambda: house.idle == 2 or house.ended)
         assert house.supervisor.calls[3] == "thaw"
         assert house.environment._processes._freezing is None
+
+
+class TestDeadlines:
+    """One timer serves all invocations."""
+
+    async def serve(self, house: Any, request_id: str, limit: float) -> None:
+        """One invocation to its end."""
+        house.invoke(request_id=request_id, timeout=limit)
+        await house.until(lambda: house.environment._poll._future is None)
+        await house.respond(request_id=request_id)
+        await house.poll()
+
+    async def test_kept(self, house: Any) -> None:
+        """It is left running for the next invocation, and then looks again when that one's time comes."""
+        await house.poll()
+        await self.serve(house, "r1", 60)
+        environment = house.environment
+        timer, first = environment._timer, environment._timer_at
+        ticket = house.invoke(request_id="r2", timeout=60)
+        assert environment._timer is timer
+        environment._look_at_timer()  # as if the first one's time had come
+        assert environment._timer not in (None, timer)
+        assert environment._timer_at > first
+        assert not ticket.outcome.done()
+        environment._look_at_timer()
+        assert b"timed out after 60.00 seconds" in (await ticket.outcome).payload
+
+    async def test_shorter(self, house: Any) -> None:
+        """It is never later than what is armed."""
+        await house.poll()
+        await self.serve(house, "r1", 60)
+        before = house.environment._timer_at
+        ticket = house.invoke(request_id="r2", timeout=0.01)
+        assert house.environment._timer_at < before
+        assert b"timed out after 0.01 seconds" in (await ticket.outcome).payload
+
+    async def test_nothing_armed(self, house: Any) -> None:
+        """Between invocations nothing comes of it, and there is none once the environment has ended."""
+        await house.poll()
+        await self.serve(house, "r1", 60)
+        house.environment._look_at_timer()
+        assert (house.environment._timer, house.environment.phase) == (None, Phase.IDLE)
+        house.invoke(request_id="r2", timeout=60)
+        assert house.environment._timer is not None
+        house.environment.lost("gone")
+        assert house.environment._timer is None
 
 
 class TestStories:

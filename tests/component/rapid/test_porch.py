@@ -11,7 +11,7 @@ import pytest
 
 from rapid.plain_requests import PlainHead
 from rapid.porch import LONGEST, Entrance
-from rapid.shortcut import Peer
+from rapid.shorter_way import Peer
 
 GET = b"GET /plain HTTP/1.1\r\nHost: x\r\n\r\n"
 ODD = b"GET /odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

@@ -9,7 +9,8 @@ import pytest
 from rapid.connections import Connection
 from rapid.errors import MAX_RESPONSE
 from rapid.plain_requests import PlainHead
-from rapid.shortcut import Peer, Shortcut
+from rapid.shortcut import Shortcut
+from rapid.shorter_way import Peer
 
 INVOCATION = "/2018-06-01/runtime/invocation/"
 UNUSUAL = "X-Unusual: yes\r\n"
@@ -174,3 +175,19 @@ async def test_hung_up_while_it_waits(house: Any, client: Client) -> None:
     await house.until(lambda: not is_alive())
     house.invoke(b"event")
     assert (await house.next()).body == b"event"
+
+
+async def test_who_does_not_read(house: Any, client: Client) -> None:
+    """Whoever asks again and again without reading the answers does not get them piled up."""
+    event = b"1" * 5_000_000
+    client.writer.write(next_call())
+    await house.until(lambda: house.idle)
+    [connection] = house.listener._web.connections
+    house.invoke(event)
+    await house.until(lambda: connection.writing_paused)
+    for asked in range(1, 10):
+        client.writer.write(next_call())
+        await house.until(lambda asked=asked: connection._request_count == asked)
+    assert len(client.taken) == 1
+    assert connection.transport.get_write_buffer_size() < 2.5 * len(event)
+    assert [await client.answer() for _ in range(3)] == [(200, event)] * 3

@@ -1,10 +1,13 @@
 """An engine that behaves, without containers: the Engine API on a Unix socket, with what is refused told beforehand."""
 
+import base64
 import hashlib
+import io
 import itertools
 import json
 import queue
 import re
+import tarfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -39,6 +42,10 @@ class FakeEngine:
     built: dict[str, str] = field(default_factory=dict)
     """Images by what they were built of."""
     build_steps: list[Document] = field(default_factory=lambda: [{"stream": "Step 1/1 : FROM x\n"}])
+    emulates: set[str] = field(default_factory=set)
+    """Processors, beside its own, whose programs it runs."""
+    layers: dict[str, bytes] = field(default_factory=dict)
+    """What loaded images are made of: a tar each."""
     pulls: list[str] = field(default_factory=list)
     registry: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
@@ -96,7 +103,7 @@ class FakeEngine:
         if any(each["Name"] == f"/{name}" for each in self.containers.values()):
             raise Refusal(409, f'Conflict. The container name "/{name}" is already in use')
         self.inspect_image(query, body, body["Image"])
-        for mount in body["HostConfig"].get("Mounts", ()):
+        for mount in body.get("HostConfig", {}).get("Mounts", ()):
             if mount["Type"] == "volume" and "Source" in mount:
                 name, labels = mount["Source"], mount.get("VolumeOptions", {}).get("Labels", {})
                 self.volumes.setdefault(name, {"Name": name, "Labels": labels, "Image": body["Image"]})
@@ -115,6 +122,11 @@ class FakeEngine:
         if refused := self.refused_members & set(container["Config"]["HostConfig"]):
             raise Refusal(500, f"OCI runtime create failed: {refused}")
         container["State"]["Status"] = "running"
+
+    def wait(self, query: dict[str, str], body: Any, name: str) -> Document:
+        """Only programs of 132 bytes ever end."""
+        image = self.inspect_image(query, body, self.find(name)["Config"]["Image"])
+        return {"StatusCode": 42 if image["Architecture"] in self.emulates else 255}
 
     def update(self, query: dict[str, str], body: Any, name: str) -> Document:
         host = self.find(name)["Config"]["HostConfig"]
@@ -228,6 +240,36 @@ class FakeEngine:
         self.add_image(reference)
         return [{"status": "Download complete"}]
 
+    def load(self, query: dict[str, str], body: Any) -> list[Document]:
+        with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+            (manifest,) = json.load(tar.extractfile("manifest.json") or io.BytesIO())
+            config = json.load(tar.extractfile(manifest["Config"]) or io.BytesIO())
+            for layer, digest in zip(manifest["Layers"], config["rootfs"]["diff_ids"], strict=True):
+                data = (tar.extractfile(layer) or io.BytesIO()).read()
+                assert digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+        for name in manifest["RepoTags"]:
+            self.layers[name] = data
+            self.add_image(
+                name,
+                config["config"].get("Labels"),
+                Architecture=config["architecture"],
+                Config=config["config"],
+            )
+        return [{"stream": "Loaded image\n"}]
+
+    def archive(self, query: dict[str, str], body: Any, name: str) -> bytes:
+        """Of a container: what its image holds at a path, which is one file here and a link to it."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            last = query["path"].rpartition("/")[2]
+            entry = tarfile.TarInfo(f"{last}/file")
+            entry.size = 4
+            tar.addfile(entry, io.BytesIO(b"data"))
+            entry = tarfile.TarInfo(f"{last}/link")
+            entry.type, entry.linkname = tarfile.LNKTYPE, f"{last}/file"
+            tar.addfile(entry)
+        return buffer.getvalue()
+
     def build(self, query: dict[str, str], body: Any) -> list[Document]:
         self.builds.append({**query, "buildargs": json.loads(query.get("buildargs", "{}")), "context": body})
         """What is built of the same again is the same image, as long as that is there."""
@@ -254,6 +296,8 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"POST /containers/create", FakeEngine.create),
     (r"GET /containers/json", FakeEngine.list_containers),
     (r"POST /containers/([^/]+)/start", FakeEngine.start),
+    (r"POST /containers/([^/]+)/wait", FakeEngine.wait),
+    (r"GET /containers/([^/]+)/archive", FakeEngine.archive),
     (r"POST /containers/([^/]+)/update", FakeEngine.update),
     (r"POST /containers/([^/]+)/kill", FakeEngine.kill),
     (r"GET /containers/([^/]+)/json", FakeEngine.inspect),
@@ -264,6 +308,7 @@ ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"POST /networks/([^/]+)/disconnect", FakeEngine.disconnect),
     (r"GET /networks/([^/]+)", FakeEngine.inspect_network),
     (r"DELETE /networks/([^/]+)", FakeEngine.remove_network),
+    (r"POST /images/load", FakeEngine.load),
     (r"POST /images/create", FakeEngine.create_image),
     (r"GET /images/json", FakeEngine.list_images),
     (r"GET /images/(.+)/json", FakeEngine.inspect_image),
@@ -304,8 +349,10 @@ class Handler(BaseHTTPRequestHandler):
             answer = fake.answer(self.command, path, query, body)
         except Refusal as refusal:
             return self._send(refusal.status, {"message": str(refusal)})
-        if path in ("/build", "/images/create"):
+        if path in ("/build", "/images/create", "/images/load"):
             return self._chunks(answer)
+        if isinstance(answer, bytes):
+            return self._send_raw(answer)
         return self._send(204 if answer is None else 200, answer)
 
     do_GET = do_POST = do_DELETE = _serve  # noqa: N815  the base class's names
@@ -336,6 +383,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _send_raw(self, data: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-tar")
+        self.send_header("X-Docker-Container-Path-Stat", base64.b64encode(b"{}").decode())
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def _stream(self, fake: FakeEngine) -> None:
         events: queue.Queue[Document | None] = queue.Queue()
         fake.listeners.append(events)
@@ -362,6 +417,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
+    request_queue_size = 128  # who finds it full is refused, and the SDK leaves its socket open
     fake: FakeEngine
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -1,6 +1,7 @@
 """Links over real sockets: agents that behave, that do not, and strangers."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import struct
@@ -44,7 +45,13 @@ class Agent:
                 pass
         except ConnectionError:
             pass
-        self.writer.close()
+        await self.close()
+
+    async def close(self) -> None:
+        """Hang up, and see to it that the system has done so."""
+        self.writer.transport.abort()  # what nobody has read would be waited for
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 class Observer:
@@ -71,13 +78,27 @@ class Observer:
             await self.changed.wait()
 
 
+class Server(LinkServer):
+    """One that knows its links, to leave none behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[Link] = []
+
+    def met(self, link: Link) -> None:
+        self.links.append(link)
+        super().met(link)
+
+
 @pytest.fixture
 async def server() -> AsyncIterator[LinkServer]:
-    server = LinkServer()
+    server = Server()
     await server.open("127.0.0.1")
     yield server
     await server.close()
     assert not server._nameless
+    for link in server.links:
+        link.cut("the test is over")
 
 
 Dial = Callable[[], Any]
@@ -93,7 +114,7 @@ async def dial(server: LinkServer) -> AsyncIterator[Dial]:
 
     yield dial
     for agent in agents:
-        agent.writer.close()
+        await agent.close()
 
 
 async def greeted(server: LinkServer, dial: Dial, name: str = "s1") -> tuple[Agent, Link, Observer]:
@@ -208,6 +229,15 @@ class TestHello:
         await server.close()
         await silent.hung_up_on()
         assert link.lost is None
+
+    async def test_met_after_the_close(self, server: LinkServer) -> None:
+        """Who was let in before the close, and is met only then, is cut off at once."""
+        await server.close()
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(lambda: Link(server), "127.0.0.1", 0) as door:
+            agent = Agent(*await asyncio.open_connection(*door.sockets[0].getsockname()))
+            await agent.hung_up_on()
+        assert not server._nameless
 
 
 class TestAnswers:

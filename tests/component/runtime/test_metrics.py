@@ -85,14 +85,17 @@ class World:
     def provisioned_key(self, version: FunctionVersion) -> str:
         return version.version
 
-    async def run(
+    def run(
         self,
         version: FunctionVersion,
         invocation: Invocation,
         stream: Stream | None = None,
         *,
         provisioned: bool = False,
-    ) -> Ticket:
+    ) -> "asyncio.Future[Ticket]":
+        return asyncio.ensure_future(self._run(stream))
+
+    async def _run(self, stream: Stream | None) -> Ticket:
         await self.may_run.wait()
         if self.refusals:
             raise self.refusals.pop()

@@ -1,16 +1,21 @@
 import asyncio
 import io
+import os
+import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime import base_image
+from runtime.image_table import image_sources
 from runtime.images import Beginning, RuntimeImages, UnknownRuntime
+from runtime.processors import CannotRun
 from runtime.spawners.engine import Engine, StepFailed
 
 
@@ -63,6 +68,16 @@ async def test_the_context_holds_agent_and_bootstrap(
         names = set(tar.getnames())
     assert {"Dockerfile", "bootstrap", "rapid/agent.py", "ca/.keep"} <= names
     assert "ca/ca.crt" not in names
+
+
+async def test_a_build_knows_the_proxies_of_the_environment(
+    images: RuntimeImages, fake_engine: Any, with_base: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps download; the image's name does not depend on how."""
+    reference = images.reference("python3.11")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    assert await images.ensure("python3.11", quiet) == reference
+    assert fake_engine.builds[0]["buildargs"]["https_proxy"] == "http://proxy.example:3128"
 
 
 async def test_a_ca_bundle_goes_into_the_context_only(
@@ -250,8 +265,32 @@ async def test_a_base_is_built_where_none_can_be_pulled(
 async def test_a_builder_that_fails_shows_its_last_lines(engine: Engine, builder: Path) -> None:
     """Its own words are the best explanation."""
     say(builder, "echo 'E: no mirror'; exit 25")
-    with pytest.raises(StepFailed, match="sh ended with status 25\nE: no mirror"):
+    with pytest.raises(StepFailed, match=r"`sh \S*/build trixie \S*` ended with status 25\nE: no mirror"):
         await base_image.BaseImages(engine, builder).ensure("trixie", quiet)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "place"),
+    [
+        ("true", "/dev/shm"),
+        ("mount -t tmpfs -o noexec,size=2g none /dev/shm", "/tmp"),
+        ("mount -t tmpfs -o size=9m none /dev/shm", "/tmp"),
+    ],
+)
+def test_a_base_is_unpacked_where_programs_may_run(tmp_path: Path, mounts: str, place: str) -> None:
+    """Memory is fastest; containers and hardened machines forbid programs there, and small ones have little of it."""
+    tool = tmp_path / "mmdebstrap"
+    say(tool, 'echo "$TMPDIR"')
+    tool.chmod(0o755)
+    fresh = ["mount -t tmpfs -o size=2g none /dev/shm", f"PATH={tmp_path}:$PATH", "unset TMPDIR"]
+    builder = image_sources() / "debian" / "build"
+    script = " && ".join([*fresh[:1], mounts, *fresh[1:], f"exec sh {builder} trixie out.tar"])
+    # A mount table of its own, which root may have, and mostly everyone.
+    apart = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c"]
+    if subprocess.run([*apart, fresh[0]], check=False, capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    done = subprocess.run([*apart, script], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, place, "")
 
 
 async def test_a_builder_that_hangs_is_ended(
@@ -392,7 +431,14 @@ def test_a_build_that_ends_early_lets_go_of_its_suite() -> None:
     assert released == [1]
 
 
-async def test_an_image_for_another_processor(images: RuntimeImages, fake_engine: Any) -> None:
+@pytest.fixture
+def other(engine: Engine, fake_engine: Any) -> None:
+    """An engine for amd64 whose machine runs programs for arm64."""
+    engine.facts = replace(engine.facts, machine="amd64")
+    fake_engine.emulates.add("arm64")
+
+
+async def test_an_image_for_another_processor(images: RuntimeImages, fake_engine: Any, other: None) -> None:
     """It is built from that processor's base, under a name of its own."""
     fake_engine.registry.add("arm64v8/debian:bookworm-slim")
     reference = await images.ensure("python3.11", quiet, processor="arm64")
@@ -402,20 +448,96 @@ async def test_an_image_for_another_processor(images: RuntimeImages, fake_engine
     assert fake_engine.images[reference]["Labels"] == {"berth.image": "python3.11-arm64"}
 
 
-async def test_without_a_base_for_another_processor(images: RuntimeImages) -> None:
-    """None is built here: the ways out are named."""
-    with pytest.raises(StepFailed, match=r"arm64 start from arm64v8/debian:bookworm-slim.*docker load"):
+async def test_a_base_for_another_processor_is_made_of_packages(
+    images: RuntimeImages, fake_engine: Any, other: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the same program, told so; the image says which processor it is for, as builders want it."""
+    commands = mmdebstrap(monkeypatch, tmp_path, runs="arm64")
+    await images.ensure("python3.11", quiet, processor="arm64")
+    assert commands == ["bookworm arm64"]
+    base = fake_engine.images["berth/base-arm64:bookworm"]
+    assert (base["Architecture"], base["Labels"]) == ("arm64", {"berth.base": "bookworm"})
+    assert fake_engine.builds[0]["buildargs"]["BASE"] == "berth/base-arm64:bookworm"
+
+
+async def test_a_base_is_made_where_its_programs_run(
+    images: RuntimeImages, other: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The engine may be on another machine than Berth; the ways out are named."""
+    commands = mmdebstrap(monkeypatch, tmp_path, runs="")
+    words = (
+        r"this machine does not run programs for arm64.*qemu-user-static.*load arm64v8/debian:bookworm-slim"
+    )
+    with pytest.raises(StepFailed, match=words):
         await images.ensure("python3.11", quiet, processor="arm64")
+    assert commands == []
+
+
+def mmdebstrap(monkeypatch: pytest.MonkeyPatch, place: Path, runs: str) -> list[str]:
+    """One that makes an empty tree, on a machine that runs another processor's programs; what it is told."""
+    told: list[str] = []
+
+    async def command(arguments: Sequence[str], _progress: Any) -> None:
+        _shell, _program, suite, out, *more = arguments
+        await asyncio.to_thread(Path(out).touch)
+        told.append(" ".join([suite, *more]))
+
+    monkeypatch.setattr(base_image, "_command", command)
+    monkeypatch.setattr(base_image, "runs_here", lambda processor: processor == runs)
+    monkeypatch.setattr("shutil.which", lambda _: str(place))
+    return told
 
 
 async def test_a_machine_that_cannot_run_another_processor_s_programs(
-    images: RuntimeImages, fake_engine: Any
+    images: RuntimeImages, fake_engine: Any, other: None
 ) -> None:
-    """The engine's words for that say nothing of emulation."""
+    """That is said before anything is built, and of a machine that has forgotten how to as well."""
     fake_engine.add_image("arm64v8/debian:bookworm-slim")
-    fake_engine.build_steps = [{"error": "exec /bin/sh: exec format error"}]
-    with pytest.raises(StepFailed, match="does not run programs for arm64: install an emulator"):
+    fake_engine.emulates.clear()
+    with pytest.raises(CannotRun, match=r"does not run programs for arm64.*qemu-user-static"):
         await images.ensure("python3.11", quiet, processor="arm64")
+    assert fake_engine.builds == []
+    fake_engine.emulates.add("arm64")
+    fake_engine.build_steps = [{"error": "exec /bin/sh: exec format error"}]
+    fresh = RuntimeImages(images._engine)
+    with pytest.raises(StepFailed, match=r"exec format error(.|\n)*qemu-user-static"):
+        await fresh.ensure("python3.11", quiet, processor="arm64")
+
+
+async def test_the_bundle_for_another_processor_says_so(
+    images: RuntimeImages, fake_engine: Any, with_base: None, other: None
+) -> None:
+    """It is built on the engine's own and would be said to be for that, by which no builder could copy from it."""
+    reference = await images.bundle(quiet, "arm64")
+    image = fake_engine.images[reference]
+    assert image["Architecture"] == "arm64"
+    assert image["Labels"] == {"berth.image": "rapid-arm64"}
+    assert image["Config"]["Cmd"] == ["/var/rapid/bin/agent"]
+    with tarfile.open(fileobj=io.BytesIO(fake_engine.layers[reference])) as tar:
+        found = {member.name: (member.isdir(), member.linkname) for member in tar}
+    assert found == {
+        "var": (True, ""),
+        "var/rapid/file": (False, ""),
+        "var/rapid/link": (False, "var/rapid/file"),
+    }
+    assert fake_engine.images[await images.bundle(quiet)]["Architecture"] == "amd64"
+
+
+async def test_an_image_for_dockerfiles_for_another_processor(
+    images: RuntimeImages, fake_engine: Any, with_base: None, other: None
+) -> None:
+    """Of that processor's runtime and bundle, under the name that AWS would give it."""
+    fake_engine.add_image("arm64v8/debian:bookworm-slim")
+    assert await images.standalone("nodejs22.x", quiet, processor="arm64") == "berth/nodejs:22-arm64"
+    build = fake_engine.builds[-1]
+    assert build["platform"] == "linux/arm64"
+    arguments = build["buildargs"]
+    assert arguments["IMAGE"].startswith("berth/nodejs22.x-arm64:")
+    assert arguments["BUNDLE"].startswith("berth/rapid-arm64:")
+    assert arguments["SEARCH"].startswith("/opt/nodejs/node22/node_modules:")
+    current = set(fake_engine.images)
+    await images.prune()
+    assert current <= set(fake_engine.images)
 
 
 async def test_the_engine_s_own_processor_is_nothing_special(
@@ -432,6 +554,7 @@ async def test_pruning_leaves_what_is_current_and_what_is_not_ours(
     """However young the rest is; what a sandbox runs on stays, and is not said to be removed."""
     await images.standalone("python3.11", quiet)
     fake_engine.add_image("arm64v8/debian:bookworm-slim")
+    fake_engine.emulates.add("arm64")
     await images.ensure("python3.11", quiet, processor="arm64")
     before = set(fake_engine.images)
     assert images.reference("python3.11") in before

@@ -30,7 +30,7 @@ from rapid.wire import (
 from runtime.links import Link, LinkServer
 
 ROOT = Path(__file__).resolve().parents[3]
-AGENT = f"import sys; sys.path[:0]=[{str(ROOT)!r}]; from rapid.agent import main; main()"
+AGENT = f"import sys; sys.path.append({str(ROOT)!r}); from rapid.agent import main; main()"
 PATIENCE = 20.0
 BIG = os.urandom(1 << 20)
 

@@ -31,7 +31,7 @@ def test_without_body() -> None:
 
 def test_missing_and_more() -> None:
     """The size is the request's, whatever of it is there or comes after it."""
-    data = request(b"Content-Length: 10", body=b"abc")
+    data = request(HOST, b"Content-Length: 10", body=b"abc")
     head = plain_head(data)
     assert head is not None
     assert head.size == len(data) + 7
@@ -46,36 +46,55 @@ def test_unknown_field() -> None:
     assert head.fields.length == 2
 
 
+def test_values() -> None:
+    """Fields are found by their names in lower case; what is around a value is not part of it."""
+    head = plain_head(request(HOST, b"X-Amz-Log-Type:   Tail", b"Empty:", b"a:b: c "))
+    assert head is not None
+    assert head.fields.values == {"host": "10.0.0.1:80", "x-amz-log-type": "Tail", "empty": "", "a": "b: c"}
+
+
 @pytest.mark.parametrize(
-    "data",
+    "fields",
     [
-        request(HOST)[:-1],
-        request(b"Transfer-Encoding: chunked"),
-        request(b"Expect: 100-continue"),
-        request(b"Upgrade: h2c"),
-        request(b"Trailer: a"),
-        request(b"Content-Encoding: gzip", b"Content-Length: 2"),
-        request(b"Connection: close"),
-        request(b"Connection: keep-alive, Upgrade"),
-        request(b"Content-Length: 1", b"Content-Length: 1"),
-        request(b"Content-Length: 1", b"content-length: 2"),
-        request(b"Content-Length: +1"),
-        request(b"Content-Length: 1_0"),
-        request(b"Content-Length: "),
-        request(b"Content-Length: 9999999999"),
-        request(b"Content-Length : 1"),
-        request(b" Content-Length: 1"),
-        request(HOST, b"\tfolded: 1"),
-        request(b"no colon"),
-        request(b"A: 1\nContent-Length: 5"),
-        request(b"A: 1\rContent-Length: 5"),
-        request(b"A: \xc3\xbc"),
-        request(b"A: \x00"),
-        request(*(b"A%d: 1" % number for number in range(17))),
-        request(b"A: " + b"x" * LONGEST_HEAD),
-        b"",
+        (b"Transfer-Encoding: chunked",),
+        (b"Expect: 100-continue",),
+        (b"Upgrade: h2c",),
+        (b"Trailer: a",),
+        (b"Content-Encoding: gzip", b"Content-Length: 2"),
+        (b"Connection: close",),
+        (b"Proxy-Connection: close",),
+        (b"Sec-WebSocket-Key1: 1",),
+        (b"Connection: keep-alive, Upgrade",),
+        (b"Content-Length: 1", b"Content-Length: 1"),
+        (b"Content-Length: 1", b"content-length: 2"),
+        (b"host: other",),
+        (b"Content-Length: +1",),
+        (b"Content-Length: 1_0",),
+        (b"Content-Length: ",),
+        (b"Content-Length: 9999999999",),
+        (b"Content-Length : 1",),
+        (b" Content-Length: 1",),
+        (b"\tfolded: 1",),
+        (b"no colon",),
+        (b": 1",),
+        (b"A(B): 1",),
+        (b"A: 1\nContent-Length: 5",),
+        (b"A: 1\rContent-Length: 5",),
+        (b"A: 1\t",),
+        (b"A: \xc3\xbc",),
+        (b"A: \x00",),
+        (b"A: \x7f",),
+        tuple(b"A%d: 1" % number for number in range(24)),
+        (b"A: " + b"x" * LONGEST_HEAD,),
     ],
 )
-def test_not_plain(data: bytes) -> None:
-    """What is not whole, or could be taken in two ways, is not read."""
+def test_not_plain(fields: tuple[bytes, ...]) -> None:
+    """What could be taken in two ways, or by nobody, is not read."""
+    assert plain_head(request(HOST)) is not None
+    assert plain_head(request(HOST, *fields)) is None
+
+
+@pytest.mark.parametrize("data", [request(HOST)[:-1], request(b"Content-Length: 0"), b""])
+def test_not_whole(data: bytes) -> None:
+    """A head that is not there yet, or names no host."""
     assert plain_head(data) is None

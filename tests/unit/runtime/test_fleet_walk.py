@@ -1,7 +1,7 @@
 """Random walks over the real fleet, with environments that only pretend: updates, deaths, clients that leave.
 
 Whatever comes in whatever order, nobody meets code that was out of date when they asked, everybody is answered once,
-and what is out of date drains.
+what is out of date drains, and no more is held at any time than there may be.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from runtime.fleet import Fleet
 from runtime.keys import Key
 from runtime.launcher import Hosted
 from runtime.model import LATEST, Alias, Code, FunctionConfig, FunctionVersion, Scope, State
+from runtime.soon import settled
 from runtime.spawners.base import SandboxHandle, SpawnerError, SpawnerFacts
 
 SCOPE = Scope("123456789012", "us-east-1")
@@ -92,12 +93,13 @@ class Environment:
         self.calls["on_idle"](self.hosted())
 
     def shut_down(self) -> None:
-        self.lose("it was told to end")
+        self.walk.later(lambda: self.lose("it was told to end"))
 
     def lose(self, reason: str) -> None:
         if self.is_over:
             return
         self.is_over = True
+        self.walk.let_go(self.hosted().number)
         current, self.current = self.current, None
         if current is not None:
             invocation, ticket = current
@@ -128,6 +130,9 @@ class Walk:
         self.prepared = asyncio.Event()
         self.alive: list[Environment] = []
         self.executed: Counter[str] = Counter()
+        self.held: dict[int, int] = {}
+        """MB of each environment from its launch until it is over."""
+        self.most = self.most_memory = 0
         self.asked = 0
         self.revision = 0
         self.outcomes: Counter[str] = Counter()
@@ -214,8 +219,10 @@ class Walk:
     async def launch(
         self, number: int, version: FunctionVersion, kind: str, **calls: Any
     ) -> AsyncIterator[Hosted]:
+        self.take(number, version.config.memory_size)
         await self.turns(10)
         if self.draw.random() < 0.05:
+            self.let_go(number)
             raise SpawnerError("no")
         environment = Environment(self, lambda: hosted, code_of(version), calls)
         hosted = Hosted(
@@ -234,6 +241,14 @@ class Walk:
             self.alive.remove(environment)
             await self.turns(10)
 
+    def take(self, number: int, memory: int) -> None:
+        self.held[number] = memory
+        self.most = max(self.most, len(self.held))
+        self.most_memory = max(self.most_memory, sum(self.held.values()))
+
+    def let_go(self, number: int) -> None:
+        del self.held[number]
+
     # Those who act
 
     async def client(self) -> None:
@@ -251,7 +266,7 @@ class Walk:
 
     async def call(self, version: FunctionVersion, request: str) -> Outcome:
         invocation = Invocation(request_id=request, arn=version.arn, payload=b"", trace_id="")
-        return await (await self.fleet.run(version, invocation)).outcome
+        return await (await settled(self.fleet.run(version, invocation))).outcome
 
     def note(self, call: "asyncio.Task[Outcome]", version: FunctionVersion, request: str) -> None:
         assert self.executed[request] <= 1, "done twice"
@@ -291,9 +306,11 @@ class Walk:
             await self.turns(30)
 
     def check(self) -> None:
-        """The books are right, and nothing that is idle is out of date."""
+        """The books are right, nothing was ever too much, and nothing that is idle is out of date."""
         pool = self.fleet._pool
         pool.check()
+        assert self.most <= pool.bounds.environments
+        assert self.most_memory <= pool.bounds.memory
         for number in self.fleet._hosted:
             if pool.place(number) is Place.IDLE:
                 assert self.fleet._keys.is_current(cast("Key", pool.key(number)))

@@ -13,7 +13,8 @@ from runtime.function_images import ImageMissing
 from runtime.grounds import MOMENT, MOST_BYTES, Ground, Grounds, Progress
 from runtime.image_facts import Image, Serving
 from runtime.model import Code, FunctionConfig, FunctionVersion, ImageCode, LayerReference, Scope
-from runtime.spawners.base import Delivery, ForeignImage
+from runtime.processors import CannotRun
+from runtime.spawners.base import Delivery, ForeignImage, SpawnerError
 
 CODE = Code("c" * 64, 1, 1)
 LAYER = LayerReference("arn", Code("l" * 64, 1, 1))
@@ -47,18 +48,23 @@ class Surroundings:
         self.serving = serving
         self.now = 0.0
         self.asked = 0
+        self.broken = False
+        self.machine = _Machine()
         self.grounds = Grounds(
             images=self,
             function_images=self,
             agent_bundle=_Bundle(),
             bundles=cast("Bundles", _Trees()),
+            emulation=self.machine,
             clock=lambda: self.now,
         )
 
-    async def ensure(self, runtime: str, progress: Progress) -> Serving:
+    async def ensure(self, runtime: str, progress: Progress, *, processor: str | None = None) -> Serving:
         del progress
         self.asked += 1
-        return self.serving or Serving(f"berth/{runtime}:0")
+        if self.broken:
+            raise SpawnerError("no space left")
+        return self.serving or Serving(f"berth/{runtime}{f'-{processor}' if processor else ''}:0")
 
     async def pinned(self, code: ImageCode) -> Image:
         if self.image is None:
@@ -67,6 +73,21 @@ class Surroundings:
 
     async def of(self, code: Code | ImageCode, *, launches: bool = False) -> Ground:
         return await self.grounds.of(version(code), Delivery.BIND, print, launches=launches)
+
+
+class _Machine:
+    """One for x86_64, that emulates others."""
+
+    def __init__(self) -> None:
+        self.cannot = ""
+
+    async def require(self, architecture: str) -> None:
+        if architecture == self.cannot:
+            raise CannotRun(architecture)
+
+    async def of(self, architecture: str) -> str | None:
+        await self.require(architecture)
+        return None if architecture == "x86_64" else architecture
 
 
 class _Bundle:
@@ -155,3 +176,37 @@ async def test_what_can_never_run(image: Image | None, code: str, reason: str) -
     with pytest.raises(PreparationFailed) as failed:
         await Surroundings(image).grounds.check(version(PINNED))
     assert (failed.value.reason_code, failed.value.reason) == (code, reason)
+
+
+async def test_a_package_for_another_processor() -> None:
+    """Its image is that processor's, and none is taken for the other's."""
+    there = Surroundings()
+    other = replace(version(CODE), config=replace(version(CODE).config, architecture="arm64"))
+    for each, image in ((version(CODE), "berth/python3.11:0"), (other, "berth/python3.11-arm64:0")) * 2:
+        ground = await there.grounds.of(each, Delivery.BIND, print, launches=True)
+        assert ground.image == image
+    assert there.asked == 2
+    there.grounds.doubt(other)
+    there.machine.cannot = "arm64"
+    with pytest.raises(CannotRun, match="does not run programs for arm64"):
+        await there.grounds.of(other, Delivery.BIND, print, launches=True)
+
+
+async def test_an_image_that_cannot_be_built_for_another_processor() -> None:
+    """There is a way out, which for the machine's own would be none."""
+    there = Surroundings()
+    there.broken = True
+    other = replace(version(CODE), config=replace(version(CODE).config, architecture="arm64"))
+    with pytest.raises(SpawnerError, match=r"no space left\nWith the setting emulation=off"):
+        await there.grounds.of(other, Delivery.BIND, print)
+    with pytest.raises(SpawnerError, match=r"no space left$"):
+        await there.of(CODE)
+
+
+async def test_a_container_image_for_a_processor_that_does_not_run_here() -> None:
+    """That is said before it is started."""
+    there = Surroundings(replace(IMAGE, architecture="arm64"))
+    assert (await there.of(PINNED)).image == "sha256:1"
+    there.machine.cannot = "arm64"
+    with pytest.raises(CannotRun, match="qemu-user-static"):
+        await there.of(PINNED)

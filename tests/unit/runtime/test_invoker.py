@@ -58,6 +58,10 @@ class Around:
         #: For each of the runs.
         self.running = asyncio.Event()
         self.failure: LambdaError | None = None
+        self.is_idle = False
+        #: There is an environment at once.
+        self.answers = False
+        #: At once, instead of the test.
         self.attached: dict[type[Attachment], dict[str, dict[str, Attachment]]] = {}
         self._admission: Admission | None = None
 
@@ -87,20 +91,33 @@ class Around:
     def has_free(self, _: FunctionVersion, tenant: str | None) -> bool:
         return False
 
-    async def run(
+    def run(
         self,
         version: FunctionVersion,
         invocation: Invocation,
         stream: Stream | None = None,
         *,
         provisioned: bool = False,
-    ) -> Ticket:
+    ) -> Ticket | asyncio.Future[Ticket]:
+        ticket = Ticket(stream)
+        if self.is_idle:
+            return self._run(version, invocation, ticket, provisioned)
+        return asyncio.ensure_future(self._run_later(version, invocation, ticket, provisioned))
+
+    async def _run_later(self, *what: Any) -> Ticket:
         if self.failure:
             raise self.failure
-        ticket = Ticket(stream)
+        return self._run(*what)
+
+    def _run(
+        self, version: FunctionVersion, invocation: Invocation, ticket: Ticket, provisioned: bool
+    ) -> Ticket:
         self.runs.append((version, invocation, ticket))
         self.provisioned.append(provisioned)
         self.running.set()
+        if self.answers:
+            ticket.respond(Outcome(b"{}"))
+            ticket.complete(Report(invocation.request_id, 0.1, None, 128, 1))
         return ticket
 
     @property
@@ -277,6 +294,79 @@ async def test_arn(qualifier: str | None, end: str) -> None:
     await task
 
 
+class TestStart:
+    """What `start` tells, and when. All else is as with `invoke`."""
+
+    async def test_at_once(self) -> None:
+        """Where there is an environment the invocation is in it before `start` returns, and there is no task."""
+        around, told = Around(), []
+        around.is_idle = True
+        before = asyncio.all_tasks()
+        around.invoker().start(REQUEST, lambda result: told.append(result()))
+        _, invocation, ticket = around.runs[0]
+        assert asyncio.all_tasks() == before
+        ticket.outcome.set_result(Outcome(b"1", function_error=True))
+        await asyncio.sleep(0)
+        [result] = told
+        assert (result.payload, result.function_error, result.log_tail) == (b"1", "Unhandled", b"")
+        assert (result.executed_version, result.trace_id) == (LATEST, invocation.trace_id)
+
+    @pytest.mark.parametrize("is_idle", [False, True])
+    @pytest.mark.parametrize("tail", [False, True])
+    async def test_later(self, *, is_idle: bool, tail: bool) -> None:
+        """What has to wait is told when it is there, the end of the log where that is wanted."""
+        around, told = Around(), asyncio.Event()
+        around.is_idle = is_idle
+        results: list[Any] = []
+
+        def hear(result: Any) -> None:
+            results.append(result())
+            told.set()
+
+        around.invoker().start(replace(REQUEST, tail=tail), hear)
+        await around.running.wait()
+        ticket = around.runs[0][2]
+        ticket.tail.add(b"END\n")
+        ticket.outcome.set_result(Outcome(b"1"))
+        if tail:
+            await asyncio.sleep(0)
+            assert not told.is_set()
+            ticket.completed.set_result(Report("id", 0.1, None, 128, 1))
+        await told.wait()
+        assert [(each.payload, each.log_tail) for each in results] == [(b"1", b"END\n" if tail else b"")]
+
+    async def test_refused_at_once(self) -> None:
+        """Whoever asks hears of it by the call itself; nobody is told anything."""
+        around = Around()
+        around.reserve(0)
+        told: list[object] = []
+        with pytest.raises(LambdaError, match="Rate Exceeded"):
+            around.invoker().start(REQUEST, told.append)
+        await asyncio.sleep(0)
+        assert told == []
+
+    @pytest.mark.parametrize("is_idle", [False, True])
+    async def test_refused_later(self, *, is_idle: bool) -> None:
+        """What is told raises: where no environment is to be had, or it is lost again and again."""
+        around, told = Around(), asyncio.Event()
+        around.is_idle = is_idle
+        failure = LambdaError("ServiceException", "no engine")
+        results: list[Any] = []
+
+        def hear(result: Any) -> None:
+            results.append(result)
+            told.set()
+
+        around.failure = None if is_idle else failure
+        around.invoker().start(REQUEST, hear)
+        if is_idle:
+            around.runs[0][2].fail(failure)
+        await told.wait()
+        with pytest.raises(LambdaError, match="no engine"):
+            results[0]()
+        assert around.admission.ledger.account(SCOPE) == AccountFigures()
+
+
 class TestAdmission:
     """What of leases is seen here: when they begin and end."""
 
@@ -422,3 +512,24 @@ class TestTraceHeader:
         pattern = r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0"
         assert re.fullmatch(pattern, trace_header(sent))
         assert trace_header(sent) != trace_header(sent)
+
+
+MANY = 3000
+"""Invocations, many more than environments that a function may add meanwhile."""
+
+
+async def test_environments_that_were_there_are_not_growth() -> None:
+    """Clients that take turns in a few busy environments are never refused for how fast environments are added."""
+    around = Around()
+    around.answers = True
+    for _ in range(MANY):
+        await around.invoker().invoke(REQUEST)
+
+
+async def test_environments_that_there_are_none_of_are_not_growth() -> None:
+    """Nor does what the host has no room for count."""
+    around = Around()
+    around.failure = LambdaError("TooManyRequestsException", "no room")
+    for _ in range(MANY):
+        with pytest.raises(LambdaError, match="no room"):
+            await around.invoker().invoke(REQUEST)

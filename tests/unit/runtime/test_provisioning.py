@@ -16,6 +16,7 @@ from runtime.core.provisioning import Progress, Status
 from runtime.fleet import Kept, KeptNews, Key
 from runtime.model import Alias, Code, FunctionConfig, FunctionVersion, ProvisionedConcurrency, Scope, State
 from runtime.provisioning import Provisioner
+from runtime.soon import settled
 from runtime.store.catalog import (
     AliasDeleted,
     AliasPut,
@@ -38,6 +39,7 @@ class Fleet:
         self.on_kept: Any = None
         self.wanted: dict[Key, int] = {}
         self.ready: dict[Key, int] = {}
+        self.lacking: str | None = None
         self.asked = 0
 
     def provisioned_key(self, version: FunctionVersion) -> Key:
@@ -61,6 +63,9 @@ class Fleet:
     def kept(self, version: FunctionVersion) -> tuple[int, int]:
         key = self.provisioned_key(version)
         return self.wanted.get(key, 0), self.ready.get(key, 0)
+
+    def lacks(self, key: Key) -> str | None:
+        return self.lacking if self.ready[key] < self.wanted[key] else None
 
     def make(self) -> None:
         """Everything that is wanted, one after the other."""
@@ -121,7 +126,7 @@ class World:
         key = self.fleet.provisioned_key(found)
         leases = [Lease(SCOPE, "f", version, provisioned=key) for _ in range(count)]
         for lease in leases:
-            await self.admission.take(lease, self.admission.limits(SCOPE))
+            await settled(self.admission.take(lease, self.admission.limits(SCOPE)))
         for lease in leases:
             self.admission.end(lease)
         return [lease.is_provisioned for lease in leases]
@@ -259,6 +264,22 @@ async def test_failures(world: World) -> None:
     assert world.provisioner.progress(record) == Progress(1, Status.READY)
 
 
+async def test_no_room_for_the_rest(world: World) -> None:
+    """What cannot be had has failed, whenever that came about, and until there is room again."""
+    world.change(*versions("1"))
+    record = world.provision("1", 2)
+    assert world.provisioner.progress(record) == Progress(0, Status.IN_PROGRESS)
+    world.fleet.lacking = "others have the room"
+    assert world.provisioner.progress(record) == Progress(0, Status.FAILED, "others have the room")
+    world.fleet.lacking = None
+    assert world.provisioner.progress(record) == Progress(0, Status.IN_PROGRESS)
+    world.fleet.make()
+    world.fleet.lacking = "others have the room"
+    assert world.provisioner.progress(record) == Progress(2, Status.READY)
+    world.fleet.lose()
+    assert world.provisioner.progress(record) == Progress(1, Status.FAILED, "others have the room")
+
+
 async def test_put_again(world: World) -> None:
     """After a failure the next try is due at once, and in progress."""
     world.provision("1", 1)
@@ -290,9 +311,9 @@ async def test_who_waits_gets_a_new_one(world: World) -> None:
     key = world.fleet.provisioned_key(version)
     first, second = (Lease(SCOPE, "f", "1", provisioned=key) for _ in range(2))
     limits = world.admission.limits(SCOPE)
-    await world.admission.take(first, limits)
+    await settled(world.admission.take(first, limits))
     world.admission.responded(first)
-    waiting = asyncio.create_task(world.admission.take(second, limits))
+    waiting = asyncio.create_task(settled(world.admission.take(second, limits)))
     await asyncio.sleep(0)
     world.fleet.make()
     await waiting

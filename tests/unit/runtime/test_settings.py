@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from runtime import settings
-from runtime.settings import ROWS, Settings, SettingsError, load
+from runtime.setting_kinds import SettingsError
+from runtime.settings import ROWS, Settings, load
 
 
 @pytest.fixture

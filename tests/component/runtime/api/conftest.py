@@ -30,7 +30,7 @@ from runtime.api.live_code import LiveCode
 from runtime.api.server import Api, build_api
 from runtime.errors import PreparationFailed
 from runtime.fleet import Fleet
-from runtime.invoker import Invoker, InvokeRequest, InvokeResult
+from runtime.invoker import Invoker, InvokeRequest, InvokeResult, Told
 from runtime.model import FunctionVersion, Scope
 from runtime.store import Store
 from tests.helpers.provisions import Provisions, concurrency
@@ -58,6 +58,9 @@ class EchoInvoker:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     script: Script | None = None
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    calls: set["asyncio.Task[InvokeResult]"] = field(default_factory=set)
+    started_short: int = 0
+    """How many requests came the shorter way."""
     draw: Callable[[], float] = random.random
     """Decides for weighted aliases."""
 
@@ -81,6 +84,12 @@ class EchoInvoker:
             log_tail=f"START RequestId: {request.request_id}\n".encode(),
             trace_id=request.trace_id or TRACE,
         )
+
+    def start(self, request: InvokeRequest, told: Told) -> None:
+        self.started_short += 1
+        self.calls.add(task := asyncio.create_task(self.invoke(request)))
+        task.add_done_callback(self.calls.discard)
+        task.add_done_callback(lambda task: told(task.result))
 
     async def stream(self, request: InvokeRequest) -> Streamed:
         version = self.check(request)

@@ -45,8 +45,10 @@ def app(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return module
 
 
-def test_report_says_how_to_use_it(app: Any, run: Any, home: Path) -> None:
+def test_report_says_how_to_use_it(app: Any, run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When Berth answers, the terminal shows address, spawner, data directory and the variables to set."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     code, out, _ = run("up", "--port", "4000", "--spawner", "process")
     assert code == 0
     assert out == (
@@ -62,6 +64,13 @@ def test_report_says_how_to_use_it(app: Any, run: Any, home: Path) -> None:
         "  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test\n"
         "  aws lambda list-functions\n"
     )
+
+
+def test_a_proxy_is_pointed_out(app: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients would ask it for Berth's address too."""
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "example.com")
+    assert "  export NO_PROXY=example.com,127.0.0.1 no_proxy=example.com,127.0.0.1\n" in run("up")[1]
 
 
 def test_open_door_is_pointed_out(app: Any, run: Any) -> None:

@@ -52,6 +52,14 @@ def test_one_that_cannot_be_had_holds_up_no_other(berth: Berth) -> None:
     assert f"java21: {java['error']}" in err
 
 
+def test_an_error_does_not_repeat_what_was_told(berth: Berth, fake_engine: Any) -> None:
+    """The builder's lines have been seen as they came; for machines the error is whole."""
+    fake_engine.build_steps = [{"stream": "no space left\n"}, {"error": "code 1"}]
+    code, out, err = berth("build", "python3.11", "--json")
+    assert (code, err.count("no space left"), err.count("failed: code 1")) == (1, 1, 1)
+    assert json.loads(out)[0]["error"].endswith("failed: code 1\nno space left")
+
+
 def test_all_are_berth_s_own(berth: Berth, fake_engine: Any) -> None:
     """Nothing is pulled for that but bases."""
     fake_engine.registry |= {f"debian:{suite}-slim" for suite in ("bullseye", "trixie", "forky")}

@@ -125,7 +125,10 @@ class TestKeep:
         await world.until(lambda: len(news) == 2)
         assert [each.what for each in news] == [Kept.FAILED, Kept.READY]
         assert "300 MB" in news[0].reason
+        key = world.fleet.provisioned_key(f)
+        assert world.fleet.lacks(key) == news[0].reason
         world.fleet.keep(f, 0)
+        assert world.fleet.lacks(key) is None
 
     async def test_failed_launch(self, world: World, f: FunctionVersion, news: list[Any]) -> None:
         """What the surroundings refuse is no error of the function's."""

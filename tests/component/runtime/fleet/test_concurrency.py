@@ -11,6 +11,7 @@ from rapid.concurrent_environment import ConcurrentEnvironment
 from rapid.invocation import Invocation
 from rapid.streams import Stream
 from runtime.model import FunctionVersion, ManagedInstances
+from runtime.soon import settled
 from tests.helpers.fleet_world import Gate, Runtime, World, function
 
 PROVIDER = "arn:aws:lambda:us-east-1:123456789012:capacity-provider:here"
@@ -203,7 +204,7 @@ async def test_streams_do_not_mix(world: World, managed: FunctionVersion) -> Non
     tickets = []
     for name, stream in streams.items():
         invocation = Invocation(request_id=name.decode(), arn=managed.arn, payload=name, trace_id="")
-        tickets.append(await world.fleet.run(managed, invocation, stream))
+        tickets.append(await settled(world.fleet.run(managed, invocation, stream)))
     for number, turn in enumerate(turns):
         turn.set()
         assert await streams[b"b" if number % 2 else b"a"].read() == (b"bbb" if number % 2 else b"aaa")

@@ -30,6 +30,15 @@ async def test_cold_and_warm(world: World, f: FunctionVersion) -> None:
     ]  # fmt: skip
 
 
+async def test_first(world: World, f: FunctionVersion) -> None:
+    """An invocation is told from those for which no environment had to be launched."""
+    first = await world.start(f)
+    await first.completed
+    second = await world.start(f)
+    await second.completed
+    assert (first.is_first, second.is_first) == (True, False)
+
+
 async def test_parallel(world: World, f: FunctionVersion) -> None:
     """N invocations at a time get N environments, each one at a time."""
     world.spawner.script = gate = Gate()

@@ -8,7 +8,6 @@ import pytest
 
 from runtime import fleet as fleet_module
 from runtime import sandboxes as sandboxes_module
-from runtime.core.groups import Place
 from runtime.errors import LambdaError, PreparationFailed
 from runtime.model import FunctionVersion
 from runtime.spawners.base import (
@@ -204,27 +203,30 @@ class TestCancelledCallers:
         assert len(world.spawner.launched) == 1
 
     @pytest.mark.parametrize("first", ["cancel", "idle"])
-    async def test_in_the_same_moment(self, world: World, f: FunctionVersion, first: str) -> None:
-        """A caller is cancelled in the turn of the loop in which its environment comes: it goes back."""
+    async def test_in_the_same_moment(
+        self, world: World, f: FunctionVersion, first: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A caller is cancelled in the turn of the loop in which its environment comes: it goes back, or serves him."""
         world.spawner.script = gate = Gate()
         await world.start(f)
         call = asyncio.create_task(world.start(f))
         world.spawner.may_launch.clear()
         await world.until(lambda: world.fleet._wanted)
         [hosted] = world.fleet._hosted.values()
-        idle = world.fleet._idle
-        steps: list[Callable[[], object]] = [call.cancel, lambda: idle(hosted)]
-        gate.open.set()
-        await world.until(
-            lambda: world.fleet._pool.place(hosted.number) is not Place.BUSY or not world.fleet._running
-        )
+        steps: list[Callable[[], object]] = [call.cancel, hosted.environment._on_idle]
         if first == "idle":
             steps.reverse()
-        for step in steps:
-            step()
+
+        def become_idle() -> None:
+            for step in steps:
+                step()
+
+        monkeypatch.setattr(hosted.environment, "_on_idle", become_idle)
+        gate.open.set()
         await asyncio.wait([call])
         world.spawner.may_launch.set()
         await world.until(lambda: world.states() and set(world.states()) == {"idle"})
+        assert hosted.invocations == (2 if first == "idle" else 1)
 
     async def test_storm(self, world: World, f: FunctionVersion) -> None:
         """Callers that are cancelled at every possible moment leave a fleet that works."""

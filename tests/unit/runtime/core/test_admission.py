@@ -325,6 +325,27 @@ class TestProvisioned:
         assert isinstance(talk.patience_over(last, SPILL_PATIENCE), Hold)
         assert talk.patience_over(last, PATIENCE - SPILL_PATIENCE) == RESERVED_FULL
 
+    def test_nobody_is_held_into_the_past(self, talk: Talk) -> None:
+        """The patience for one that lingers is spent by the time for spilling over: the wait goes on for the other."""
+        talk.set(2, provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        lease = talk.finishing(provisioned="f:1")
+        talk.finishing("g", lingers=True)
+        following, _ = talk.ask(provisioned="f:1")
+        assert talk.patience_over(following, SPILL_PATIENCE) == Hold(100.0 + PATIENCE)
+        assert talk.end(lease) == [(following, None)]
+
+    def test_nothing_left_to_be_patient_for(self, talk: Talk) -> None:
+        """Where one that lingers is all that is in the way by then, there is no further wait."""
+        talk.set(2, provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        lease = talk.finishing(provisioned="f:1")
+        talk.finishing("g", lingers=True)
+        following, _ = talk.ask(provisioned="f:1")
+        assert talk.allot("f:1", 0) == []
+        assert talk.end(lease) == []
+        assert talk.patience_over(following, SPILL_PATIENCE) == FULL
+
     def test_another_becomes_ready(self, talk: Talk) -> None:
         """Who waits for one that is finishing gets one that has come up."""
         talk.set(provisioned={"f": 2})
@@ -415,6 +436,22 @@ class TestRates:
         talk.now += 0.1
         for _ in range(10):
             talk.run()
+        assert talk.ask()[1] == FULL
+
+    def test_added_none(self) -> None:
+        """Who waited for an environment that was busy adds none, however often; telling it twice changes nothing."""
+        talk = Talk(10_000)
+        for _ in range(5000):
+            lease = talk.run()
+            talk.ledger.added_none(lease)
+            talk.end(lease)
+        added = [talk.run() for _ in range(999)]
+        talk.ledger.added_none(lease := talk.run())
+        talk.ledger.added_none(lease)
+        talk.run()
+        assert talk.ask()[1] == FULL
+        talk.ledger.added_none(added[0])
+        talk.run()
         assert talk.ask()[1] == FULL
 
     def test_growth_is_not_saved_up(self) -> None:

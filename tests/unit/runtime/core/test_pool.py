@@ -72,6 +72,22 @@ def talk() -> "Talk":
 # mypy: disable-error-code="operator"
 
 
+def test_take(talk: Talk) -> None:
+    """An idle environment is had without a ticket, the most recently used one first; where none is, nothing is done."""
+    assert talk.take("a") is None
+    assert not talk.pool.knows("a")
+    talk.ask(1, "a")
+    assert talk.take("a") is None
+    talk.idle(1)
+    other = talk.warm(2, "a")
+    talk.idle(other)
+    talk.idle(1)
+    assert [talk.take("a") for _ in range(3)] == [1, other, None]
+    assert talk.pool.place(1) is Place.BUSY
+    assert talk.idle(1) == []
+    assert talk.take("a") == 1
+
+
 def test_first_ticket_launches(talk: Talk) -> None:
     """A key without environments gets one, and the ticket with it."""
     assert talk.ask(1, "a") == [Launch(1, "a")]
@@ -228,9 +244,23 @@ class TestCapacity:
         """At capacity the idle environment that has been idle longest goes."""
         talk = Talk(2)
         first, second = talk.free(1, "a"), talk.free(2, "b")
-        assert talk.ask(3, "c") == [Destroy(first), Launch(3, "c")]
-        assert talk.ask(4, "d") == [Destroy(second), Launch(4, "d")]
+        assert talk.ask(3, "c") == [Destroy(first)]
+        assert talk.ask(4, "d") == [Destroy(second)]
         assert talk.ask(5, "e") == []
+        assert talk.gone(second) == [Launch(3, "c")]
+        assert talk.gone(first) == [Launch(4, "d")]
+
+    def test_what_is_used_stays(self) -> None:
+        """One that is used again and again is spared in its pauses, however long ago it came."""
+        talk = Talk(3)
+        steady, second, third = talk.free(1, "a"), talk.free(2, "b"), talk.free(3, "c")
+        for ticket, (key, victim) in enumerate((("d", second), ("e", third)), start=4):
+            assert talk.ask(10 * ticket, "a") == [Assign(10 * ticket, steady)]
+            talk.idle(steady)
+            assert talk.ask(ticket, key) == [Destroy(victim)]
+            [launch] = talk.gone(victim)
+            talk.idle(launch.environment)
+        assert talk.pool.place(steady) is Place.IDLE
 
     def test_wait_for_a_death(self) -> None:
         """Room that an end makes goes to who waits."""
@@ -244,7 +274,8 @@ class TestCapacity:
         talk = Talk(1)
         number = talk.warm(1, "a")
         talk.ask(2, "b")
-        assert talk.idle(number) == [Destroy(number), Launch(2, "b")]
+        assert talk.idle(number) == [Destroy(number)]
+        assert talk.gone(number) == [Launch(2, "b")]
 
     def test_room_is_given_in_order_of_arrival(self) -> None:
         """Room goes to the oldest tickets, not to all tickets of the oldest one's key."""
@@ -270,9 +301,11 @@ class TestCapacity:
         talk.ask(2, "b")
         talk.now += PATIENCE
         talk.ask(3, "a")
-        assert talk.idle(number) == [Destroy(number), Launch(2, "b")]
+        assert talk.idle(number) == [Destroy(number)]
+        assert talk.gone(number) == [Launch(2, "b")]
         assert talk.idle(2) == [Assign(2, 2)]
-        assert talk.idle(2) == [Destroy(2), Launch(3, "a")]
+        assert talk.idle(2) == [Destroy(2)]
+        assert talk.gone(2) == [Launch(3, "a")]
 
     def test_patience_counts_from_the_oldest(self) -> None:
         """The own key's ticket is served where it has waited longer."""
@@ -283,13 +316,13 @@ class TestCapacity:
         talk.now += PATIENCE
         assert talk.idle(number) == [Assign(2, number)]
 
-    def test_ending_ones_do_not_count(self) -> None:
-        """One that is being ended holds no place, and is not ended twice."""
+    def test_ending_ones_count_until_they_have_ended(self) -> None:
+        """One that is being ended holds its place until it is gone, and is not ended twice."""
         talk = Talk(1)
         number = talk.free(1, "a")
-        assert talk.ask(2, "b") == [Destroy(number), Launch(2, "b")]
+        assert talk.ask(2, "b") == [Destroy(number)]
         assert talk.idle(number) == []
-        assert talk.gone(number) == []
+        assert talk.gone(number) == [Launch(2, "b")]
         assert talk.gone(number) == []
 
 
@@ -330,7 +363,8 @@ class TestRetire:
         number = talk.warm(1, "a")
         talk.retire("a")
         talk.ask(2, "b")
-        assert talk.idle(number) == [Destroy(number), Launch(2, "b")]
+        assert talk.idle(number) == [Destroy(number)]
+        assert talk.gone(number) == [Launch(2, "b")]
 
     def test_restore(self, talk: Talk) -> None:
         """An update that is taken back makes environments fit again."""
@@ -497,7 +531,8 @@ class TestKeep:
         talk = Talk(2)
         self.ready(talk, "a", 1)
         spare = talk.free(1, "b")
-        assert talk.ask(2, "c") == [Destroy(spare), Launch(3, "c")]
+        assert talk.ask(2, "c") == [Destroy(spare)]
+        assert talk.gone(spare) == [Launch(3, "c")]
         assert talk.ask(3, "d") == []
 
     def test_they_wait_for_room(self) -> None:
@@ -506,9 +541,11 @@ class TestKeep:
         number = talk.warm(1, "b")
         assert talk.keep("a", 1) == []
         talk.ask(2, "c")
-        assert talk.idle(number) == [Destroy(number), Launch(2, "c")]
+        assert talk.idle(number) == [Destroy(number)]
+        assert talk.gone(number) == [Launch(2, "c")]
         talk.idle(2)
-        assert talk.idle(2) == [Destroy(2), Launch(3, "a")]
+        assert talk.idle(2) == [Destroy(2)]
+        assert talk.gone(2) == [Launch(3, "a")]
 
     def test_replaced(self, talk: Talk) -> None:
         """One that has been there for long and ends is launched anew at once."""

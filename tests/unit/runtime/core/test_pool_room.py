@@ -29,8 +29,10 @@ class TestMemory:
         """Idle environments of others end, least recently used first, and no more than is needed."""
         talk = Talk(memory=10)
         idle = [talk.free(number, f"{key}:3") for number, key in enumerate("abc", start=1)]
-        assert talk.ask(4, "d:5") == [Destroy(idle[0]), Destroy(idle[1]), Launch(4, "d:5")]
+        assert talk.ask(4, "d:5") == [Destroy(idle[0]), Destroy(idle[1])]
         assert talk.pool.place(idle[2]) is Place.IDLE
+        assert talk.gone(idle[0]) == []
+        assert talk.gone(idle[1]) == [Launch(4, "d:5")]
 
     def test_nothing_ends_in_vain(self) -> None:
         """Where all that is idle would not be enough, it stays."""
@@ -70,7 +72,8 @@ class TestMemory:
         assert (talk.pool.lacks("k:4"), talk.pool.lacks("l:4")) == (None, Bound.MEMORY)
         assert talk.pool.lacks("m:4") is None
         talk.idle(1)
-        assert talk.keep("k:4", 0) == [Destroy(1), Launch(3, "l:4")]
+        assert talk.keep("k:4", 0) == [Destroy(1)]
+        assert talk.gone(1) == [Launch(3, "l:4")]
         assert talk.pool.lacks("l:4") is Bound.MEMORY
 
     def test_a_smaller_budget(self) -> None:
@@ -79,7 +82,8 @@ class TestMemory:
         first, second = talk.free(1, "a:4"), talk.free(2, "b:4")
         assert talk.resize(6) == []
         assert talk.pool.room == 0
-        assert talk.ask(3, "c:2") == [Destroy(first), Launch(3, "c:2")]
+        assert talk.ask(3, "c:2") == [Destroy(first)]
+        assert talk.gone(first) == [Launch(3, "c:2")]
         assert talk.pool.place(second) is Place.IDLE
 
     def test_a_larger_budget(self) -> None:
@@ -88,6 +92,56 @@ class TestMemory:
         talk.warm(1, "a:4")
         talk.ask(2, "b:4")
         assert talk.resize(8) == [Launch(2, "b:4")]
+
+
+class TestEnding:
+    """What is ending holds its room until it has ended; who has been given it waits for that."""
+
+    def test_what_fits_beside_begins_at_once(self) -> None:
+        """One waits for what ends for it; a smaller one that comes later takes nothing of that, and does not wait."""
+        talk = Talk(memory=10)
+        idle = talk.free(1, "a:6")
+        assert talk.ask(2, "b:8") == [Destroy(idle)]
+        assert talk.ask(3, "c:2") == [Launch(3, "c:2")]
+        assert talk.pool.room == 0
+        assert talk.gone(idle) == [Launch(2, "b:8")]
+
+    def test_nothing_comes_ahead_into_it(self) -> None:
+        """Room that is about to be there is not room to spare."""
+        talk = Talk(memory=10)
+        idle = talk.free(1, "a:8")
+        assert talk.retire("a:8") == [Destroy(idle)]
+        assert talk.pool.room == 2
+        assert talk.warm_key("b:1") == []
+        assert talk.gone(idle) == []
+        assert talk.warm_key("b:1") == [Launch(2, "b:1")]
+
+    def test_whoever_waited_has_left(self) -> None:
+        """What has been made room for is launched all the same, as where it had begun already."""
+        talk = Talk(1)
+        idle = talk.free(1, "a")
+        assert talk.ask(2, "b") == [Destroy(idle)]
+        talk.withdraw(2)
+        assert talk.gone(idle) == [Launch(2, "b")]
+        assert talk.idle(2) == []
+
+    def test_a_budget_that_becomes_too_small(self) -> None:
+        """What has been made room for begins when nothing is ending any more."""
+        talk = Talk(memory=10)
+        idle = talk.free(1, "a:10")
+        assert talk.ask(2, "b:10") == [Destroy(idle)]
+        assert talk.resize(5) == []
+        assert talk.gone(idle) == [Launch(2, "b:10")]
+
+    def test_the_end_of_everything(self) -> None:
+        """What has not begun never does."""
+        talk = Talk(1)
+        idle = talk.free(1, "a")
+        talk.ask(2, "b")
+        talk.withdraw(2)
+        assert talk.end_all() == []
+        assert talk.gone(idle) == []
+        assert talk.pool.keys() == []
 
 
 class TestFairness:
@@ -115,8 +169,11 @@ class TestFairness:
         assert talk.gone(1) == []
         talk.ask(7, "s:2")
         assert talk.idle(2) == [Destroy(2)]
-        assert talk.idle(3) == [Destroy(3), Launch(5, "l:5")]
-        assert talk.idle(4) == [Destroy(4), Launch(6, "t:2")]
+        assert talk.idle(3) == [Destroy(3)]
+        assert talk.gone(2) == []
+        assert talk.gone(3) == [Launch(5, "l:5")]
+        assert talk.idle(4) == [Destroy(4)]
+        assert talk.gone(4) == [Launch(6, "t:2")]
 
     def test_a_respite_for_the_others(self) -> None:
         """

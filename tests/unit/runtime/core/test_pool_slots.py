@@ -91,7 +91,8 @@ def test_busy_ones_do_not_expire_and_hung_ones_do() -> None:
     assert say(two, two.expire(100, 100)) == []
     two.done(1, 100)
     assert two.place(1) is Place.IDLE
-    assert say(two, two.ask(2, "one", 101)) == [Destroy(1), Launch(2, "one")]
+    assert say(two, two.ask(2, "one", 101)) == [Destroy(1)]
+    assert say(two, two.gone(1, 101)) == [Launch(2, "one")]
 
 
 def test_out_of_date_ones_end_when_all_is_done() -> None:

@@ -1,0 +1,223 @@
+"""How an execution environment fails, and how it ends: a part of the state machine of `rapid.lifecycle`. Pure.
+
+All faults and all ends walk the same way: whoever waits for an answer gets it, the parties say goodbye
+(`rapid.farewell`), what is left is killed, and what had to wait for the last output is written then. Where no sandbox is
+left there is nothing to say goodbye to. Whether something new begins afterwards is for `rapid.lifecycle` to say.
+"""
+
+from rapid.condition import RUNTIME_READY, Condition, status_of, written
+from rapid.events import (
+    Complete,
+    Do,
+    Effects,
+    ExtensionExited,
+    ExtensionNotStarted,
+    GiveBack,
+    Respond,
+    RuntimeExited,
+    RuntimeNotStarted,
+    SandboxLost,
+    ShutdownAsked,
+    Timer,
+    TimerFired,
+    Write,
+)
+from rapid.extensions import Extension, Extensions
+from rapid.farewell import FAILURE, SPINDOWN, TIMEOUT, Farewell
+from rapid.invocation import ExitStatus, Fault, exited, extension_exited, timed_out
+from rapid.progress import Progress
+from rapid.records import Start
+from rapid.settings import RESTORE_LIMIT
+from rapid.states import ExtensionMove, Phase, RuntimeState, Turn
+
+_ARMED_IN = {
+    Timer.INIT: Phase.INIT,
+    Timer.RESTORE: Phase.RESTORE,
+    Timer.INVOKE: Phase.INVOKE,
+    Timer.STOP: Phase.STOPPING,
+}
+
+
+class Endings(Condition):
+    """Of one environment. See the module's text."""
+
+    # Faults
+
+    def _extension_not_started(self, event: ExtensionNotStarted) -> Effects:
+        if not self._is_live(event.generation):
+            return []
+        extension = self.extensions.named(event.name)
+        extension.move(ExtensionMove.NOT_STARTED)
+        return self._extension_failed(
+            event.now, extension, Fault("Extension.LaunchError", event.text), event.generation
+        )
+
+    def _extension_exited(self, event: ExtensionExited) -> Effects:
+        if event.generation != self.generation or self.phase in (Phase.COLD, Phase.ENDED):
+            return []
+        extension = self.extensions.named(event.name)
+        extension.move(ExtensionMove.EXITED)
+        if self._farewell is not None:
+            self._farewell.extension_gone()
+            return self._after_farewell()
+        return self._extension_failed(event.now, extension, extension_exited(event.status), event.generation)
+
+    def _extension_failed(self, now: float, extension: Extension, fault: Fault, generation: int) -> Effects:
+        if not self._is_live(generation):
+            return []
+        extension.fault = fault.shown_type or fault.error_type
+        return self._fail(now, fault)
+
+    def _runtime_not_started(self, event: RuntimeNotStarted) -> Effects:
+        return self._fail(event.now, event.fault) if self._is_live(event.generation) else []
+
+    def _runtime_exited(self, event: RuntimeExited) -> Effects:
+        if self._farewell is not None and event.generation == self.generation:
+            return [*self._farewell.runtime_gone(), *self._after_farewell()]
+        return self._fail(event.now, exited(event.status)) if self._is_live(event.generation) else []
+
+    def _timer_fired(self, event: TimerFired) -> Effects:
+        if event.generation != self.generation or self.phase is not _ARMED_IN[event.timer]:
+            return []
+        if self._farewell is not None:
+            return [*self._farewell.time_over(), *self._after_farewell()]
+        limits = {Timer.INIT: self._settings.init_limit, Timer.RESTORE: RESTORE_LIMIT}
+        limit = self._current.timeout if self._current else limits[event.timer]
+        return self._fail(event.now, timed_out(limit))
+
+    def _fail(self, now: float, fault: Fault) -> Effects:
+        """End what is left and begin anew: before the next invocation, or inside it."""
+        effects: Effects = [Do.DISARM, *self._init_failed(now, fault)]
+        current = self._current
+        if current is not None and self.phase is Phase.INVOKE:
+            effects += self._faulted(now, current, fault)
+        reason = TIMEOUT if fault.status == "timeout" else FAILURE
+        return [*effects, *self._end_parties(now, reason, Turn.FAILED)]
+
+    def _init_failed(self, now: float, fault: Fault) -> Effects:
+        """What is to be logged of it: now, and once its output has arrived."""
+        init, self._init = self._init, None
+        if init is None:
+            return []
+        self.init_failure = fault
+        statuses = [status_of(each) for each in self.extensions.all if each.identifier or each.fault]
+        self._failed = [*([] if init.is_restoring else statuses), *init.failed(now, fault)]
+        if self.runtime is RuntimeState.ABSENT:
+            return []
+        return written(init.runtime_done(None if self.runtime in RUNTIME_READY else fault))
+
+    def _faulted(self, now: float, current: Progress, fault: Fault) -> Effects:
+        """An invocation meets a fault: the client hears of it, unless it has its answer already."""
+        current.ended = now
+        current.fault = fault
+        effects: Effects = []
+        if current.delivered is not None and not current.is_told:
+            effects.append(Write(current.runtime_done(now)))
+        if current.outcome is None:
+            current.outcome = fault.outcome(current.invocation.request_id)
+            effects.append(Respond(current.outcome))
+        return effects
+
+    # Ends
+
+    def _shutdown_asked(self, event: ShutdownAsked) -> Effects:
+        if self._is_ending or not self._allows(Turn.END_ASKED):
+            return []
+        self._is_ending = True
+        fault = Fault("Sandbox.Failure", "The execution environment was shut down")
+        given_up = self._give_up(event.now, fault)
+        if self.phase in (Phase.STOPPING, Phase.CLEARING):  # it serves the shutdown too
+            self._turn(Turn.END_ASKED)
+            return given_up
+        return [Do.DISARM, *given_up, *self._end_parties(event.now, SPINDOWN, Turn.END_ASKED)]
+
+    def _sandbox_lost(self, event: SandboxLost) -> Effects:
+        if not self._allows(Turn.LOST):
+            return []
+        fault = Fault("Sandbox.Failure", f"The execution environment was lost: {event.reason}")
+        if event.out_of_memory:
+            fault = exited(ExitStatus(-9, out_of_memory=True))
+            self._memory_peak = self._settings.memory_size * 1024**2
+        given_back = [] if event.out_of_memory else self._give_back(fault, unsent=event.unsent)
+        given_up = self._give_up(event.now, fault)
+        completed = self._completed(event.now, 0)
+        self._turn(Turn.LOST)
+        self._forget_parties()
+        return [Do.DISARM, *given_back, *given_up, *completed, Do.ENDED]
+
+    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:
+        """Hand back an invocation of which the runtime has heard nothing; its START, if written, gets its END."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            return [GiveBack(waiting.invocation)]
+        current = self._current
+        if current is None or current.outcome is not None:
+            return []
+        if current.delivered is None:
+            self._current = None
+        elif unsent and self.runtime is RuntimeState.RUNNING:
+            current.outcome = fault.outcome(current.invocation.request_id)
+        else:
+            return []
+        return [GiveBack(current.invocation)]
+
+    def _give_up(self, now: float, fault: Fault) -> Effects:
+        """Answer whoever waits for one, at the end of the environment."""
+        self._init = None
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._current = Progress(waiting.invocation, now, waiting.timeout)
+        current = self._current
+        return self._faulted(now, current, fault) if current is not None and current.ended is None else []
+
+    def _end_parties(self, now: float, reason: str, turn: Turn) -> Effects:
+        """End all processes, those of extensions with the time that they have."""
+        self._turn(turn)
+        self._farewell = Farewell(reason, self.extensions, self.generation, now)
+        runs = self.runtime is not RuntimeState.ABSENT
+        return [*self._farewell.begin(runtime_runs=runs), *self._after_farewell()]
+
+    def _after_farewell(self) -> Effects:
+        if self._farewell is None or not self._farewell.is_over:
+            return []
+        self._farewell = None
+        self._turn(Turn.FAREWELL_OVER)
+        return [Do.DISARM, Do.CLEAR] if self.extensions.any_registered else [Do.CLEAR]
+
+    def _completed(self, now: float, memory_peak: int) -> Effects:
+        """What is logged once all output is there: a failed initialisation, the end of the current invocation."""
+        self._memory_peak = max(self._memory_peak, memory_peak)
+        failed, self._failed = self._failed, []
+        effects = written(failed)
+        current, self._current = self._current, None
+        if current is None:
+            return effects
+        if current.delivered is None:
+            effects.append(self._started(current))
+        if not current.is_told:
+            effects.append(Write(current.runtime_done(now)))
+        prepared, self._prepared = self._prepared, None
+        report = current.report(
+            self._settings.memory_size,
+            self._memory_peak,
+            prepared.duration if prepared else None,
+            prepared.restore_duration if prepared else None,
+        )
+        return [*effects, Write(report), Complete(report)]
+
+    def _started(self, current: Progress) -> Write:
+        invocation = current.invocation
+        return Write(
+            Start(
+                invocation.request_id,
+                self._settings.version,
+                invocation.arn,
+                invocation.trace_id,
+                invocation.tenant_id,
+            )
+        )
+
+    def _forget_parties(self) -> None:
+        self.runtime = RuntimeState.ABSENT
+        self.extensions = Extensions()
+        self._init = self._prepared = self._farewell = None
