@@ -91,6 +91,15 @@ def test_c_bootstrap(run: Run) -> None:
     assert json.loads(run("c-bootstrap")[-1]) == {"bytes": len('{"n": 12345}')}
 
 
+@pytest.mark.skipif(
+    shutil.which("go") is None, reason="Go is not here (Debian, Ubuntu: apt-get install golang-go)"
+)
+def test_go_bootstrap(run: Run, tmp_path: Path) -> None:
+    """A static program answers."""
+    answer = json.loads(run("go-bootstrap", GOCACHE=str(tmp_path / "cache"))[-1])
+    assert answer["greeting"] == "Hello, Go!"
+
+
 def test_runtime_layer(run: Run) -> None:
     """Functions without a bootstrap run on the layer's; a handler that fails is an error of the function."""
     answers = run("runtime-layer")[-2:]
