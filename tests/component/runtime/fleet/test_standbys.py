@@ -1,8 +1,9 @@
 """Launches from sandboxes that stood by."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ class TestStandbys:
         """The image has been built anew since."""
         name = await self.ready(world)
 
-        async def ensure(runtime: str, progress: Callable[[str], None]) -> Serving:
+        async def ensure(*_: Any, **__: Any) -> Serving:
             return Serving("another")
 
         monkeypatch.setattr(world.images, "ensure", ensure)
