@@ -47,11 +47,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """Latencies in milliseconds; `seconds` is how long it took."""
+    """Latencies in milliseconds; `seconds` is how long it took, `processor` what it took of the processor for it."""
 
     answers: int
     errors: int
     seconds: float
+    processor: float
     p50: float
     p95: float
     p99: float
@@ -141,7 +142,7 @@ def body_of(answer: bytes) -> bytes | None:
 async def generate(job: Job, told: Callable[[], Awaitable[None]]) -> Result:
     """Send the job's requests until its time is over, and wait for the last answers. `told` returns when to end."""
     loop = asyncio.get_running_loop()
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     crowd = Crowd(job)
     clients = [Client(crowd) for _ in range(job.clients)]
     connecting = [
@@ -157,15 +158,16 @@ async def generate(job: Job, told: Callable[[], Awaitable[None]]) -> Result:
     patience = (job.seconds or 0) + PATIENCE
     _, late = await asyncio.wait([each.finished for each in clients], timeout=patience)
     crowd.errors += [f"no answer within {PATIENCE:g} s"] * len(late)
-    return summary(crowd, time.perf_counter() - began)
+    return summary(crowd, time.perf_counter() - began, time.process_time() - spent)
 
 
-def summary(crowd: Crowd, seconds: float) -> Result:
+def summary(crowd: Crowd, seconds: float, processor: float) -> Result:
     milliseconds = sorted(1000 * each for each in crowd.latencies)
     return Result(
         answers=len(milliseconds),
         errors=len(crowd.errors),
         seconds=seconds,
+        processor=processor,
         p50=quantile(milliseconds, 0.50),
         p95=quantile(milliseconds, 0.95),
         p99=quantile(milliseconds, 0.99),

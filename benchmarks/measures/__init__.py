@@ -13,6 +13,7 @@ from benchmarks.measures.emulator import emulator
 from benchmarks.measures.freezing import freezing
 from benchmarks.measures.logs import logs
 from benchmarks.measures.memory import memory
+from benchmarks.measures.processor import processor
 from benchmarks.measures.registered import registered
 from benchmarks.measures.run import Run, go_on
 from benchmarks.measures.start import start
@@ -48,6 +49,7 @@ SHARING: Mapping[str, Sharing] = {
     "boto3": Sharing("warm latency with boto3", with_boto3),
     "telemetry": Sharing("warm latency with a subscriber to telemetry", telemetry),
     "throughput": Sharing("throughput", throughput),
+    "processor": Sharing("processor time of an invocation", processor),
     "memory": Sharing("memory", memory),
     "stream": Sharing("response streaming", stream),
     "logs": Sharing("floods of log lines", logs),
