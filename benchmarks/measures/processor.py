@@ -10,6 +10,7 @@ from benchmarks import peers, proc
 from benchmarks.asking import Target
 from benchmarks.bench import LABEL, pid_of
 from benchmarks.measures.run import Run
+from benchmarks.measures.throughput import until_steady
 from benchmarks.measures.turns import load, rotated
 from benchmarks.plane import Berth
 from benchmarks.programs import Failed
@@ -41,8 +42,8 @@ async def processor(run: Run, plane: Berth, target: Target) -> None:
 
 
 async def _with(run: Run, plane: Berth, targets: Mapping[str, Target], clients: int) -> None:
-    for target in targets.values():  # until there are as many environments as are used
-        await load(target, target.request(), run.extent.seconds, clients=clients)
+    await until_steady(run, plane, targets["Berth"], clients)
+    await load(targets["floor"], targets["floor"].request(), run.extent.seconds, clients=clients)
     among = {
         "Berth": Peer(targets["Berth"], await _of_berth(plane)),
         "floor": Peer(targets["floor"], await _of_the_floor(run)),

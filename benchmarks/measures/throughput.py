@@ -3,14 +3,29 @@
 from benchmarks import peers
 from benchmarks.asking import Target
 from benchmarks.measures.run import Run
-from benchmarks.measures.turns import add_latencies, rounds
+from benchmarks.measures.turns import add_latencies, load, rounds
 from benchmarks.plane import Berth
 
+MOST_TURNS = 20
+"""Of load, until as many environments are there as there will be."""
 
-async def throughput(run: Run, _: Berth, target: Target) -> None:
+
+async def throughput(run: Run, plane: Berth, target: Target) -> None:
     """RIE takes no part: it refuses a second request."""
     for clients in run.extent.crowds:
+        await until_steady(run, plane, target, clients)
         await _crowd(run, target, clients)
+
+
+async def until_steady(run: Run, plane: Berth, target: Target, clients: int) -> None:
+    """So much load that no environment is launched any more: what is measured is warm."""
+    launched = -1
+    for _ in range(MOST_TURNS):
+        before, launched = launched, len(await plane.agents())
+        if launched == before:
+            return
+        await load(target, target.request(), run.extent.seconds, clients=clients)
+    run.findings.note(f"{clients} clients: environments were still being launched when the measuring began")
 
 
 async def _crowd(run: Run, target: Target, clients: int) -> None:
