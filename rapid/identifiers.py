@@ -2,15 +2,13 @@
 
 import os
 
-_VERSION, _VARIANT = 4 << 76, 2 << 62
-_FREE = (1 << 128) - 1 ^ 0xF << 76 ^ 3 << 62
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def new_uuid() -> str:
     """A UUID of version 4, as text."""
-    number = int.from_bytes(os.urandom(16)) & _FREE | _VERSION | _VARIANT
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def random_hex(digits: int) -> str:

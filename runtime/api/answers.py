@@ -1,7 +1,6 @@
 """What the REST door answers, on its way to the client: as a response of aiohttp's, or as the bytes that one would be."""
 
 import logging
-import os
 
 from aiohttp import web
 from aiohttp.http import SERVER_SOFTWARE
@@ -13,15 +12,6 @@ from runtime.errors import LambdaError
 from runtime.files import StorageFull
 
 _log = logging.getLogger("runtime.api.server")
-
-
-def new_request_id() -> str:
-    """A random UUID of version 4, as text and without the object."""
-    text = os.urandom(16).hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
-
-
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def response(answer: Answer, request_id: str) -> web.Response:

@@ -16,6 +16,7 @@ from aiohttp import web
 from botocore.model import OperationModel
 from multidict import MultiDict, MultiMapping
 
+from rapid.identifiers import new_uuid
 from rapid.server import Door
 from runtime.api import (
     account,
@@ -39,7 +40,7 @@ from runtime.api import (
     tags,
     versions,
 )
-from runtime.api.answers import new_request_id, refusal_of, response
+from runtime.api.answers import refusal_of, response
 from runtime.api.bodies import limit_of, read_body
 from runtime.api.browsers import refuse_browsers
 from runtime.api.calls import Call, Operation, Provisioning, Services, not_implemented
@@ -172,7 +173,7 @@ class Api:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Only a client that has left gets no answer."""
-        request_id = new_request_id()
+        request_id = new_uuid()
         try:
             return await self._respond(request, request_id)
         except web.HTTPException:

@@ -12,9 +12,10 @@ from functools import partial
 
 from multidict import CIMultiDict, MultiDict
 
+from rapid.identifiers import new_uuid
 from rapid.plain_requests import PlainHead, read_fields
 from rapid.shorter_way import Peer
-from runtime.api.answers import new_request_id, plain, refusal_of
+from runtime.api.answers import plain, refusal_of
 from runtime.api.browsers import refuse_browsers
 from runtime.api.identity import Identifier
 from runtime.api.invoke import Call, InvokeDoor, result_bytes
@@ -46,7 +47,7 @@ class InvokeShortcut:
             return False
         what, name, qualifier = found.groups()
         query = MultiDict(Qualifier=qualifier.decode().replace("%24", "$")) if qualifier else _NO_QUERY
-        request_id = new_request_id()
+        request_id = new_uuid()
         refuse = partial(_refuse, peer, what, request_id)
         try:
             refuse_browsers(headers, peer.transport)
