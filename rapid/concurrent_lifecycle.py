@@ -35,6 +35,7 @@ from rapid.events import (
     ResponseBroke,
     ResponseEnded,
     Room,
+    SandboxLost,
     Settled,
     SettleInvocation,
     Unlimit,
@@ -250,12 +251,20 @@ class ConcurrentLifecycle(Lifecycle):
                 effects += [*self._given_up(now, progress, fault), Unlimit(request_id)]
         return effects
 
-    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:  # noqa: ARG002  others are told of the fault
-        """Hand back what no worker has taken."""
+    def _give_back(self, fault: Fault, event: SandboxLost) -> Effects:
+        """Hand back what no worker has taken, or read; others are told of the fault."""
         effects: Effects = []
-        for request_id in self._queue:
-            invocation = self._running.pop(request_id).invocation
-            effects += [Unlimit(request_id), GiveBack(invocation)]
+        for request_id, progress in list(self._running.items()):
+            if progress.outcome is not None:
+                continue
+            if progress.delivered is None:
+                del self._running[request_id]
+            elif request_id in event.unread and progress.answer_began is None:
+                progress.ended, progress.outcome = event.now, fault.outcome(request_id)
+                progress.fault = fault
+            else:
+                continue
+            effects += [Unlimit(request_id), GiveBack(progress.invocation)]
             self._unanswered -= 1
         self._queue.clear()
         return effects

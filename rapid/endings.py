@@ -138,28 +138,36 @@ class Endings(Condition):
         if event.out_of_memory:
             fault = exited(ExitStatus(-9, out_of_memory=True))
             self._memory_peak = self._settings.memory_size * 1024**2
-        given_back = [] if event.out_of_memory else self._give_back(fault, unsent=event.unsent)
+        given_back = self._give_back(fault, event)
         given_up = self._give_up(event.now, fault)
         completed = self._completed(event.now, 0)
         self._turn(Turn.LOST)
         self._forget_parties()
         return [Do.DISARM, *given_back, *given_up, *completed, Do.ENDED]
 
-    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:
-        """Hand back an invocation of which the runtime has heard nothing; its START, if written, gets its END."""
-        waiting, self._waiting = self._waiting, None
+    def _give_back(self, fault: Fault, event: SandboxLost) -> Effects:
+        """Hand back an invocation of which the runtime has heard nothing; its START, if written, gets its END.
+
+        One for which the environment was coming up is told where that took too much memory: it would again.
+        """
+        waiting, current = self._waiting, self._current
         if waiting is not None:
+            if event.out_of_memory:
+                return []
+            self._waiting = None
             return [GiveBack(waiting.invocation)]
-        current = self._current
         if current is None or current.outcome is not None:
             return []
-        if current.delivered is None:
+        if current.delivered is None and not event.out_of_memory:
             self._current = None
-        elif unsent and self.runtime is RuntimeState.RUNNING:
+        elif self._is_unread(current, event.unread):
             current.outcome = fault.outcome(current.invocation.request_id)
         else:
             return []
         return [GiveBack(current.invocation)]
+
+    def _is_unread(self, current: Progress, unread: frozenset[str]) -> bool:
+        return current.invocation.request_id in unread and self.runtime is RuntimeState.RUNNING
 
     def _give_up(self, now: float, fault: Fault) -> Effects:
         """Answer whoever waits for one, at the end of the environment."""

@@ -243,8 +243,8 @@ class SandboxLost:
     now: float
     reason: str
     out_of_memory: bool = False
-    unsent: bool = False
-    """The event of the current invocation has not been written to the runtime's connection."""
+    unread: frozenset[str] = frozenset()
+    """Request ids of invocations whose events were on their way to the runtime, which has not read them."""
 
 
 Event = (

@@ -6,14 +6,17 @@ dozen decisions. Three of them are made for each invocation, and these know all 
 """
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from rapid import errors
+from rapid.partings import Receiver, is_listening
 from rapid.plain_answers import JSON, ready
+from rapid.plain_connections import PlainConnection
 
-__all__ = ["JSON", "accept", "answer", "is_waiting", "not_found", "refuse"]
+__all__ = ["JSON", "accept", "answer", "is_waiting", "not_found", "receiver", "refuse"]
 
 
 def answer(
@@ -40,9 +43,19 @@ async def not_found(_: web.BaseRequest) -> web.Response:
 
 
 def is_waiting(request: web.BaseRequest) -> Callable[[], bool]:
-    """Tells, when asked, whether the sender still waits for its answer."""
+    """Tells, when asked, whether the sender still waits for its answer.
+
+    One that has said that it sends no more may do so before it has its answer.
+    """
     transport = request.transport
+    if request.keep_alive:
+        return lambda: is_listening(transport)
     return lambda: transport is not None and not transport.is_closing()
+
+
+def receiver(request: web.BaseRequest) -> Receiver:
+    """Whoever gets the answer."""
+    return cast("PlainConnection", request.protocol)
 
 
 class _Ready(web.StreamResponse):

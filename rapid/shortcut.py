@@ -64,8 +64,8 @@ class Shortcut:
             return
         if not peer.is_waiting():
             return
-        self._api.sent()
         delivery = pending.result()
+        self._api.written(delivery, peer)
         try:
             answer = ready(200, next_headers(delivery), delivery.invocation.payload)
         except ValueError as error:

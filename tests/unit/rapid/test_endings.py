@@ -357,9 +357,9 @@ def test_given_back_while_it_is_initialised_for() -> None:
     assert effects == [Do.DISARM, GiveBack(ONE), Do.ENDED]
 
 
-def test_given_back_unsent() -> None:
-    """An event that was not written yet is given back; what the log says of it comes to an end."""
-    [disarm, back, report, told, end] = hand(working(), SandboxLost(3, "removed", unsent=True))
+def test_given_back_unread() -> None:
+    """An event that the runtime has not read is given back; what the log says of it comes to an end."""
+    [disarm, back, report, told, end] = hand(working(), SandboxLost(3, "removed", unread=frozenset({"one"})))
     assert (disarm, back, end) == (Do.DISARM, GiveBack(ONE), Do.ENDED)
     assert isinstance(told, Complete)
     assert report == Write(told.report)
@@ -369,7 +369,7 @@ def test_given_back_unsent() -> None:
 @pytest.mark.parametrize("stage", ["responding", "erring"])
 def test_not_given_back(stage: str) -> None:
     """A runtime that answers has heard of it, whatever is said."""
-    assert isinstance(hand(STAGES[stage](), SandboxLost(3, "removed", unsent=True))[1], Respond)
+    assert isinstance(hand(STAGES[stage](), SandboxLost(3, "removed", unread=frozenset({"one"})))[1], Respond)
 
 
 @pytest.mark.parametrize("stage", ["working", "responding", "erring"])
@@ -406,6 +406,23 @@ def test_sandbox_lost_for_memory() -> None:
     told = effects[-2]
     assert isinstance(told, Complete)
     assert (told.report.error_type, told.report.memory_used) == ("Runtime.OutOfMemory", 128)
+
+
+def test_lost_for_memory_unread() -> None:
+    """What the sandbox died of had nothing to do with an invocation that it never heard of."""
+    lost = SandboxLost(3, "out of memory", out_of_memory=True, unread=frozenset({"one"}))
+    assert hand(working(), lost)[:2] == [Do.DISARM, GiveBack(ONE)]
+
+
+def test_lost_for_memory_before_the_delivery() -> None:
+    """An environment that takes too much memory to come up would elsewhere too: that is not tried again."""
+    lost = SandboxLost(5, "out of memory", out_of_memory=True)
+    assert isinstance(hand(initialising_late(), lost)[1], Respond)
+
+
+def test_another_one_unread() -> None:
+    """What is said of other invocations is none of this one's."""
+    assert isinstance(hand(working(), SandboxLost(3, "gone", unread=frozenset({"two"})))[1], Respond)
 
 
 def test_memory_peak_of_a_lost_sandbox() -> None:

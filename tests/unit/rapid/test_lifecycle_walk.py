@@ -298,10 +298,13 @@ class Walker:
         status = ExitStatus(self.draw.choice((0, 1, -9)))
         return ExtensionExited(self.now, generation, self.draw.choice(names or ["none"]), status)
 
+    def unread(self) -> frozenset[str]:
+        return frozenset(name for name in self.arrived if self.draw.random() < 0.5)
+
     def anything(self) -> list[Callable[[], Event]]:
         rare: list[Callable[[], Event]] = [
             lambda: ShutdownAsked(self.now),
-            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5, self.draw.random() < 0.5),
+            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5, self.unread()),
         ]
         return [
             *(rare if self.draw.random() < 0.02 else []),
