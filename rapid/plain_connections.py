@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from rapid.partings import Parting, is_listening
+from rapid.partings import Parting
 from rapid.plain_requests import plain_head
 from rapid.shorter_way import ShorterWay
 
@@ -82,7 +82,7 @@ class PlainConnection(RequestHandler):
 
     def is_waiting(self) -> bool:
         """Whether the other side still waits for an answer."""
-        return is_listening(self.transport)
+        return self.transport is not None and not self.transport.is_closing()
 
     def parted(self) -> Future[bool]:
         """See `rapid.partings.Receiver`."""

@@ -10,7 +10,7 @@ from asyncio import Future, Transport
 from collections.abc import Callable
 from typing import cast
 
-from rapid.partings import Parting, is_listening
+from rapid.partings import Parting
 from rapid.plain_requests import PlainHead, plain_head, remembered_fields
 from rapid.shorter_way import Peer
 
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
     # Answers: see `rapid.shorter_way.Peer`
 
     def is_waiting(self) -> bool:
-        return is_listening(self.transport)
+        return self.transport is not None and not self.transport.is_closing()
 
     def parted(self) -> Future[bool]:
         return self._parting.known()

@@ -17,7 +17,7 @@ class Peer(Receiver, Protocol):
     def transport(self) -> Transport | None: ...
 
     def is_waiting(self) -> bool:
-        """Whether the other side still waits for an answer."""
+        """Whether the other side still waits for an answer, as far as has been noticed."""
         ...
 
     def answer(self, data: bytes) -> None:
