@@ -113,6 +113,8 @@ class RuntimeExited:
     now: float
     generation: int
     status: ExitStatus
+    unread: frozenset[str] = frozenset()
+    """Request ids of invocations whose events were on their way to it, which it had not read."""
 
 
 @value(frozen=True, slots=True)

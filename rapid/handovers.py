@@ -1,4 +1,4 @@
-"""Events on their way to the runtime, and which of them it has never read, should its sandbox be lost.
+"""Events on their way to the runtime, and which of them it has never read, should it end or its sandbox be lost.
 
 An invocation of which nobody has heard can begin anew elsewhere; any other must not, for it may have had effects. An event
 that was written but not read when its reader died is told by the system (`rapid.partings`). What comes of it is for
@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 from rapid.partings import Receiver
 
-LIMIT = 1.0
-"""Seconds to wait for the word of a reader's end: its sandbox is lost already, and the system is killing what is in it."""
+LOSS = 1.0
+"""Seconds to wait for the word of a reader's end where its sandbox is lost: the system is killing what is in it."""
+EXIT = 0.1
+"""The same where the reader has ended: what it started may hold its connection open."""
 
 
 class Handovers:
@@ -43,8 +45,11 @@ class Handovers:
         """It is of no interest any more."""
         self._events.pop(request_id, None)
 
-    def when_known(self, told: Callable[[frozenset[str]], None]) -> None:
-        """The sandbox is lost: tell the request ids of what was never read, at once or as soon as all readers are gone."""
+    def when_known(self, told: Callable[[frozenset[str]], None], limit: float) -> None:
+        """Tell the request ids of what was never read, at once or as soon as all readers are gone.
+
+        To be asked when their end is certain; `limit` in seconds.
+        """
         readers = [each.parted() for each in self._events.values() if not isinstance(each, bool)]
         waiting = {reader for reader in readers if not reader.done()}
         if not waiting:
@@ -62,7 +67,7 @@ class Handovers:
                 reader.remove_done_callback(gone)
             told(self._unread())
 
-        timer = asyncio.get_running_loop().call_later(LIMIT, finish)
+        timer = asyncio.get_running_loop().call_later(limit, finish)
         for reader in set(waiting):
             reader.add_done_callback(gone)
 

@@ -13,8 +13,10 @@ import logging
 import time
 from asyncio import Future, TimerHandle
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
+from rapid import handovers
 from rapid.events import (
     Arm,
     Cleared,
@@ -128,7 +130,7 @@ class Shell:
         #: Looks for that, not later than it is due.
         self._timer_at = 0.0
         self._exits: list[RuntimeExited | ExtensionExited] = []
-        #: Not heard yet, see `EXIT_TURNS`.
+        #: Not heard yet, see `EXIT_TURNS` and `rapid.handovers`.
         self._handovers = Handovers()
         self._told = 0
         #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
@@ -173,10 +175,13 @@ class Shell:
     def _hear_of_exits(self, turns: int) -> None:
         if turns and self._may_be_answering():
             self._loop.call_soon(self._hear_of_exits, turns - 1)
-            return
+        else:
+            self._handovers.when_known(self._exited, handovers.EXIT)
+
+    def _exited(self, unread: frozenset[str]) -> None:
         exits, self._exits = self._exits, []
         for event in exits:
-            self._handle(event)
+            self._handle(replace(event, unread=unread) if isinstance(event, RuntimeExited) else event)
 
     def _may_be_answering(self) -> bool:
         return self._core.phase is Phase.INVOKE and self._core.runtime in _ANSWERING
@@ -184,7 +189,7 @@ class Shell:
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
         """What the runtime had sent before is here, or about to be, and comes first."""
         self._journal.flush()
-        self._handovers.when_known(partial(self._lost, reason, out_of_memory))
+        self._handovers.when_known(partial(self._lost, reason, out_of_memory), handovers.LOSS)
 
     def _lost(self, reason: str, out_of_memory: bool, unread: frozenset[str]) -> None:
         self._handle(SandboxLost(time.monotonic(), reason, out_of_memory, unread))

@@ -1,4 +1,4 @@
-"""Events whose readers die: which of them a sandbox that is lost gives back. Over real connections."""
+"""Events whose readers die: which of them a sandbox that is lost gives back, or begins anew. Over real connections."""
 
 import asyncio
 import socket
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rapid import handovers
-from rapid.invocation import Invocation
+from rapid.invocation import ExitStatus, Invocation
 
 NEXT = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n"
 PLAIN = NEXT + b"\r\n"
@@ -127,10 +127,45 @@ async def test_answered_and_lost(case: Case) -> None:
 
 async def test_never_heard_of(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the end of the runtime is not told, as when a cable is cut, it counts as having read the event."""
-    monkeypatch.setattr(handovers, "LIMIT", 0.0)
+    monkeypatch.setattr(handovers, "LOSS", 0.0)
     ticket = case.house.invoke()
     await case.written()
     case.house.environment.lost("cut off")
     await case.ended()
     assert case.back == []
     assert ticket.outcome.result().error_type == "Sandbox.Failure"
+
+
+async def test_the_runtime_alone_ends_unread(case: Case) -> None:
+    """The sandbox lives on: the invocation is the next runtime's in it."""
+    ticket = case.house.invoke()
+    await case.written()
+    case.house.supervisor.observer.exited(case.house.supervisor.started[0], ExitStatus(-9))
+    case.runtime.close()
+    await case.house.until(lambda: len(case.house.supervisor.started) == 2)
+    assert (await case.house.next()).body == b"{}"
+    await case.house.respond(b"42")
+    assert ticket.outcome.result().payload == b"42"
+    await case.house.poll()
+    assert case.house.log().count("START RequestId: r1") == 1
+    assert case.back == []
+
+
+async def test_the_runtime_alone_ends(case: Case) -> None:
+    """A runtime that had read the event is told of as what it is."""
+    ticket = case.house.invoke()
+    await case.reads()
+    case.runtime.close()
+    case.house.supervisor.observer.exited(case.house.supervisor.started[0], ExitStatus(1))
+    await case.house.until(ticket.outcome.done)
+    assert ticket.outcome.result().error_type == "Runtime.ExitError"
+
+
+async def test_its_children_hold_the_connection(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nobody tells that the runtime has not read the event, and it is not waited for long."""
+    monkeypatch.setattr(handovers, "EXIT", 0.0)
+    ticket = case.house.invoke()
+    await case.written()
+    case.house.supervisor.observer.exited(case.house.supervisor.started[0], ExitStatus(1))
+    await case.house.until(ticket.outcome.done)
+    assert ticket.outcome.result().error_type == "Runtime.ExitError"

@@ -341,6 +341,20 @@ def test_a_lost_sandbox_gives_back_what_was_not_read() -> None:
     assert (told.report.request_id, told.report.error_type) == ("one", "Sandbox.Failure")
 
 
+def test_the_runtime_ends_before_an_event_is_read() -> None:
+    """What has not been heard of is another environment's; what has been is answered."""
+    environment = serving(2)
+    told(environment, InvokeArrived(2, ONE, 3), InvokeArrived(2, TWO, 3))
+    effects = hand(environment, RuntimeExited(3, 1, ExitStatus(1), frozenset({"two"})))
+    assert [each for each in effects if isinstance(each, GiveBack)] == [GiveBack(TWO)]
+    [answer] = [each for each in effects if isinstance(each, Answer)]
+    assert (answer.request_id, answer.outcome.error_type) == ("one", "Runtime.ExitError")
+    logged = [
+        each.report.request_id for each in hand(environment, Cleared(4, 1)) if isinstance(each, Complete)
+    ]
+    assert sorted(logged) == ["one", "two"]
+
+
 def test_an_answer_is_no_word_of_what_was_not_read() -> None:
     """A worker that has begun to answer has read the event, whatever is said."""
     environment = busy(ONE)
@@ -464,7 +478,8 @@ class Walk:
                     self.pending -= 1
                     return NextGone(now)
             case "x" if draw.random() < 0.03:
-                return RuntimeExited(now, 1, ExitStatus(1))
+                unread = frozenset(each for each in self.arrived if draw.random() < 0.5)
+                return RuntimeExited(now, 1, ExitStatus(1), unread)
             case "t" if draw.random() < 0.1:
                 return TimerFired(now, Timer.INIT, 1)
             case "o" if draw.random() < 0.03:

@@ -5,7 +5,6 @@ from asyncio import Future
 
 import pytest
 
-from rapid import handovers
 from rapid.handovers import Handovers
 
 
@@ -35,8 +34,8 @@ class Case:
         self.handovers.written(name, reader)
         return reader
 
-    def lose(self) -> None:
-        self.handovers.when_known(lambda unread: self.told.append(set(unread)))
+    def lose(self, limit: float = 60) -> None:
+        self.handovers.when_known(lambda unread: self.told.append(set(unread)), limit)
 
 
 @pytest.fixture
@@ -81,11 +80,10 @@ async def test_gone_after(case: Case) -> None:
     assert case.told == [{"a"}]
 
 
-async def test_never_gone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_never_gone(case: Case) -> None:
     """A reader whose end nobody tells of counts as one that has read; others' is known. And that was that."""
-    monkeypatch.setattr(handovers, "LIMIT", 0.0)
     first, second = case.written("a"), case.written("b")
-    case.lose()
+    case.lose(limit=0)
     second.goes(unread=True)
     while not case.told:
         await turn()
