@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 
-from rapid.census import members, memory_limit, oom_kills, open_oom_counter, resident_peak, signal_all
+from rapid.census import PeakMeter, memory_limit, oom_kills, open_oom_counter, signal_all
 from rapid.spawning import STOP_SIGNALS, NotStarted, spawn
 from rapid.wire import (
     CHUNK,
@@ -50,6 +50,9 @@ FILES = (
     *("archives.py", "log_desk.py", "tunnels.py"),
 )
 """The modules of this package that a sandbox needs."""
+
+SAID = 1 << 14
+"""Bytes that are heard at a time. For many more the allocator would ask the system for memory, and give it back, each time."""
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -124,6 +127,7 @@ class Agent:
         """Once the first has been dialled."""
         self._frozen = False
         self._peak = 0
+        self._meter = PeakMeter()
         self._oom_counter = open_oom_counter()
         self._oom_kills = self._first_oom_kills = oom_kills(self._oom_counter)
         self._quit = False
@@ -198,7 +202,7 @@ class Agent:
             self._link.sendall(data)
 
     def _hear(self) -> None:
-        data = self._link.recv(CHUNK * 4)
+        data = self._link.recv(SAID)
         if not data:
             self._quit = True
             return
@@ -364,7 +368,7 @@ class Agent:
 
     def _measure(self) -> None:
         """What was killed for memory has left no peak of its own, and had taken all there is."""
-        self._peak = max(self._peak, sum(resident_peak(pid) for pid in members()))
+        self._peak = max(self._peak, self._meter.total())
         if oom_kills(self._oom_counter) > self._first_oom_kills:
             self._peak = max(self._peak, memory_limit())
 
