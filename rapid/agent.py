@@ -123,6 +123,8 @@ class Agent:
         """By read end; outlives the process while descendants hold the pipe."""
         self._desks: dict[int, Process] = {}
         """By listener: runtimes whose workers fetch streams of their own."""
+        self._ready: list[tuple[int, int]] | None = None
+        """What the poll told last; None where what is heard now may have been said later."""
         self._tunnels: Tunnels | None = None
         """Once the first has been dialled."""
         self._frozen = False
@@ -142,7 +144,8 @@ class Agent:
     def serve(self) -> None:
         """Run until the control plane says quit or the link ends."""
         while not self._quit:
-            for fd, events in self._poll.poll():
+            self._ready = told = self._poll.poll()
+            for fd, events in told:
                 if fd == self._wakeup:
                     _drain_signals(fd)
                     self._reap()
@@ -213,6 +216,7 @@ class Agent:
                 heard = self._receive_tree(fields(payload)["path"], heard)
             else:
                 self._obey(kind, payload)
+            self._ready = None
 
     def _obey(self, kind: Kind, payload: bytes) -> None:
         if kind is Kind.SETTLE:
@@ -360,9 +364,14 @@ class Agent:
         os.close(fd)
 
     def _settle(self) -> None:
+        """Most pipes hold nothing, which needs no read to be found out.
+
+        The poll that told of the question also told of every pipe that something was in when it was asked.
+        """
         for listener in self._desks:
             self._take_streams(listener)
-        for fd in list(self._readers):
+        ready = self._readers if self._ready is None or self._desks else [fd for fd, _ in self._ready]
+        for fd in list(ready):
             self._exhaust(fd)
         self._measure()
 
@@ -430,9 +439,9 @@ def _signal_pipe() -> int:
 
 
 def _drain_signals(fd: int) -> None:
+    """What is left is told of again."""
     try:
-        while os.read(fd, 512):
-            pass
+        os.read(fd, 512)
     except BlockingIOError:
         return
 
