@@ -90,6 +90,7 @@ class ConcurrentEnvironment(Environment):
 
     def begin_response(self, request_id: str, call: RuntimeCall) -> Stream | None:
         self._handle(ResponseBegan(time.monotonic(), request_id, call))
+        self._handovers.read(request_id)
         ticket = self._tickets.get(request_id)
         return ticket.stream if ticket else None
 
@@ -105,6 +106,7 @@ class ConcurrentEnvironment(Environment):
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Deliver(invocation, deadline):
+                self._handovers.given(invocation.request_id)
                 self._polls.popleft().give(delivery(invocation, deadline))
             case Answer(request_id, outcome):
                 self._tickets[request_id].respond(outcome)
@@ -137,10 +139,12 @@ class ConcurrentEnvironment(Environment):
 
     def _give_back(self, invocation: Invocation) -> None:
         self._journal.tails.pop(invocation.request_id.encode(), None)
+        self._handovers.over(invocation.request_id)
         self._hand_back(invocation, self._tickets.pop(invocation.request_id))
 
     def _complete(self, report: Report) -> None:
         self._journal.tails.pop(report.request_id.encode(), None)
+        self._handovers.over(report.request_id)
         if ticket := self._tickets.pop(report.request_id, None):
             ticket.complete(report)
 

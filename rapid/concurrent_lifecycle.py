@@ -35,6 +35,8 @@ from rapid.events import (
     ResponseBroke,
     ResponseEnded,
     Room,
+    RuntimeExited,
+    SandboxLost,
     Settled,
     SettleInvocation,
     Unlimit,
@@ -42,7 +44,7 @@ from rapid.events import (
 )
 from rapid.extensions import INVOKE, ExtensionRefused
 from rapid.farewell import FAILURE, TIMEOUT
-from rapid.invocation import Fault, timed_out
+from rapid.invocation import Fault, exited, timed_out
 from rapid.lifecycle import HANDLERS, Lifecycle, UnknownRequest
 from rapid.progress import Progress
 from rapid.settings import Settings
@@ -159,7 +161,7 @@ class ConcurrentLifecycle(Lifecycle):
 
     def _deliver(self, now: float, current: Progress) -> Effects:
         current.delivered = now
-        return [self._started(current), Deliver(current.invocation, current.deadline)]
+        return [*self._started(current), Deliver(current.invocation, current.deadline)]
 
     def _response_began(self, event: ResponseBegan) -> Effects:
         progress = self._running.get(event.request_id)
@@ -221,7 +223,7 @@ class ConcurrentLifecycle(Lifecycle):
         return [] if progress is None else self._logged(event.now, progress)
 
     def _logged(self, now: float, progress: Progress) -> Effects:
-        started = [] if progress.delivered is not None else [self._started(progress)]
+        started = [] if progress.delivered is not None else self._started(progress)
         report = progress.report(self._settings.memory_size, self._memory_peak, None, None)
         return [*started, Write(progress.runtime_done(now)), Write(report), Complete(report)]
 
@@ -231,6 +233,12 @@ class ConcurrentLifecycle(Lifecycle):
         if INVOKE in event.events:
             raise ExtensionRefused(errors.invalid_event_type(INVOKE, "ErrorInvalidEventType"))
         return super()._extension_registered(event)
+
+    def _runtime_exited(self, event: RuntimeExited) -> Effects:
+        """Others are to have what it has not read: this environment is over."""
+        is_fault = self._farewell is None and self._is_live(event.generation)
+        back = self._give_back(exited(event.status), event) if is_fault else []
+        return [*back, *super()._runtime_exited(event)]
 
     def _fail(self, now: float, fault: Fault) -> Effects:
         """End for good."""
@@ -250,12 +258,20 @@ class ConcurrentLifecycle(Lifecycle):
                 effects += [*self._given_up(now, progress, fault), Unlimit(request_id)]
         return effects
 
-    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:  # noqa: ARG002  others are told of the fault
-        """Hand back what no worker has taken."""
+    def _give_back(self, fault: Fault, event: SandboxLost | RuntimeExited) -> Effects:
+        """Hand back what no worker has taken, or read; others are told of the fault."""
         effects: Effects = []
-        for request_id in self._queue:
-            invocation = self._running.pop(request_id).invocation
-            effects += [Unlimit(request_id), GiveBack(invocation)]
+        for request_id, progress in list(self._running.items()):
+            if progress.outcome is not None:
+                continue
+            if progress.delivered is None:
+                del self._running[request_id]
+            elif request_id in event.unread and progress.answer_began is None:
+                progress.ended, progress.outcome = event.now, fault.outcome(request_id)
+                progress.fault = fault
+            else:
+                continue
+            effects += [Unlimit(request_id), GiveBack(progress.invocation)]
             self._unanswered -= 1
         self._queue.clear()
         return effects
@@ -278,6 +294,7 @@ ConcurrentLifecycle._handlers = {
     ResponseEnded: ConcurrentLifecycle._response_ended,
     ResponseBroke: ConcurrentLifecycle._response_broke,
     LimitPassed: ConcurrentLifecycle._limit_passed,
+    RuntimeExited: ConcurrentLifecycle._runtime_exited,
     InvocationSettled: ConcurrentLifecycle._invocation_settled,
     ExtensionRegistered: ConcurrentLifecycle._extension_registered,
 }

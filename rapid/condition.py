@@ -51,6 +51,8 @@ class Condition:
         self._current: Progress | None = None
         self._waiting: InvokeArrived | None = None
         #: An invocation that came while a dead runtime's leftovers were being cleared away.
+        self._announced: str | None = None
+        #: The current invocation, if it began anew: its START has been written.
         self._farewell: Farewell | None = None
         #: While STOPPING.
         self._is_ending = False

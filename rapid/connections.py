@@ -51,6 +51,7 @@ class Connection(PlainConnection):
         Whoever has sent all of it, and hangs up, is gone: that is how the end of a process is noticed. Unless it had said
         that it would send no more, as one does who pipes a request into `nc`.
         """
+        super().eof_received()
         if self._body is None:
             return False
         if self._body is self.torn:  # told again, as uvloop does when reading goes on

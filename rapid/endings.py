@@ -13,6 +13,7 @@ from rapid.events import (
     ExtensionExited,
     ExtensionNotStarted,
     GiveBack,
+    InvokeArrived,
     Respond,
     RuntimeExited,
     RuntimeNotStarted,
@@ -74,7 +75,21 @@ class Endings(Condition):
     def _runtime_exited(self, event: RuntimeExited) -> Effects:
         if self._farewell is not None and event.generation == self.generation:
             return [*self._farewell.runtime_gone(), *self._after_farewell()]
-        return self._fail(event.now, exited(event.status)) if self._is_live(event.generation) else []
+        if not self._is_live(event.generation):
+            return []
+        current = self._current
+        if current is not None and self._announced is None and self._is_unread(current, event.unread):
+            return self._begin_anew(event.now, current)
+        return self._fail(event.now, exited(event.status))
+
+    def _begin_anew(self, now: float, current: Progress) -> Effects:
+        """Its runtime has ended before it heard of the invocation: that waits for another, as if it had come then.
+
+        Once: a runtime that always ends so must not keep an invocation for ever.
+        """
+        self._announced = current.invocation.request_id
+        self._current, self._waiting = None, InvokeArrived(now, current.invocation, current.timeout)
+        return [Do.DISARM, *self._end_parties(now, FAILURE, Turn.FAILED)]
 
     def _timer_fired(self, event: TimerFired) -> Effects:
         if event.generation != self.generation or self.phase is not _ARMED_IN[event.timer]:
@@ -138,28 +153,38 @@ class Endings(Condition):
         if event.out_of_memory:
             fault = exited(ExitStatus(-9, out_of_memory=True))
             self._memory_peak = self._settings.memory_size * 1024**2
-        given_back = [] if event.out_of_memory else self._give_back(fault, unsent=event.unsent)
+        given_back = self._give_back(fault, event)
         given_up = self._give_up(event.now, fault)
         completed = self._completed(event.now, 0)
         self._turn(Turn.LOST)
         self._forget_parties()
         return [Do.DISARM, *given_back, *given_up, *completed, Do.ENDED]
 
-    def _give_back(self, fault: Fault, *, unsent: bool) -> Effects:
-        """Hand back an invocation of which the runtime has heard nothing; its START, if written, gets its END."""
-        waiting, self._waiting = self._waiting, None
+    def _give_back(self, fault: Fault, event: SandboxLost) -> Effects:
+        """Hand back an invocation of which the runtime has heard nothing; its START, if written, gets its END.
+
+        One for which the environment was coming up is told where that took too much memory: it would again.
+        """
+        waiting, current = self._waiting, self._current
         if waiting is not None:
-            return [GiveBack(waiting.invocation)]
-        current = self._current
-        if current is None or current.outcome is not None:
+            current = Progress(waiting.invocation, event.now, waiting.timeout)
+        elif current is None or current.outcome is not None:
             return []
-        if current.delivered is None:
-            self._current = None
-        elif unsent and self.runtime is RuntimeState.RUNNING:
-            current.outcome = fault.outcome(current.invocation.request_id)
-        else:
+        is_due = (
+            self._is_unread(current, event.unread)
+            if current.delivered is not None
+            else not event.out_of_memory
+        )
+        if not is_due:
             return []
+        request_id = current.invocation.request_id
+        is_logged = current.delivered is not None or request_id == self._announced
+        current.outcome = fault.outcome(request_id)
+        self._waiting, self._current = None, current if is_logged else None
         return [GiveBack(current.invocation)]
+
+    def _is_unread(self, current: Progress, unread: frozenset[str]) -> bool:
+        return current.invocation.request_id in unread and self.runtime is RuntimeState.RUNNING
 
     def _give_up(self, now: float, fault: Fault) -> Effects:
         """Answer whoever waits for one, at the end of the environment."""
@@ -193,9 +218,10 @@ class Endings(Condition):
         if current is None:
             return effects
         if current.delivered is None:
-            effects.append(self._started(current))
+            effects += self._started(current)
         if not current.is_told:
             effects.append(Write(current.runtime_done(now)))
+        self._announced = None
         prepared, self._prepared = self._prepared, None
         report = current.report(
             self._settings.memory_size,
@@ -205,17 +231,18 @@ class Endings(Condition):
         )
         return [*effects, Write(report), Complete(report)]
 
-    def _started(self, current: Progress) -> Write:
+    def _started(self, current: Progress) -> Effects:
         invocation = current.invocation
-        return Write(
-            Start(
-                invocation.request_id,
-                self._settings.version,
-                invocation.arn,
-                invocation.trace_id,
-                invocation.tenant_id,
-            )
+        if invocation.request_id == self._announced:
+            return []
+        start = Start(
+            invocation.request_id,
+            self._settings.version,
+            invocation.arn,
+            invocation.trace_id,
+            invocation.tenant_id,
         )
+        return [Write(start)]
 
     def _forget_parties(self) -> None:
         self.runtime = RuntimeState.ABSENT

@@ -30,6 +30,7 @@ from rapid.exchange import Delivery, Notice, Registered, Ticket
 from rapid.extensions import Extension, ExtensionRefused
 from rapid.identifiers import new_uuid
 from rapid.invocation import Fault, Invocation, Outcome
+from rapid.partings import Receiver
 from rapid.polls import Poll
 from rapid.shell import Shell
 from rapid.states import ExtensionCall, ExtensionState, Phase, RuntimeCall, RuntimeState
@@ -104,13 +105,14 @@ class Environment(Shell):
             self._handle(NextCalled(time.monotonic()))
         return self._poll.ask(is_alive)
 
-    def sent(self) -> None:
+    def written(self, request_id: str, receiver: Receiver) -> None:
         """The answer to its `next` is being written to its connection."""
-        self._is_unsent = False
+        self._handovers.written(request_id, receiver)
 
     def begin_response(self, request_id: str, call: RuntimeCall) -> Stream | None:
         """A result or an error comes in. The stream that wants its bytes, if one does."""
         self._handle(ResponseBegan(time.monotonic(), request_id, call))
+        self._handovers.read(request_id)
         return self._ticket.stream if self._ticket else None
 
     def end_response(self, request_id: str, outcome: Outcome) -> None:

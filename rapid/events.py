@@ -113,6 +113,8 @@ class RuntimeExited:
     now: float
     generation: int
     status: ExitStatus
+    unread: frozenset[str] = frozenset()
+    """Request ids of invocations whose events were on their way to it, which it had not read."""
 
 
 @value(frozen=True, slots=True)
@@ -243,8 +245,8 @@ class SandboxLost:
     now: float
     reason: str
     out_of_memory: bool = False
-    unsent: bool = False
-    """The event of the current invocation has not been written to the runtime's connection."""
+    unread: frozenset[str] = frozenset()
+    """Request ids of invocations whose events were on their way to the runtime, which has not read them."""
 
 
 Event = (

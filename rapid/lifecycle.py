@@ -224,7 +224,7 @@ class Lifecycle(Endings):
         current.delivered = now
         notice = InvokeNotice(current.invocation, current.deadline)
         hearing = [Notify(each.identifier, notice) for each in self.extensions.begin_invocation()]
-        return [self._started(current), Deliver(current.invocation, current.deadline), *hearing]
+        return [*self._started(current), Deliver(current.invocation, current.deadline), *hearing]
 
     # Calls of the runtime
 

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from rapid.partings import Parting
 from rapid.plain_requests import plain_head
 from rapid.shorter_way import ShorterWay
 
@@ -20,11 +21,12 @@ from rapid.shorter_way import ShorterWay
 class PlainConnection(RequestHandler):
     """See the module's text. `shortcut` gives the shorter way, as long as there is one."""
 
-    __slots__ = ("_answered", "_held", "_is_asking", "_missing", "_shortcut")
+    __slots__ = ("_answered", "_held", "_is_asking", "_missing", "_parting", "_shortcut")
 
     def __init__(self, server: web.Server, shortcut: Callable[[], ShorterWay | None], **options: Any) -> None:
         super().__init__(server, **options)
         self._shortcut = shortcut
+        self._parting = Parting()
         self._missing: int | None = 0
         #: Bytes of a request that aiohttp is still to get; None: not known, and never again.
         self._is_asking = False
@@ -82,6 +84,10 @@ class PlainConnection(RequestHandler):
         """Whether the other side still waits for an answer."""
         return self.transport is not None and not self.transport.is_closing()
 
+    def parted(self) -> Future[bool]:
+        """See `rapid.partings.Receiver`."""
+        return self._parting.known()
+
     def answer(self, data: bytes) -> None:
         """The answer to a request that went the shorter way."""
         self._is_asking = False
@@ -108,6 +114,10 @@ class PlainConnection(RequestHandler):
 
     # aiohttp's
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's own never keeps the connection
+        self._parting.ends(self.transport)
+        return False
+
     def _process_keepalive(self) -> None:
         if self._is_asking:  # that may take as long as it likes
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
@@ -117,6 +127,7 @@ class PlainConnection(RequestHandler):
         self._held = b""
         self._tell_answered()
         super().connection_lost(exc)
+        self._parting.over(exc)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  its signature is aiohttp's
         """Let a request that went the shorter way have its answer, as aiohttp lets its own."""

@@ -6,10 +6,11 @@ as soon as something else comes. It stays there.
 """
 
 import asyncio
-from asyncio import Transport
+from asyncio import Future, Transport
 from collections.abc import Callable
 from typing import cast
 
+from rapid.partings import Parting
 from rapid.plain_requests import PlainHead, plain_head, remembered_fields
 from rapid.shorter_way import Peer
 
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
         self._missing = 0
         self._is_asking = False
         #: A request has no answer yet.
+        self._parting = Parting()
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,8 +70,9 @@ class Connection(asyncio.Protocol):
         if not self._entrance.admit(self.transport, others):
             self.transport.abort()
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
+        self._parting.over(exc)
         self.transport = None
 
     def data_received(self, data: bytes) -> None:
@@ -84,6 +87,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         """Who stops in the middle of a request is the server's to answer; else who has sent all it wanted is gone."""
+        self._parting.ends(self.transport)
         if self._is_asking or not self._parts:
             return False
         return self._hand_over().eof_received()
@@ -133,6 +137,9 @@ class Connection(asyncio.Protocol):
 
     def is_waiting(self) -> bool:
         return self.transport is not None and not self.transport.is_closing()
+
+    def parted(self) -> Future[bool]:
+        return self._parting.known()
 
     def answer(self, data: bytes) -> None:
         self._is_asking = False

@@ -6,14 +6,18 @@ dozen decisions. Three of them are made for each invocation, and these know all 
 """
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from rapid import errors
+from rapid.partings import is_listening
 from rapid.plain_answers import JSON, ready
+from rapid.plain_connections import PlainConnection
+from rapid.shorter_way import Peer
 
-__all__ = ["JSON", "accept", "answer", "is_waiting", "not_found", "refuse"]
+__all__ = ["JSON", "accept", "answer", "is_there", "is_waiting", "not_found", "receiver", "refuse"]
 
 
 def answer(
@@ -40,9 +44,21 @@ async def not_found(_: web.BaseRequest) -> web.Response:
 
 
 def is_waiting(request: web.BaseRequest) -> Callable[[], bool]:
-    """Tells, when asked, whether the sender still waits for its answer."""
+    """Tells, when asked, whether the sender still waits for its answer, as far as has been noticed."""
     transport = request.transport
     return lambda: transport is not None and not transport.is_closing()
+
+
+def is_there(request: web.BaseRequest) -> bool:
+    """Whether there is somebody to answer, as far as the system knows."""
+    if request.keep_alive:
+        return is_listening(request.transport)
+    return is_waiting(request)()  # one that has said that it sends no more may do so before it has its answer
+
+
+def receiver(request: web.BaseRequest) -> Peer:
+    """Whoever gets the answer."""
+    return cast("PlainConnection", request.protocol)
 
 
 class _Ready(web.StreamResponse):

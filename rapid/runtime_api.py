@@ -18,7 +18,7 @@ from rapid.error_causes import HEADER as CAUSE_HEADER
 from rapid.error_causes import cropped
 from rapid.invocation import Outcome, too_large, truncated
 from rapid.plain_text import plain
-from rapid.responses import accept, answer, is_waiting, not_found, refuse
+from rapid.responses import accept, answer, is_there, is_waiting, not_found, receiver, refuse
 from rapid.runtime_calls import INVOCATION, PREFIX, RuntimeCalls, next_headers
 from rapid.states import IllegalTransition, RuntimeCall, RuntimeState
 from rapid.streams import Stream
@@ -67,10 +67,11 @@ class RuntimeApi:
         return web.Response(text="pong")
 
     async def _next(self, request: web.BaseRequest) -> web.StreamResponse:
-        is_alive = is_waiting(request)
-        delivery = await self.calls.ask_next(is_alive)
-        if is_alive():
-            self.calls.sent()
+        delivery = await self.calls.ask_next(is_waiting(request))
+        if is_there(request):
+            self.calls.written(delivery, receiver(request))
+        else:
+            receiver(request).hang_up()
         return answer(request, next_headers(delivery), delivery.invocation.payload)
 
     async def _response(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from rapid.environment import Environment
 from rapid.exchange import Delivery
 from rapid.invocation import Outcome, truncated
+from rapid.partings import Receiver
 from rapid.plain_text import plain
 from rapid.states import RuntimeCall
 from rapid.streams import Stream
@@ -32,9 +33,9 @@ class RuntimeCalls:
             self.cut_off(*self.broken)
         return self._environment.next(is_alive)
 
-    def sent(self) -> None:
+    def written(self, delivery: Delivery, receiver: Receiver) -> None:
         """The event is being written to the runtime's connection."""
-        self._environment.sent()
+        self._environment.written(delivery.invocation.request_id, receiver)
 
     def take_response(self, request_id: str, body: bytes, content_type: str | None) -> None:
         """A response that is there all at once, and no longer than it may be."""

@@ -13,8 +13,10 @@ import logging
 import time
 from asyncio import Future, TimerHandle
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
+from rapid import handovers
 from rapid.events import (
     Arm,
     Cleared,
@@ -56,6 +58,7 @@ from rapid.exchange import (
     event_of,
 )
 from rapid.extensions import ExtensionRefused
+from rapid.handovers import Handovers
 from rapid.invocation import ExitStatus, Fault, Invocation
 from rapid.journal import Journal
 from rapid.lifecycle import Lifecycle, UnknownRequest
@@ -127,9 +130,8 @@ class Shell:
         #: Looks for that, not later than it is due.
         self._timer_at = 0.0
         self._exits: list[RuntimeExited | ExtensionExited] = []
-        #: Not heard yet, see `EXIT_TURNS`.
-        self._is_unsent = False
-        #: An event is on its way to the runtime, but not written yet.
+        #: Not heard yet, see `EXIT_TURNS` and `rapid.handovers`.
+        self._handovers = Handovers()
         self._told = 0
         #: Illegal calls whose story has been logged: a function must not be able to fill the log with them.
         self.memory_peak = 0
@@ -173,17 +175,24 @@ class Shell:
     def _hear_of_exits(self, turns: int) -> None:
         if turns and self._may_be_answering():
             self._loop.call_soon(self._hear_of_exits, turns - 1)
-            return
+        else:
+            self._handovers.when_known(self._exited, handovers.EXIT)
+
+    def _exited(self, unread: frozenset[str]) -> None:
         exits, self._exits = self._exits, []
         for event in exits:
-            self._handle(event)
+            self._handle(replace(event, unread=unread) if isinstance(event, RuntimeExited) else event)
 
     def _may_be_answering(self) -> bool:
         return self._core.phase is Phase.INVOKE and self._core.runtime in _ANSWERING
 
     def lost(self, reason: str, *, out_of_memory: bool = False) -> None:
+        """What the runtime had sent before is here, or about to be, and comes first."""
         self._journal.flush()
-        self._handle(SandboxLost(time.monotonic(), reason, out_of_memory, self._is_unsent))
+        self._handovers.when_known(partial(self._lost, reason, out_of_memory), handovers.LOSS)
+
+    def _lost(self, reason: str, out_of_memory: bool, unread: frozenset[str]) -> None:
+        self._handle(SandboxLost(time.monotonic(), reason, out_of_memory, unread))
 
     # Carrying out what the core says
 
@@ -213,7 +222,7 @@ class Shell:
         elif isinstance(effect, Write):
             self._journal.record(effect.record)
         elif isinstance(effect, Deliver):
-            self._is_unsent = True
+            self._handovers.given(effect.invocation.request_id)
             self._poll.give(delivery(effect.invocation, effect.deadline))
         elif isinstance(effect, Arm):
             self._arm(effect)
@@ -247,6 +256,7 @@ class Shell:
     def _give_back(self, invocation: Invocation) -> None:
         ticket, self._ticket = self._ticket, None
         self._journal.tail = None
+        self._handovers.over(invocation.request_id)
         if ticket is not None:
             self._hand_back(invocation, ticket)
 
@@ -304,6 +314,7 @@ class Shell:
     def _complete(self, report: Report) -> None:
         ticket, self._ticket = self._ticket, None
         self._journal.tail = None
+        self._handovers.over(report.request_id)
         if ticket is not None:
             ticket.complete(report)
 

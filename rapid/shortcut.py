@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from rapid import errors
 from rapid.exchange import Delivery
+from rapid.partings import is_listening
 from rapid.plain_answers import ready, ready_acceptance, ready_refusal
 from rapid.plain_requests import PlainHead, remembered_fields
 from rapid.runtime_calls import INVOCATION, RuntimeCalls, next_headers
@@ -62,10 +63,10 @@ class Shortcut:
         if pending.cancelled():
             peer.hang_up()
             return
-        if not peer.is_waiting():
+        if not is_listening(peer.transport):
             return
-        self._api.sent()
         delivery = pending.result()
+        self._api.written(delivery, peer)
         try:
             answer = ready(200, next_headers(delivery), delivery.invocation.payload)
         except ValueError as error:

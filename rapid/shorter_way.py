@@ -6,16 +6,19 @@ It knows no server, and so costs nobody its import.
 from asyncio import Transport
 from typing import Protocol
 
+from rapid.partings import Receiver
 from rapid.plain_requests import FieldsReader, PlainHead
 
 
-class Peer(Protocol):
+class Peer(Receiver, Protocol):
     """The connection that a request comes from."""
 
     @property
     def transport(self) -> Transport | None: ...
 
-    def is_waiting(self) -> bool: ...
+    def is_waiting(self) -> bool:
+        """Whether the other side still waits for an answer, as far as has been noticed."""
+        ...
 
     def answer(self, data: bytes) -> None:
         """The one answer to a request."""

@@ -40,6 +40,7 @@ from runtime.image_table import (
 from runtime.old_images import LABEL, REPOSITORY, OldImages
 from runtime.processors import CannotRun, Processors, probe_image
 from runtime.proxies import for_builds
+from runtime.reassurance import reassuring
 from runtime.spawners.engine import Engine, EngineError, StepFailed
 
 __all__ = ["BUNDLE_PLACE", "Runtime", "RuntimeImages", "UnknownRuntime", "image_sources", "read_table"]
@@ -258,8 +259,8 @@ class RuntimeImages:
         await lock.acquire()
         beginning = Beginning(lock.release)
         try:
-            async with self._few_at_a_time:
-                await self._build_image(row, tell, fresh=fresh)
+            async with self._few_at_a_time, reassuring(f"building {row.identifier}", tell) as heard:
+                await self._build_image(row, heard, fresh=fresh)
         finally:
             beginning.end()
 

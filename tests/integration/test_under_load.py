@@ -1,15 +1,16 @@
 """What must hold while many clients invoke: updates, and sandboxes that die at random."""
 
-import os
 import random
+import select
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from runtime.spawners import local_processes
 from tests.integration.conftest import Berth
 
 CLIENTS = 6
@@ -109,17 +110,58 @@ def test_a_dead_one_is_passed_over(berth: Berth, name: str) -> None:
             kill(berth, each["reference"])
 
 
+def test_death_before_the_event_is_read(berth: Berth, name: str) -> None:
+    """
+    1. A sandbox stops in its tracks while it is idle, and an invocation is given to it.
+    2. It is killed.
+    Result: its runtime has not read the event, so the invocation begins anew in another sandbox.
+    """
+    berth.deploy(name, ECHO)
+    berth.invoke(name)
+    [first] = berth.environments(name)
+    berth.until(lambda: berth.environments(name)[0]["state"] == "idle")
+    pause(berth, first["reference"])
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(berth.invoke, name, "here")
+        berth.until(lambda: berth.is_busy(name))
+        kill(berth, first["reference"])
+        assert asked.result().payload == "here"
+    [second] = berth.environments(name)
+    assert second["log_stream"] != first["log_stream"]
+
+
 def ready(berth: Berth, name: str) -> list[dict[str, Any]]:
     """Environments that have come up: one that dies before is tried again only so often."""
     return [each for each in berth.environments(name) if each["state"] != "initialising"]
 
 
 def kill(berth: Berth, reference: str) -> None:
-    """From outside, as by an operator or the kernel; one that has ended already is as good."""
+    """From outside, as by an operator or the kernel: none of it is left after this. One that has ended is as good."""
     if berth.spawner == "docker":
         subprocess.run(["docker", "kill", reference], check=False, capture_output=True)
         return
-    try:
-        os.kill(int(reference), signal.SIGKILL)
-    except ProcessLookupError:
+    with opened(int(reference)) as fds:
+        for fd in fds[:1]:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        for fd in fds:  # the others die of the first one's death, a little later
+            assert select.select([fd], [], [], 10)[0]
+
+
+def pause(berth: Berth, reference: str) -> None:
+    """From here on nothing in the sandbox runs, and nobody is told."""
+    if berth.spawner == "docker":
+        subprocess.run(["docker", "pause", reference], check=True, capture_output=True)
         return
+    with opened(int(reference)) as fds:
+        for fd in fds:
+            signal.pidfd_send_signal(fd, signal.SIGSTOP)
+
+
+@contextmanager
+def opened(root: int) -> Iterator[list[int]]:
+    """Descriptors of a process and those below it, if it is there."""
+    first = local_processes.of(root)
+    with ExitStack() as opening:
+        everyone = [first, *local_processes.descendants(root)] if first else []
+        fds = [opening.enter_context(each.opened()) for each in everyone]
+        yield [fd for fd in fds if fd is not None]

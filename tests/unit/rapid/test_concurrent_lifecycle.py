@@ -330,6 +330,40 @@ def test_a_lost_sandbox_gives_back_what_no_worker_has_taken() -> None:
     assert [each.report.request_id for each in effects if isinstance(each, Complete)] == ["one"]
 
 
+def test_a_lost_sandbox_gives_back_what_was_not_read() -> None:
+    """It was written to a worker that had died; its START, which is in the log, gets its END."""
+    environment = busy(ONE)
+    effects = hand(environment, SandboxLost(3, "gone", unread=frozenset({"one"})))
+    assert effects.index(Unlimit("one")) < effects.index(GiveBack(ONE))
+    assert not [each for each in effects if isinstance(each, Answer)]
+    [told] = [each for each in effects if isinstance(each, Complete)]
+    assert Write(told.report) in effects
+    assert (told.report.request_id, told.report.error_type) == ("one", "Sandbox.Failure")
+
+
+def test_the_runtime_ends_before_an_event_is_read() -> None:
+    """What has not been heard of is another environment's; what has been is answered."""
+    environment = serving(2)
+    told(environment, InvokeArrived(2, ONE, 3), InvokeArrived(2, TWO, 3))
+    effects = hand(environment, RuntimeExited(3, 1, ExitStatus(1), frozenset({"two"})))
+    assert [each for each in effects if isinstance(each, GiveBack)] == [GiveBack(TWO)]
+    [answer] = [each for each in effects if isinstance(each, Answer)]
+    assert (answer.request_id, answer.outcome.error_type) == ("one", "Runtime.ExitError")
+    logged = [
+        each.report.request_id for each in hand(environment, Cleared(4, 1)) if isinstance(each, Complete)
+    ]
+    assert sorted(logged) == ["one", "two"]
+
+
+def test_an_answer_is_no_word_of_what_was_not_read() -> None:
+    """A worker that has begun to answer has read the event, whatever is said."""
+    environment = busy(ONE)
+    hand(environment, ResponseBegan(3, "one", RuntimeCall.RESPONSE))
+    effects = hand(environment, SandboxLost(3, "gone", unread=frozenset({"one"})))
+    assert [each.request_id for each in effects if isinstance(each, Answer)] == ["one"]
+    assert not [each for each in effects if isinstance(each, GiveBack)]
+
+
 def with_extension() -> ConcurrentLifecycle:
     environment = ConcurrentLifecycle(SETTINGS)
     hand(environment, Began(0))
@@ -404,7 +438,7 @@ class Walk:
             case Write(Start(request_id)):
                 self.count("start", request_id)
             case Complete(report):
-                assert self.counts["answer", report.request_id]
+                assert self.counts["answer", report.request_id] or report.request_id in self.given_back
                 self.count("complete", report.request_id)
             case Do.ENDED:
                 self.ended = True
@@ -444,7 +478,8 @@ class Walk:
                     self.pending -= 1
                     return NextGone(now)
             case "x" if draw.random() < 0.03:
-                return RuntimeExited(now, 1, ExitStatus(1))
+                unread = frozenset(each for each in self.arrived if draw.random() < 0.5)
+                return RuntimeExited(now, 1, ExitStatus(1), unread)
             case "t" if draw.random() < 0.1:
                 return TimerFired(now, Timer.INIT, 1)
             case "o" if draw.random() < 0.03:
@@ -459,13 +494,17 @@ class Walk:
         for _ in range(300):
             self.now += self.draw.choice((0.0, 0.5))
             self.step(self.event())
-        self.step(SandboxLost(self.now, "the walk is over"))
+        unread = frozenset(each for each in self.arrived if self.draw.random() < 0.5)
+        self.step(SandboxLost(self.now, "the walk is over", unread=unread))
         assert self.ended
         assert not self.limits
         for request_id in self.arrived:
-            times = 0 if request_id in self.given_back else 1
-            for what in ("answer", "start", "report", "complete"):
-                assert self.counts[what, request_id] == times, (what, request_id)
+            is_back = request_id in self.given_back
+            assert self.counts["answer", request_id] == (0 if is_back else 1), request_id
+            started = self.counts["start", request_id]
+            assert started or is_back, request_id
+            for what in ("report", "complete"):
+                assert self.counts[what, request_id] == started, (what, request_id)
 
 
 @pytest.mark.parametrize("seed", range(300))

@@ -15,6 +15,7 @@ from rapid.events import (
     Deliver,
     Do,
     Drain,
+    Effects,
     Event,
     ExtensionsFound,
     FindExtensions,
@@ -234,6 +235,76 @@ def test_exit_while_idle(stage: Any) -> None:
     assert environment.phase is Phase.COLD
 
 
+UNREAD = RuntimeExited(3, 1, CRASH, unread=frozenset({"two"}))
+
+
+def test_exit_before_the_event_is_read() -> None:
+    """A runtime that ends before it has heard of an invocation costs that nothing but a start; START is written once."""
+    environment = tell(warm(), InvokeArrived(2, TWO, TIMEOUT))
+    assert hand(environment, UNREAD) == [Do.DISARM, Do.CLEAR]
+    assert hand(environment, Cleared(4, MB)) == [INIT_AGAIN, FindExtensions(2), Arm(Timer.INVOKE, 7, 2)]
+    assert hand(environment, ExtensionsFound(4, 2, ())) == [StartRuntime(2)]
+    assert hand(environment, NextCalled(5)) == [Settle(Drain.INIT)]
+    assert hand(environment, Settled(5, Drain.INIT, MB))[-1] == Deliver(TWO, 7)
+    assert not [each for each in tell_all(environment) if each == started(TWO)]
+
+
+def tell_all(environment: Lifecycle) -> Effects:
+    """The rest of an invocation's life."""
+    return [
+        *hand(environment, ResponseBegan(6, "two", RuntimeCall.RESPONSE)),
+        *hand(environment, ResponseEnded(6, "two", ANSWER)),
+        *hand(environment, NextCalled(6)),
+        *hand(environment, Settled(6, Drain.INVOCATION, MB)),
+    ]
+
+
+def test_exit_again_before_the_event_is_read() -> None:
+    """That happens once for an invocation: the second time the client is told."""
+    environment = tell(warm(), InvokeArrived(2, TWO, TIMEOUT), UNREAD, Cleared(4, MB))
+    tell(environment, ExtensionsFound(4, 2, ()), NextCalled(5), Settled(5, Drain.INIT, MB))
+    [_, answer, _] = hand(environment, replace(UNREAD, now=6, generation=2))
+    assert isinstance(answer, Respond)
+    assert answer.outcome.error_type == "Runtime.ExitError"
+
+
+def test_exit_and_no_initialisation_after_it() -> None:
+    """Where the new runtime does not come up, the log has one START all the same."""
+    environment = tell(
+        warm(), InvokeArrived(2, TWO, TIMEOUT), UNREAD, Cleared(4, MB), ExtensionsFound(4, 2, ())
+    )
+    effects = [*hand(environment, RuntimeExited(5, 2, CRASH)), *hand(environment, Cleared(6, MB))]
+    assert not [each for each in effects if each == started(TWO)]
+    assert [each for each in effects if isinstance(each, Complete)]
+
+
+@pytest.mark.parametrize("later", [(), (Cleared(4, MB),), (Cleared(4, MB), ExtensionsFound(4, 2, ()))])
+def test_lost_after_the_exit(later: tuple[Event, ...]) -> None:
+    """Where the sandbox goes too, another is to have the invocation, and the START in this one's log gets its END."""
+    environment = tell(warm(), InvokeArrived(2, TWO, TIMEOUT), UNREAD, *later)
+    effects = hand(environment, SandboxLost(5, "gone"))
+    assert [each for each in effects if isinstance(each, GiveBack | Respond)] == [GiveBack(TWO)]
+    [told] = [each for each in effects if isinstance(each, Complete)]
+    assert Write(told.report) in effects
+    assert started(TWO) not in effects
+
+
+def test_exit_of_a_runtime_that_answers() -> None:
+    """It has heard of the invocation, whatever is said."""
+    environment = tell(warm(), InvokeArrived(2, TWO, TIMEOUT), ResponseBegan(3, "two", RuntimeCall.RESPONSE))
+    assert [each for each in hand(environment, UNREAD) if isinstance(each, Respond)]
+
+
+def test_the_next_invocation_is_announced() -> None:
+    """What began anew is over; what comes next has its START."""
+    environment = tell(
+        warm(), InvokeArrived(2, TWO, TIMEOUT), UNREAD, Cleared(4, MB), ExtensionsFound(4, 2, ())
+    )
+    tell(environment, NextCalled(5), Settled(5, Drain.INIT, MB))
+    tell_all(environment)
+    assert hand(environment, InvokeArrived(9, TWO, TIMEOUT))[1] == started(TWO)
+
+
 def waiting() -> Lifecycle:
     """The idle runtime died at 3; `TWO` came before its leftovers were gone."""
     return tell(warm(), RuntimeExited(3, 1, CRASH), InvokeArrived(3, TWO, TIMEOUT))
@@ -357,9 +428,9 @@ def test_given_back_while_it_is_initialised_for() -> None:
     assert effects == [Do.DISARM, GiveBack(ONE), Do.ENDED]
 
 
-def test_given_back_unsent() -> None:
-    """An event that was not written yet is given back; what the log says of it comes to an end."""
-    [disarm, back, report, told, end] = hand(working(), SandboxLost(3, "removed", unsent=True))
+def test_given_back_unread() -> None:
+    """An event that the runtime has not read is given back; what the log says of it comes to an end."""
+    [disarm, back, report, told, end] = hand(working(), SandboxLost(3, "removed", unread=frozenset({"one"})))
     assert (disarm, back, end) == (Do.DISARM, GiveBack(ONE), Do.ENDED)
     assert isinstance(told, Complete)
     assert report == Write(told.report)
@@ -369,7 +440,7 @@ def test_given_back_unsent() -> None:
 @pytest.mark.parametrize("stage", ["responding", "erring"])
 def test_not_given_back(stage: str) -> None:
     """A runtime that answers has heard of it, whatever is said."""
-    assert isinstance(hand(STAGES[stage](), SandboxLost(3, "removed", unsent=True))[1], Respond)
+    assert isinstance(hand(STAGES[stage](), SandboxLost(3, "removed", unread=frozenset({"one"})))[1], Respond)
 
 
 @pytest.mark.parametrize("stage", ["working", "responding", "erring"])
@@ -406,6 +477,23 @@ def test_sandbox_lost_for_memory() -> None:
     told = effects[-2]
     assert isinstance(told, Complete)
     assert (told.report.error_type, told.report.memory_used) == ("Runtime.OutOfMemory", 128)
+
+
+def test_lost_for_memory_unread() -> None:
+    """What the sandbox died of had nothing to do with an invocation that it never heard of."""
+    lost = SandboxLost(3, "out of memory", out_of_memory=True, unread=frozenset({"one"}))
+    assert hand(working(), lost)[:2] == [Do.DISARM, GiveBack(ONE)]
+
+
+def test_lost_for_memory_before_the_delivery() -> None:
+    """An environment that takes too much memory to come up would elsewhere too: that is not tried again."""
+    lost = SandboxLost(5, "out of memory", out_of_memory=True)
+    assert isinstance(hand(initialising_late(), lost)[1], Respond)
+
+
+def test_another_one_unread() -> None:
+    """What is said of other invocations is none of this one's."""
+    assert isinstance(hand(working(), SandboxLost(3, "gone", unread=frozenset({"two"})))[1], Respond)
 
 
 def test_memory_peak_of_a_lost_sandbox() -> None:

@@ -298,10 +298,17 @@ class Walker:
         status = ExitStatus(self.draw.choice((0, 1, -9)))
         return ExtensionExited(self.now, generation, self.draw.choice(names or ["none"]), status)
 
+    def runtime_exit(self) -> Event:
+        status = ExitStatus(self.draw.choice((0, 1, -9)))
+        return RuntimeExited(self.now, self.generation(), status, self.unread())
+
+    def unread(self) -> frozenset[str]:
+        return frozenset(name for name in self.arrived if self.draw.random() < 0.5)
+
     def anything(self) -> list[Callable[[], Event]]:
         rare: list[Callable[[], Event]] = [
             lambda: ShutdownAsked(self.now),
-            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5, self.draw.random() < 0.5),
+            lambda: SandboxLost(self.now, "gone", self.draw.random() < 0.5, self.unread()),
         ]
         return [
             *(rare if self.draw.random() < 0.02 else []),
@@ -313,7 +320,7 @@ class Walker:
             lambda: ResponseBroke(self.now, self.request_id()),
             lambda: InitErrorPosted(self.now, "Runtime.Unknown", b"{}"),
             lambda: RuntimeNotStarted(self.now, self.generation(), Fault("Runtime.InvalidEntrypoint", "no")),
-            lambda: RuntimeExited(self.now, self.generation(), ExitStatus(self.draw.choice((0, 1, -9)))),
+            self.runtime_exit,
             lambda: TimerFired(self.now, self.draw.choice(list(Timer)), self.generation()),
             self.settled,
             lambda: RestoreNextCalled(self.now),
