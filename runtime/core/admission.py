@@ -8,6 +8,9 @@ lease counts against one limit; they are tried in this order, and the first that
 2. the function's reserved concurrency, less what of it is provisioned;
 3. else the pool that functions without reserved concurrency share.
 
+In all, a function never has more than its reserved concurrency, nor an account more than its limit. That follows from the
+above, but not in the moment in which provisioned concurrency comes or goes: what began to run before it did counts too.
+
 Two rates come on top. *Requests*: ten a second for each unit of the concurrency that they draw on, as AWS has it where
 somebody waits for the answer. *Growth*: how many environments may be added, by one of two models (`Scaling`). Whoever
 finds no environment free may have to add one, and is counted until it turns out that none was added for it.
@@ -19,7 +22,7 @@ wait than leases are finishing, so that others are refused at once. Extensions m
 like: such a lease **lingers**, is not waited for in earnest, and the request is refused, as on AWS.
 
 Limits are the caller's and are looked at when a request comes; lowering them ends nothing. Running counts only: a
-decision looks at three of them at the most. `check` recounts from the leases for tests.
+decision looks at five of them at the most. `check` recounts from the leases for tests.
 """
 
 import math
@@ -190,15 +193,17 @@ class Ledger:
 
     def _decide(self, lease: Lease, now: float) -> Verdict:
         slots = None if lease.provisioned is None else lease.region.slots.get(lease.provisioned)
+        is_full = _is_full(lease)
         if slots is not None:
-            if slots.held < slots.ready and not self._pause(lease, slots, slots.ready, now):
+            is_free = slots.held < slots.ready and not is_full
+            if is_free and not self._pause(lease, slots, slots.ready, now):
                 self._admit(lease, Use.PROVISIONED, slots)
                 return None
             if lease.stage in _MAY_SPILL and lease.may_wait(slots):
                 return _hold(lease, slots, Stage.SPILLING)
         limits, counter, is_reserved = lease.region.limits, lease.limited_by, lease.function.is_reserved
         limit = limits.on_demand(lease.name) if is_reserved else limits.unreserved
-        if counter.held >= limit or lease.region.running >= limits.account:
+        if is_full or counter.held >= limit:
             return _full(lease, counter, slots, now)
         refusal = self._too_fast(lease, counter, limit, now)
         if refusal is None:
@@ -289,6 +294,7 @@ class Ledger:
                 assert function.is_reserved is (name in region.limits.reserved)
                 running = Tally(lease.version for lease in mine if lease.function is function)
                 assert function.figures.running == dict(running)
+                assert function.running == running.total()
             assert not any(slots.is_void for slots in region.slots.values())
 
 
@@ -308,6 +314,14 @@ def _hold(lease: Lease, counter: Counter, stage: Stage) -> Hold:
 def _until(lease: Lease, counter: Counter, stage: Stage) -> float:
     patience = _PATIENCE if counter.finishing > counter.lingering else _LITTLE_PATIENCE
     return lease.arrived + patience[stage]
+
+
+def _is_full(lease: Lease) -> bool:
+    """Whether the function or the account runs all that it may, of whatever kind."""
+    region, function = lease.region, lease.function
+    if region.running >= region.limits.account:
+        return True
+    return function.is_reserved and function.running >= region.limits.reserved[lease.name]
 
 
 def _full(lease: Lease, counter: Counter, slots: Slots | None, now: float) -> Hold | Refusal:

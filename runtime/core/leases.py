@@ -98,12 +98,14 @@ class Slots(Counter):
 class FunctionCounter(Counter):
     """A function's leases on demand, whichever limit they count against, and its figures."""
 
-    __slots__ = ("figures", "growth", "is_forgotten", "is_reserved", "users")
+    __slots__ = ("figures", "growth", "is_forgotten", "is_reserved", "running", "users")
 
     def __init__(self, *, is_reserved: bool) -> None:
         super().__init__()
         self.is_reserved = is_reserved
         #: Else its leases are the pool's too.
+        self.running = 0
+        #: Leases that are held, those for provisioned environments included.
         self.users = 0
         #: Leases of any kind and stage.
         self.growth = Allowance()
@@ -270,6 +272,7 @@ class Lease:
 
     def _count(self, held: int, finishing: int) -> None:
         counter = self.slots or self.function
+        self.function.running += held
         counter.held += held
         counter.finishing += finishing
         counter.lingering += finishing * self.lingers

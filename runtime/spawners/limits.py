@@ -84,6 +84,8 @@ class Limits:
             for place in _places():
                 found.append(place / self._name)
                 found[-1].mkdir(exist_ok=True)
+                if not self._parents:
+                    _tidy(found[-1])
             if not found:
                 return "no control groups of memory and processes are mounted"
             self._parents = tuple(found)
@@ -138,6 +140,14 @@ def _rmdir(group: Path) -> None:
             if error.errno != errno.EBUSY or time.monotonic() > until:
                 raise
             time.sleep(0.002)
+
+
+def _tidy(parent: Path) -> None:
+    """Remove the cells in which nobody is: a control plane that was killed may have had no time to record its last one."""
+    for group in parent.iterdir():
+        if group.is_dir():
+            with suppress(OSError):
+                group.rmdir()
 
 
 def _configure(group: Path, memory: int) -> None:

@@ -26,7 +26,7 @@ class Kernel:
 
     def rmdir(self, path: Path) -> None:
         for entry in path.iterdir():
-            if entry.is_dir():
+            if entry.is_dir() or (entry.name == "cgroup.procs" and entry.read_text()):
                 raise OSError(16, "Device or resource busy")
             entry.unlink()
         path.parent.joinpath(path.name).rename(path.with_name("removed-" + path.name))
@@ -110,6 +110,23 @@ def test_removal(version_2: Path) -> None:
     assert mine.existing("one").groups == ()
     mine.existing("one").remove()
     assert mine.existing("one").members() == []
+
+
+def test_left_by_a_killed_control_plane(version_1: Path) -> None:
+    """A cell that nobody joined before the end, and nobody recorded, goes with the next start; one that is in use stays."""
+    before = Limits("me")
+    before.prepare()
+    before.cell("unused", 128)
+    used = before.cell("used", 128)
+    for entrance in used.entrances:
+        Path(entrance).write_text("17\n")
+    after = Limits("me")
+    assert after.prepare() is None
+    assert after.existing("unused").groups == ()
+    assert after.existing("used") == used
+    after.cell("new", 128)
+    assert after.prepare() is None
+    assert len(after.existing("new").groups) == 2
 
 
 def test_nothing_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

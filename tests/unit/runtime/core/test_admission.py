@@ -376,6 +376,41 @@ class TestProvisioned:
         talk.end(lease)
         assert talk.ledger.account(SCOPE).provisioned == 0
 
+    def test_it_comes_while_the_reservation_is_used_up(self, talk: Talk) -> None:
+        """What runs on demand is the function's too: a provisioned environment lifts the limit for nobody."""
+        talk.set(reserved={"f": 2})
+        first, _ = talk.run(), talk.run()
+        talk.set(reserved={"f": 2}, provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        assert talk.ask(provisioned="f:1")[1] == RESERVED_FULL
+        talk.ledger.responded(first)
+        following, verdict = talk.ask(provisioned="f:1")
+        assert isinstance(verdict, Hold)
+        assert talk.end(first) == [(following, None)]
+        assert following.is_provisioned
+
+    def test_it_goes_while_it_is_used(self, talk: Talk) -> None:
+        """What runs in an environment that was provisioned is still the function's."""
+        talk.set(reserved={"f": 2}, provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        lease = talk.run(provisioned="f:1")
+        talk.set(reserved={"f": 2})
+        talk.allot("f:1", 0)
+        talk.run()
+        assert talk.ask()[1] == RESERVED_FULL
+        talk.end(lease)
+        talk.run()
+
+    def test_it_comes_while_the_account_is_used_up(self, talk: Talk) -> None:
+        """Nor does it lift the limit of the account."""
+        talk.set(2)
+        first, _ = talk.run("g"), talk.run("g")
+        talk.set(2, provisioned={"f": 1})
+        talk.allot("f:1", 1)
+        assert talk.ask(provisioned="f:1")[1] == FULL
+        talk.end(first)
+        assert talk.run(provisioned="f:1").is_provisioned
+
 
 class TestRates:
     def test_requests(self, talk: Talk) -> None:

@@ -39,8 +39,12 @@ class LedgerWalk(RuleBasedStateMachine):
         names = {lease.name for lease in self.held} - self.limits.reserved.keys()
         return sum(map(self.on_demand, names))
 
+    def is_full(self, name: str) -> bool:
+        running = sum(lease.name == name for lease in self.held)
+        return len(self.held) >= self.limits.account or running >= self.limits.reserved.get(name, running + 1)
+
     def has_room(self, name: str) -> bool:
-        if len(self.held) >= self.limits.account:
+        if self.is_full(name):
             return False
         if name in self.limits.reserved:
             left = self.limits.reserved[name] - self.limits.provisioned.get(name, 0)
@@ -48,6 +52,8 @@ class LedgerWalk(RuleBasedStateMachine):
         return self.unreserved() < self.limits.unreserved
 
     def has_slot(self, name: str) -> bool:
+        if self.is_full(name):
+            return False
         return sum(lease.is_provisioned for lease in self.held if lease.name == name) < self.ready[name]
 
     def note(self, lease: Lease, verdict: Verdict) -> None:
