@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 
-from rapid.census import members, memory_limit, oom_kills, open_oom_counter, resident_peak, signal_all
+from rapid.census import PeakMeter, memory_limit, oom_kills, open_oom_counter, signal_all
 from rapid.spawning import STOP_SIGNALS, NotStarted, spawn
 from rapid.wire import (
     CHUNK,
@@ -50,6 +50,9 @@ FILES = (
     *("archives.py", "log_desk.py", "tunnels.py"),
 )
 """The modules of this package that a sandbox needs."""
+
+SAID = 1 << 14
+"""Bytes that are heard at a time. For many more the allocator would ask the system for memory, and give it back, each time."""
 
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
@@ -120,10 +123,13 @@ class Agent:
         """By read end; outlives the process while descendants hold the pipe."""
         self._desks: dict[int, Process] = {}
         """By listener: runtimes whose workers fetch streams of their own."""
+        self._ready: list[tuple[int, int]] | None = None
+        """What the poll told last; None where what is heard now may have been said later."""
         self._tunnels: Tunnels | None = None
         """Once the first has been dialled."""
         self._frozen = False
         self._peak = 0
+        self._meter = PeakMeter()
         self._oom_counter = open_oom_counter()
         self._oom_kills = self._first_oom_kills = oom_kills(self._oom_counter)
         self._quit = False
@@ -138,7 +144,8 @@ class Agent:
     def serve(self) -> None:
         """Run until the control plane says quit or the link ends."""
         while not self._quit:
-            for fd, events in self._poll.poll():
+            self._ready = told = self._poll.poll()
+            for fd, events in told:
                 if fd == self._wakeup:
                     _drain_signals(fd)
                     self._reap()
@@ -198,7 +205,7 @@ class Agent:
             self._link.sendall(data)
 
     def _hear(self) -> None:
-        data = self._link.recv(CHUNK * 4)
+        data = self._link.recv(SAID)
         if not data:
             self._quit = True
             return
@@ -209,6 +216,7 @@ class Agent:
                 heard = self._receive_tree(fields(payload)["path"], heard)
             else:
                 self._obey(kind, payload)
+            self._ready = None
 
     def _obey(self, kind: Kind, payload: bytes) -> None:
         if kind is Kind.SETTLE:
@@ -356,15 +364,20 @@ class Agent:
         os.close(fd)
 
     def _settle(self) -> None:
+        """Most pipes hold nothing, which needs no read to be found out.
+
+        The poll that told of the question also told of every pipe that something was in when it was asked.
+        """
         for listener in self._desks:
             self._take_streams(listener)
-        for fd in list(self._readers):
+        ready = self._readers if self._ready is None or self._desks else [fd for fd, _ in self._ready]
+        for fd in list(ready):
             self._exhaust(fd)
         self._measure()
 
     def _measure(self) -> None:
         """What was killed for memory has left no peak of its own, and had taken all there is."""
-        self._peak = max(self._peak, sum(resident_peak(pid) for pid in members()))
+        self._peak = max(self._peak, self._meter.total())
         if oom_kills(self._oom_counter) > self._first_oom_kills:
             self._peak = max(self._peak, memory_limit())
 
@@ -426,9 +439,9 @@ def _signal_pipe() -> int:
 
 
 def _drain_signals(fd: int) -> None:
+    """What is left is told of again."""
     try:
-        while os.read(fd, 512):
-            pass
+        os.read(fd, 512)
     except BlockingIOError:
         return
 

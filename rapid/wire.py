@@ -114,29 +114,34 @@ class Frames:
     """Cuts a byte stream into frames. Bytes in by `feed`, whole frames out."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._rest = bytearray()
+        """The beginning of a frame."""
 
     def feed(self, data: bytes) -> list[tuple[Kind, bytes]]:
         """The frames that `data` completes. Raises `WireError` on an unknown kind or an over-long payload."""
-        buffer = self._buffer
-        buffer += data
+        buffer: bytes | bytearray = data  # whole frames, most times
+        if self._rest:
+            self._rest += data
+            buffer = self._rest
         found: list[tuple[Kind, bytes]] = []
-        start = 0
-        while len(buffer) - start >= HEADER.size:
-            length, kind = HEADER.unpack_from(buffer, start)
+        start, size = 0, len(buffer)
+        while size - start >= HEADER.size:
+            length, number = HEADER.unpack_from(buffer, start)
             if length > MAX_PAYLOAD:
                 raise WireError(f"a payload of {length} bytes")
             end = start + HEADER.size + length
-            if len(buffer) < end:
+            if size < end:
                 break
-            found.append((_kind(kind), bytes(buffer[start + HEADER.size : end])))
+            kind = _KINDS.get(number)
+            if kind is None:
+                raise WireError(f"unknown frame kind {number}")
+            found.append((kind, bytes(buffer[start + HEADER.size : end])))
             start = end
-        del buffer[:start]
+        if buffer is self._rest:
+            del self._rest[:start]
+        elif start < size:
+            self._rest += data[start:]
         return found
 
 
-def _kind(number: int) -> Kind:
-    try:
-        return Kind(number)
-    except ValueError:
-        raise WireError(f"unknown frame kind {number}") from None
+_KINDS = {kind.value: kind for kind in Kind}

@@ -46,6 +46,11 @@ class BaseImages:
         self._fixed = fixed
         """The image to start from whatever the suite, if someone set one."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is one for all suites and processors."""
+        return self._fixed is not None
+
     def name(self, suite: str) -> str:
         """What identifies the base in an image's content address: the same wherever it came from."""
         return self._fixed or f"debian:{suite}"

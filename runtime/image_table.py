@@ -13,6 +13,8 @@ BUNDLE = "rapid"
 """The bundle's name among the images; those for single processors are `rapid-amd64` and `rapid-arm64`."""
 PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 """What processors are called, by machines, by Lambda and by engines → by Debian and by engines."""
+TRIPLES = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
+"""What GNU's compilers for a processor are called."""
 STANDALONE = "standalone"
 AWS_IMAGES = "public.ecr.aws/lambda"
 """Where AWS publishes its base images."""
@@ -30,6 +32,8 @@ class Runtime:
     context: str = ""
     suite: str = ""
     arguments: Mapping[str, str] = field(default_factory=dict)
+    compiled: bool = False
+    """Whether something in it is compiled, which the engine's own processor does for another one too."""
     nearest: str | None = None
     """The runtime whose image may stand in for its own."""
     processor: str | None = None

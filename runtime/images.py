@@ -29,6 +29,7 @@ from runtime.image_archive import write_archive, write_moved
 from runtime.image_table import (
     BUNDLE,
     PROCESSORS,
+    TRIPLES,
     Runtime,
     UnknownRuntime,
     image_sources,
@@ -269,21 +270,32 @@ class RuntimeImages:
         if row.processor:
             await self.processors.require(row.processor)
         base = await self._bases.ensure(row.suite, tell, row.processor)
+        compiling = await self._compiling(row, base, tell) if row.compiled else {}
         tell(f"building {recipe.reference} from {base}")
-        arguments = {**for_builds(), "BASE": base, "RUNTIME": row.identifier, **row.arguments}
+        arguments = {**for_builds(), "BASE": base, "RUNTIME": row.identifier, **compiling, **row.arguments}
         context = tar_of({**recipe.files, **self._ca()})
         labels = {LABEL: row.identifier}
+        # The classic builder takes stages of two processors only where it is told of none: their bases say it all.
+        platform = None if compiling.get("CROSS") or row.processor is None else f"linux/{row.processor}"
         try:
             await self._engine.build(
-                context, recipe.reference, arguments, labels, tell, fresh=fresh,
-                platform=row.processor and f"linux/{row.processor}",
-            )  # fmt: skip
+                context, recipe.reference, arguments, labels, tell, fresh=fresh, platform=platform
+            )
         except StepFailed as error:
             raise self._advised(error, row) from error
         if other := self.processors.other(row.arguments.get("ARCHITECTURE")):
             await self._declared(recipe.reference, other, labels)
         inherited = row.identifier in self._standalone  # other people's images are built on those
         await self._old.replaced(row.identifier, recipe.reference, inherited=inherited)
+
+    async def _compiling(self, row: Runtime, base: str, tell: Progress) -> dict[str, str]:
+        """Where what is compiled in the image is: on the engine's own processor, if there is a base for that."""
+        if row.processor is None or self._bases.is_fixed:
+            platform = f"linux/{row.processor or self.processors.own}"
+            return {"BUILD_BASE": base, "BUILD_PLATFORM": platform, "CROSS": ""}
+        own = await self._bases.ensure(row.suite, tell)
+        platform = f"linux/{self.processors.own}"
+        return {"BUILD_BASE": own, "BUILD_PLATFORM": platform, "CROSS": TRIPLES[row.processor]}
 
     async def _declared(self, reference: str, processor: str, labels: Mapping[str, str]) -> None:
         """Make the bundle's image again as one that says for which processor it is.

@@ -36,6 +36,8 @@ THREADS = 16
 PING_LIMIT = 3.0
 CALL_LIMIT = 60.0
 TRANSFER_LIMIT = 1800.0
+BUILD_LIMIT = 7200.0
+"""Seconds of a build, whose steps may be silent: an emulated compiler takes an hour where others are at work too."""
 TAIL = 30
 """Lines of a failed build that its error shows."""
 LONGEST_LINE = 65536
@@ -251,7 +253,7 @@ class Engine:
             fileobj=io.BytesIO(context), custom_context=True, tag=tag, buildargs=dict(arguments), labels=dict(labels),
             rm=True, forcerm=True, nocache=fresh, decode=True, platform=platform,
         )  # fmt: skip
-        await self._follow(steps, f"building {tag}", progress, TRANSFER_LIMIT)
+        await self._follow(steps, f"building {tag}", progress, BUILD_LIMIT)
 
     async def build_folder(
         self, folder: Path, dockerfile: str, tag: str, target: str, arguments: Mapping[str, str]
@@ -262,7 +264,7 @@ class Engine:
             path=str(folder), dockerfile=dockerfile, tag=tag, target=target, buildargs=dict(arguments), rm=True,
             forcerm=True, decode=True,
         )  # fmt: skip
-        await self._follow(steps, f"building {tag}", lambda _: None, TRANSFER_LIMIT)
+        await self._follow(steps, f"building {tag}", lambda _: None, BUILD_LIMIT)
 
     # Volumes
 

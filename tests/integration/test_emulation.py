@@ -22,6 +22,7 @@ from tests.integration.conftest import BERTH, Berth
 pytestmark = pytest.mark.docker
 
 RUNTIME = "provided.al2023"
+NODE = "nodejs22.x"
 WANTED = "BERTH_TEST_EMULATION"
 """Set, these tests fail where they could not run."""
 OTHER = {"amd64": ("arm64", "arm64", "aarch64"), "arm64": ("amd64", "x86_64", "x86_64")}
@@ -52,6 +53,16 @@ while True:
 """
 
 
+NODE_FUNCTION = """\
+import { S3Client } from "@aws-sdk/client-s3";
+
+export const handler = async (event) => {
+  console.log("in Node.js");
+  return { arch: process.arch, event, client: typeof S3Client };
+};
+"""
+
+
 @pytest.fixture(scope="module")
 def other() -> tuple[str, str, str]:
     """The processor that is emulated. Skips where none is, unless somebody has said that there is."""
@@ -72,7 +83,7 @@ def other() -> tuple[str, str, str]:
 def berth(other: tuple[str, str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Berth]:
     """A control plane; the runtime's image is built before."""
     subprocess.run(
-        [str(BERTH), "images", "build", "--architecture", other[1], RUNTIME], check=True, timeout=1800
+        [str(BERTH), "images", "build", "--architecture", other[1], RUNTIME, NODE], check=True, timeout=3600
     )
     started = Berth(tmp_path_factory.mktemp("berth") / "data", "docker")
     started.start()
@@ -135,6 +146,31 @@ def test_a_package(
     assert (failed.error, failed.payload) == ("Unhandled", {"errorType": "Asked", "errorMessage": "for"})
     told = berth.client.get_function_configuration(FunctionName=name)
     assert told["Architectures"] == [architecture]
+
+
+def test_a_runtime_with_compiled_parts(
+    berth: Berth, name: str, zip_of: Callable[..., bytes], other: tuple[str, str, str]
+) -> None:
+    """Its client has been compiled here for the other processor; the function has the SDK, and what it logs is logged."""
+    _, architecture, _ = other
+    package = zip_of({"index.mjs": NODE_FUNCTION})
+    berth.deploy(
+        name,
+        package,
+        Runtime=NODE,
+        Handler="index.handler",
+        Architectures=[architecture],
+        Timeout=120,
+        MemorySize=1769,
+    )
+    for turn in range(2):
+        answer = berth.invoke(name, turn)
+        assert answer.payload == {
+            "arch": architecture.replace("x86_64", "x64"),
+            "event": turn,
+            "client": "function",
+        }
+        assert "in Node.js" in answer.log
 
 
 def test_beside_one_for_the_machine_s_own(berth: Berth, name: str, package: bytes) -> None:

@@ -448,6 +448,40 @@ async def test_an_image_for_another_processor(images: RuntimeImages, fake_engine
     assert fake_engine.images[reference]["Labels"] == {"berth.image": "python3.11-arm64"}
 
 
+COMPILING = ("BUILD_BASE", "BUILD_PLATFORM", "CROSS")
+
+
+async def test_what_is_compiled_for_another_processor(
+    images: RuntimeImages, fake_engine: Any, with_base: None, other: None
+) -> None:
+    """Is compiled on the engine's own: to emulate a compiler takes half an hour."""
+    fake_engine.add_image("arm64v8/debian:bookworm-slim")
+    await images.ensure("nodejs22.x", quiet, processor="arm64")
+    [build] = fake_engine.builds
+    assert (build.get("platform"), build["buildargs"]["BASE"]) == (None, "arm64v8/debian:bookworm-slim")
+    told = [build["buildargs"][name] for name in COMPILING]
+    assert told == ["debian:bookworm-slim", "linux/amd64", "aarch64-linux-gnu"]
+
+
+async def test_what_is_compiled_for_the_engine_s_own(
+    images: RuntimeImages, fake_engine: Any, with_base: None, other: None
+) -> None:
+    """Is compiled in the image that it is for."""
+    await images.ensure("nodejs22.x", quiet)
+    [build] = fake_engine.builds
+    told = [build["buildargs"][name] for name in COMPILING]
+    assert told == ["debian:bookworm-slim", "linux/amd64", ""]
+
+
+async def test_what_is_compiled_in_a_fixed_base(engine: Engine, fake_engine: Any, other: None) -> None:
+    """There is one base for all, so the compiler runs in it too, emulated if it must be."""
+    fake_engine.registry.add("my/base:latest")
+    images = RuntimeImages(engine, base_image="my/base")
+    await images.ensure("nodejs22.x", quiet, processor="arm64")
+    [build] = fake_engine.builds
+    assert [build["buildargs"][name] for name in COMPILING] == ["my/base", "linux/arm64", ""]
+
+
 async def test_a_base_for_another_processor_is_made_of_packages(
     images: RuntimeImages, fake_engine: Any, other: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

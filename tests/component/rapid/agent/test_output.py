@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rapid.wire import Kind, fields
+from rapid.wire import MOST_NAMES, TOKEN, Kind, fields, frame, message
 from tests.helpers.agents import Peer, function_python, output, status_of, wait_until
 
 
@@ -123,6 +123,27 @@ def test_settle(peer: Peer, meeting: Path) -> None:
     _, before = peer.ask(Kind.SETTLE)
     assert output(before, 1, 1) == bytes(60000)
     assert output(before, 1, 2) == b"end\n"
+
+
+def test_settle_behind_other_questions(peer: Peer, public: Path, meeting: Path) -> None:
+    """
+    1. The agent hears many questions at once, the last of which is to settle, and cannot get rid of its answers.
+    2. Meanwhile a process writes.
+    Result: it had done so before the question came to be answered, so its output comes before the answer.
+    """
+    directory = public / "many"
+    directory.mkdir()
+    for number in range(MOST_NAMES):
+        (directory / f"{number:0250}").touch()
+    peer.shell(f"read line <{meeting}; echo late; echo >{meeting}; sleep 1000")
+    listings = 14_000 // len(message(Kind.LIST, path=str(directory)))
+    peer.send(message(Kind.LIST, path=str(directory)) * listings, frame(Kind.SETTLE, TOKEN.pack(7)))
+    wait_until(Standstill(peer.pid))
+    meeting.write_text("go on\n")
+    meeting.read_text()
+    _, before = peer.until(Kind.SETTLED)
+    assert output(before, 1, 1) == b"late\n"
+    assert sum(kind is Kind.LISTED for kind, _ in before) == listings
 
 
 def test_backpressure(peer: Peer) -> None:
