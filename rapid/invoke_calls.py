@@ -39,6 +39,14 @@ _PLAIN_INVOKE = re.compile(rb"POST /2015-03-31/functions/[0-9A-Za-z_.:$-]{1,200}
 _PLAIN_HEALTH = re.compile(rb"GET (/health|/2018-06-01/ping) HTTP/1\.1")
 
 
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+_STRICT = json.JSONDecoder(parse_constant=_no_number)
+"""Reads what Lambda reads: Python's own takes `NaN` and `Infinity` too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused(Exception):
     """A request that does not become an invocation."""
@@ -162,7 +170,7 @@ def _payload(body: bytes) -> bytes:
     if not body:
         return b"{}"
     try:
-        json.loads(body)
+        _STRICT.decode(body.decode())
     except (ValueError, RecursionError) as error:
         text = f"Could not parse request body into json: {error}"
         raise Refused(HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", text) from None

@@ -96,6 +96,9 @@ def standalone_row(runtime: Runtime, image: str, bundle: str) -> Runtime:
             "FAMILY": runtime.context,
             "TOOLS": runtime.arguments.get("TOOLS", ""),
             "SEARCH": ":".join((*paths, *own)),
+            "EXECUTION": ""
+            if runtime.context == "provided"
+            else f"AWS_Lambda_{runtime.identifier.partition('-')[0]}",
         },
         processor=runtime.processor,
     )

@@ -11,6 +11,10 @@ export _HANDLER="$1"
 search=@NODE_PATH@
 [ -z "$search" ] || export NODE_PATH="${NODE_PATH:-$search}"
 
+# What SDKs and tracers know a managed runtime by; OS-only ones have none.
+execution=@EXECUTION@
+[ -z "$execution" ] || export AWS_EXECUTION_ENV="$execution"
+
 # OS-only runtimes have what the Dockerfile copied, here or there.
 for bootstrap in /var/runtime/bootstrap /var/task/bootstrap /opt/bootstrap; do
     [ ! -e "$bootstrap" ] || break

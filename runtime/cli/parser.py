@@ -4,7 +4,7 @@ It knows names and shapes only; what a command does is in the module of its name
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,6 +33,19 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"berth: {message}; see: {self.prog} --help\n")
+
+    def parse_known_args(  # type: ignore[override]  # the base class has overloads
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Words for another program may have options before and among them: argparse takes those in one place only."""
+        if args is None or all(action.dest != "arguments" for action in self._actions):
+            return super().parse_known_args(args, namespace)
+        end = args.index("--") if "--" in args else len(args)
+        found, rest = super().parse_known_args(args[:end], namespace)
+        if any(each.startswith("-") for each in rest):
+            return found, rest
+        found.arguments += [*rest, *args[end + 1 :]]
+        return found, []
 
 
 def make_parser() -> Parser:

@@ -91,6 +91,29 @@ def told(berth: Berth, zip_of: Callable[..., bytes], name: str) -> Told:
     return ask
 
 
+@pytest.mark.parametrize("runtime", ["python3.11", "nodejs22.x"])
+def test_time_zones_locale_and_programs(
+    berth: Berth, zip_of: Callable[..., bytes], name: str, runtime: str
+) -> None:
+    """TZ counts, the locale of LANG is there, and so is what extensions in shell call: whatever the runtime."""
+    shell = "date -d 2026-07-01T12:00Z +%H%Z; locale charmap; command -v bash curl"
+    files = {
+        "app.py": f"import subprocess\ndef handler(event, _): return subprocess.getoutput({shell!r}).split()",
+        "app.js": f"exports.handler = async () => require('child_process').execSync({shell!r}).toString().trim().split('\\n')",
+    }
+    environment = {"Variables": {"TZ": "Asia/Tokyo"}}
+    berth.deploy(name, zip_of(files), Runtime=runtime, Environment=environment)
+    assert berth.invoke(name).payload == ["21JST", "UTF-8", "/usr/bin/bash", "/usr/bin/curl"]
+
+
+def test_named_time_zones(berth: Berth, zip_of: Callable[..., bytes], name: str) -> None:
+    """Python has no zones of its own. Also those by older names, which Debian has put into a package apart."""
+    code = "import zoneinfo\ndef handler(event, _): return str(zoneinfo.ZoneInfo(event))"
+    berth.deploy(name, zip_of({"app.py": code}), Runtime="python3.11")
+    for zone in ("Europe/Berlin", "US/Eastern"):
+        assert berth.invoke(name, zone).payload == zone
+
+
 def test_python(told: Told) -> None:
     """The interpreter is where scripts of layers look for it, and the wrapper gets the command that starts the runtime."""
     said = told("python3.11", "app.py", PYTHON)

@@ -66,6 +66,15 @@ do
 done
 """
 
+STAGES = """
+import ctypes, os, time, greeting
+def handler(event, context):
+    ctypes.CDLL("libgreeting.so")
+    names = ("AWS_EXECUTION_ENV", "LANG", "TZ")
+    noon = time.localtime(1782907200)  # 2026-07-01T12:00Z
+    return {"greeting": greeting.__file__, "hour": noon.tm_hour, "variables": [os.environ.get(name) for name in names]}
+"""
+
 DOCKERFILES = {
     # As AWS's documentation has them, but for the FROM line.
     "python3.11": """
@@ -266,6 +275,35 @@ async def test_a_function_of_an_own_runtime_in_its_image(image: Any, run: Run) -
     """A bootstrap where AWS's documentation puts it."""
     container = await run(await image("provided.al2023"))
     assert (await container.post({"a": 1})).value == {"handler": "function.handler", "event": {"a": 1}}
+
+
+async def test_what_one_stage_installs_another_copies(
+    engine: Engine, images: RuntimeImages, run: Run
+) -> None:
+    """A Dockerfile of two stages, as people have them; and a library where AWS's images look for such."""
+    base = await images.standalone("python3.11", print)
+    site = "/var/lang/lib/python3.11/site-packages"
+    dockerfile = f"""
+        FROM {base} AS builder
+        COPY greeting /tmp/greeting
+        RUN pip install --no-index --no-build-isolation /tmp/greeting && cp /lib/*/libz.so.1 /tmp/libgreeting.so
+        FROM {base}
+        COPY --from=builder {site} {site}
+        COPY --from=builder /tmp/libgreeting.so /opt/lib/
+        COPY app.py ./
+        CMD ["app.handler"]
+    """
+    files = {
+        "Dockerfile": dockerfile,
+        "greeting/setup.py": "from setuptools import setup\nsetup(name='greeting', py_modules=['greeting'])",
+        "greeting/greeting.py": "",
+        "app.py": STAGES,
+    }
+    await engine.build(_context(files), "berth-test/stages:1", {}, {LABEL: "1"}, print)
+    said = (await (await run("berth-test/stages:1", Env=["TZ=Asia/Tokyo"])).post({})).value
+    assert said["greeting"].endswith("-packages/greeting.py")
+    assert said["hour"] == 21
+    assert said["variables"] == ["AWS_Lambda_python3.11", "en_US.UTF-8", "Asia/Tokyo"]
 
 
 async def test_a_thousand_requests_at_a_time(image: Any, run: Run) -> None:

@@ -470,6 +470,7 @@ async def test_a_dry_run_runs_nothing(port: Port) -> None:
     ("body", "path", "headers", "refusal"),
     [
         ("no json", "invocations", {}, (400, "InvalidRequestContentException")),
+        ('{"a": NaN}', "invocations", {}, (400, "InvalidRequestContentException")),
         ("[" * 100_000, "invocations", {}, (400, "InvalidRequestContentException")),
         ("{}", "invocations", {"X_Amz_Client_Context": "%"}, (400, "InvalidRequestContentException")),
         ("{}", "invocations", {"X_Amz_Client_Context": "W10="}, (400, "InvalidRequestContentException")),

@@ -61,8 +61,13 @@ def test_all_images_begin_alike() -> None:
     beginnings = [
         re.search(r"^FROM \${BASE}.*?\n(RUN .*?[^\\]\n)", text, re.MULTILINE | re.DOTALL) for text in files
     ]
+    tools = [
+        re.search(r"^# What functions, .*?\nRUN .*?[^\\]\n", text, re.MULTILINE | re.DOTALL) for text in files
+    ]
     assert len(files) == 3
     assert len({found and found[1] for found in beginnings}) == 1
+    assert all(tools)
+    assert len({found[0] for found in tools if found}) == 1
 
 
 def test_dockerfiles_stay_in_the_common_subset() -> None:

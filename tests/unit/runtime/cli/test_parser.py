@@ -42,6 +42,40 @@ def test_misuse_is_one_line(arguments: list[str], line: str, capsys: pytest.Capt
     assert (captured.out, captured.err) == ("", line + "\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        ("run IMAGE", []),
+        ("run IMAGE one two", ["one", "two"]),
+        ("run IMAGE --event {} one two", ["one", "two"]),
+        ("run --event {} IMAGE one --timeout 3 two", ["one", "two"]),
+        ("run IMAGE --event {} -- one --timeout 3", ["one", "--timeout", "3"]),
+        ("run IMAGE one -- -m -- two", ["one", "-m", "--", "two"]),
+        ("attach FUNCTION -q 1 -- python -m client app.handler", ["python", "-m", "client", "app.handler"]),
+        ("attach -q 1 FUNCTION", []),
+    ],
+)
+def test_what_is_to_be_started_stands_anywhere_behind_the_name(line: str, arguments: list[str]) -> None:
+    """Options may be before, within and, as far as there is no `--`, behind it."""
+    assert make_parser().parse_args(line.split()).arguments == arguments
+
+
+@pytest.mark.parametrize(
+    ("line", "unknown"),
+    [
+        ("run IMAGE one --frobnicate two", "--frobnicate two"),
+        ("run IMAGE --frobnicate -- two", "--frobnicate"),
+        ("invoke FUNCTION two", "two"),
+    ],
+)
+def test_what_no_command_takes_is_refused(
+    line: str, unknown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rather than started or passed over."""
+    assert main(line.split()) == 2
+    assert f"unrecognized arguments: {unknown}" in capsys.readouterr().err
+
+
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` names program and version."""
     assert main(["--version"]) == 0
