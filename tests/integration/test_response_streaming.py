@@ -88,7 +88,7 @@ def desk(berth: Any) -> Iterator[Desk]:
 @pytest.fixture(scope="module")
 def function(berth: Any, desk: Desk, zip_package: bytes) -> str:
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/wrapper", "DESK": desk.address}
-    berth.deploy("streams", zip_package, Timeout=4, Environment={"Variables": variables})
+    berth.deploy("streams", zip_package, Timeout=60, Environment={"Variables": variables})
     return "streams"
 
 
@@ -178,9 +178,13 @@ def test_exit_in_mid_stream(stream: Callable[..., Any]) -> None:
     assert read(stream())[1] == {}
 
 
-def test_timeout_in_mid_stream(stream: Callable[..., Any]) -> None:
+def test_timeout_in_mid_stream(berth: Any, function: str, stream: Callable[..., Any]) -> None:
     """The deadline ends the stream."""
-    body, end = read(stream({"do": "hang"}))
+    berth.client.update_function_configuration(FunctionName=function, Timeout=4)
+    try:
+        body, end = read(stream({"do": "hang"}))
+    finally:
+        berth.client.update_function_configuration(FunctionName=function, Timeout=60)
     assert body == b"chunk 0\nchunk 1\n"
     assert end["ErrorCode"] == "Sandbox.Timedout"
     assert "Task timed out after 4.00 seconds" in end["ErrorDetails"]
