@@ -9,6 +9,7 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from benchmarks.asking import START_LIMIT, Target, document
 from benchmarks.bench import HANDLER, MEMORY_MB, RUNTIME, Bench, pid_of, sweep
 from benchmarks.programs import Failed
 from benchmarks.sdk import client
+from runtime.spawners.engine import EngineError
 
 STOP_LIMIT = 60.0
 QUIET = {"BERTH_STANDBY": "false", "BERTH_SPARE_NETWORKS": "0"}
@@ -121,7 +123,14 @@ class Berth:
     async def agents(self) -> list[int]:
         """The process ids of its sandboxes' agents, as this machine sees them."""
         found = await self.bench.engine.containers(f"berth={self.owner()}", "berth.sandbox")
-        return [await pid_of(self.bench.engine, each["Id"]) for each in found]
+        pids = []
+        for each in found:
+            try:
+                pids.append(await pid_of(self.bench.engine, each["Id"]))
+            except EngineError as error:
+                if error.status != HTTPStatus.NOT_FOUND:  # it has ended since
+                    raise
+        return pids
 
 
 @asynccontextmanager
