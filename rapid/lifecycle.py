@@ -36,6 +36,7 @@ then usually has been answered when the runtime arrives, and SETTLING lasts no t
 A fault ends all processes, not the sandbox: extensions, and at a normal end the runtime, get time to say goodbye
 (STOPPING, see `rapid.farewell`), what is left is killed (CLEARING), `/tmp` and identity stay, and the next invocation
 starts a new runtime inside its own time. That one mechanism serves failed initialisations, crashes and timeouts alike.
+A runtime that ended before it had read its event is no fault of the invocation, which waits for the next one, once.
 A change of the code walks the same way between invocations; a new runtime may then start at once. So does a shutdown,
 and ends in ENDED.
 """

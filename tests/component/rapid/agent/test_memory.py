@@ -143,7 +143,8 @@ def overlaid(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
 
 def test_nobody_tells_the_last_number(overlaid: Peer) -> None:
     """Where what is told is not the kernel's word, new processes are found all the same."""
-    assert re.search(r" (77|0)\n", Path(f"/proc/{overlaid.pid}/root/proc/loadavg").read_text())
+    shown = Path("/proc", str(overlaid.pid), "root", "proc", "loadavg").read_text()
+    assert re.search(r" (77|0)\n", shown)
     for _ in range(5):
         overlaid.ask(Kind.SETTLE)
     overlaid.start(*python(TAKE, WAIT))
